@@ -1,0 +1,1 @@
+"""Switchboard: a Kubernetes-compatible cluster whose subject is Services."""
