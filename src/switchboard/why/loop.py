@@ -1,0 +1,117 @@
+"""What the cluster says in its own time: Events on a Service whose selector matches nothing, and when it is mended.
+
+A Service is looked at whenever it, or a pod or workload of its namespace, changes, and spoken of only after it has
+stood without pods for `GRACE` seconds: in one `kubectl apply` the Service often comes before its Deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from switchboard.client import Client, EventRecorder, Loop
+from switchboard.client.resources import EVENTS
+from switchboard.why.check import LATER, Object, explain
+from switchboard.why.world import World
+
+GRACE = 1.0
+_WARNED = "SelectorMatchesNoPods"
+_MENDED = "SelectorMatchesPods"
+
+
+class Watcher:
+    """Keeps an eye on every Service of the cluster; `run()` never returns."""
+
+    def __init__(self, client: Client, world: World, recorder: EventRecorder) -> None:
+        self._client, self._world, self._recorder = client, world, recorder
+        self._loop = Loop("service-advice", self._look)
+        self._since: dict[str, float] = {}  # Service -> loop time since when it has nothing
+        self._said: dict[str, str] = {}  # Service -> the message it was last warned with
+
+    async def run(self) -> None:
+        """Take up what was said before this process, then follow changes."""
+        for informer in (self._world.services, self._world.pods, self._world.slices, *self._world.workloads.values()):
+            await informer.synced.wait()
+        await self._recall()
+        self._world.services.on_change(self._service_changed)
+        for informer in (self._world.pods, *self._world.workloads.values()):
+            informer.on_change(self._neighbour_changed)
+        self._world.slices.on_change(self._slice_changed)
+        for service in self._world.services.items():
+            self._loop.add(_key(service))
+        await self._loop.run()
+
+    async def _recall(self) -> None:
+        """Warnings that stand as Events already: they are not repeated, and their mending is still to be told."""
+        told = await self._client.list(EVENTS, field_selector="involvedObject.kind=Service")
+        for event in sorted(told.get("items", ()), key=lambda e: e.get("lastTimestamp") or ""):
+            ref = event["involvedObject"]
+            key = f"{ref.get('namespace', '')}/{ref['name']}"
+            if event.get("reason") == _WARNED:
+                self._said[key] = event.get("message", "")
+            elif event.get("reason") == _MENDED:
+                self._said.pop(key, None)
+
+    def _service_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None:
+            self._loop.add(_key(new))
+        elif old is not None:
+            self._since.pop(_key(old), None)
+            self._said.pop(_key(old), None)
+
+    def _neighbour_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and _shape(old) == _shape(new):
+            return  # a status update changes nothing that a selector sees
+        space = (new or old or {})["metadata"].get("namespace", "")
+        for service in self._world.services.items():
+            if service["metadata"].get("namespace") == space:
+                self._loop.add(_key(service))
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        meta = (new or old or {})["metadata"]
+        key = f"{meta.get('namespace', '')}/{(meta.get('labels') or {}).get('kubernetes.io/service-name', '')}"
+        if key in self._said:
+            self._loop.add(key)
+
+    async def _look(self, key: str) -> float | None:
+        """One Service: nothing to say, wait a little longer, or speak. Returns seconds until the next look, or None."""
+        space, _, name = key.partition("/")
+        service = self._world.services.get(space, name)
+        if service is None:
+            return None
+        finding = explain(service, self._world.evidence(service))
+        if finding is None or finding.weight < LATER:
+            self._since.pop(key, None)
+            return self._tell_mended(key, service, space, name)
+        now = asyncio.get_running_loop().time()
+        waited = now - self._since.setdefault(key, now)
+        if waited < GRACE:
+            return GRACE - waited
+        if self._said.get(key) != finding.message:
+            self._said[key] = finding.message
+            self._recorder.event(_with_kind(service), "Warning", _WARNED, finding.message)
+        return None
+
+    def _tell_mended(self, key: str, service: Object, space: str, name: str) -> None:
+        addresses = self._world.ready_addresses(space, name) if key in self._said else []
+        if addresses:
+            del self._said[key]
+            shown = ", ".join(addresses[:3]) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")
+            count = "1 ready endpoint" if len(addresses) == 1 else f"{len(addresses)} ready endpoints"
+            self._recorder.event(_with_kind(service), "Normal", _MENDED, f"the Service has {count} now: {shown}")
+
+
+def _key(service: Object) -> str:
+    meta = service["metadata"]
+    return f"{meta.get('namespace', '')}/{meta['name']}"
+
+
+def _shape(obj: Object) -> tuple[Any, Any, Any]:
+    """What a check reads of a neighbour: its labels, its template and number, whether it goes."""
+    spec = obj.get("spec", {})
+    meta = obj["metadata"]
+    return meta.get("labels"), (spec.get("template"), spec.get("replicas")), meta.get("deletionTimestamp")
+
+
+def _with_kind(service: Object) -> Object:
+    return {"apiVersion": "v1", "kind": "Service", **service}
