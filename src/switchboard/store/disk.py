@@ -1,0 +1,191 @@
+"""The log on disk: one SQLite table, one row per change, appended in revision order and never rewritten.
+
+The state is the last row of each key. A change makes the row it replaces garbage; the row stays while the change is in
+the history (it is that event's `previous`) and is deleted when the history moves past it. `floor` in table `meta` is
+the revision up to which that has happened, so revisions never go back even when every row is gone.
+
+Durability: WAL with synchronous=FULL, an fsync per commit (https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous).
+A batch is one multi-row INSERT in autocommit mode, so that the GIL is given up once per commit and not once per row.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from switchboard.store.errors import StoreCorrupt, StoreError
+
+_APPLICATION = 0x53574244  # "SWBD"
+_VERSION = 1
+_SCHEMA = f"""
+PRAGMA page_size = 4096;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+BEGIN;
+CREATE TABLE log (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL,
+                  deleted INTEGER NOT NULL, value BLOB NOT NULL, sum INTEGER NOT NULL);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('floor', 1);
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+_ALL = "SELECT revision, key, created, deleted, value, sum FROM log ORDER BY revision"
+_ROWS = 1000  # rows of one INSERT; SQLite takes 32,766 parameters
+
+
+class Row(NamedTuple):
+    """One change as it is on disk; `deleted` is 0 or 1, `sum` the CRC-32 of key and value."""
+
+    revision: int
+    key: str
+    created: int
+    deleted: int
+    value: bytes
+    sum: int
+
+
+def checksum(key: str, value: bytes) -> int:
+    """CRC-32 over key and value: finds flipped bits that leave SQLite's own structure intact."""
+    return crc32(value, crc32(key.encode()))
+
+
+class Disk:
+    """One open log, used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                _create(path)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        execute = self._db.execute
+        try:
+            # Exclusive: no second server on the same file, and the WAL index lives in memory instead of a -shm file.
+            execute("PRAGMA locking_mode = EXCLUSIVE")
+            execute("PRAGMA busy_timeout = 0")
+            mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            execute("PRAGMA synchronous = FULL")
+            execute("PRAGMA cache_size = -2000")
+            execute("PRAGMA wal_autocheckpoint = 2000")  # pages: 8 MB
+            execute("PRAGMA journal_size_limit = 16777216")
+            application = execute("PRAGMA application_id").fetchone()[0]
+            version = execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise self._translate("open", error) from error
+        if application != _APPLICATION:
+            raise StoreCorrupt(f"{self._path} is not a store of Switchboard (or its first page is damaged)")
+        if version != _VERSION or mode != "wal":
+            raise StoreError(f"{self._path} has format {version} ({mode}); this version reads format {_VERSION}")
+
+    def _translate(self, doing: str, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorname", "")
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return StoreCorrupt(f"the store {self._path} is damaged ({error}); restore it from a copy or remove it")
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return StoreError(f"the store {self._path} is in use by another process")
+        if code.startswith("SQLITE_FULL"):
+            return StoreError(f"cannot {doing} the store {self._path}: no space left on its disk")
+        return StoreError(f"cannot {doing} the store {self._path}: {error} {code}".rstrip())
+
+    def floor(self) -> int:
+        """The revision up to which history is compacted; 1 in a new store."""
+        try:
+            found = self._db.execute("SELECT value FROM meta WHERE name = 'floor'").fetchone()
+        except sqlite3.Error as error:
+            raise self._translate("read", error) from error
+        if found is None:
+            raise StoreCorrupt(f"the store {self._path} is damaged: it has no floor")
+        return int(found[0])
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in revision order, each checked against its sum; raises StoreCorrupt at the first bad one."""
+        try:
+            for found in self._db.execute(
+                "SELECT revision, key, created, deleted, value, sum FROM log ORDER BY revision"
+            ):
+                row = Row(*found)
+                if crc32(row.value, crc32(row.key.encode())) != row.sum:
+                    raise StoreCorrupt(f"the store {self._path} is damaged: revision {row.revision} fails its checksum")
+                yield row
+        except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError, AttributeError) as error:
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._translate("read", error) from error
+            raise StoreCorrupt(f"the store {self._path} is damaged: a row has a wrong type") from error
+
+    def append(self, rows: list[Row]) -> None:
+        """Add rows durably, all or none; StoreError says why not."""
+        try:
+            if len(rows) <= _ROWS:
+                self._insert(rows)
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            for start in range(0, len(rows), _ROWS):
+                self._insert(rows[start : start + _ROWS])
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abandon()
+            raise self._translate("write to", error) from error
+
+    def _insert(self, rows: list[Row]) -> None:
+        values = ",".join(["(?,?,?,?,?,?)"] * len(rows))
+        self._db.execute(f"INSERT INTO log VALUES {values}", [field for row in rows for field in row])
+
+    def compact(self, floor: int, revisions: list[int]) -> None:
+        """Delete rows that are garbage and remember the new floor, in one transaction; StoreError if it failed."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            marks = ",".join("?" * len(revisions))
+            self._db.execute(f"DELETE FROM log WHERE revision IN ({marks})", revisions)
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'floor'", (floor,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abandon()
+            raise self._translate("compact", error) from error
+
+    def _abandon(self) -> None:
+        if self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass  # SQLite has already rolled back by itself
+
+    def close(self) -> None:
+        """Fold the WAL into the file and close."""
+        try:
+            self._db.close()
+        except sqlite3.Error as error:
+            raise self._translate("close", error) from error
+
+
+def _create(path: Path) -> None:
+    """Make an empty log beside `path` and move it there whole: a file that exists is a whole store or a damaged one."""
+    fresh = path.with_name(path.name + ".new")
+    for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    db = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        db.executescript(_SCHEMA)
+    finally:
+        db.close()
+    os.rename(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
