@@ -1,0 +1,359 @@
+"""DNS messages as bytes: questions in, answers out. Pure; RFC 1035 (format), RFC 6891 (EDNS), RFC 2782 (SRV).
+
+Rules: names inside the program are wire-format, lower case, without compression; the question of an answer repeats the
+query's own bytes, so the letter case a client sent (0x20) comes back as it was.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+A: Final = 1
+NS: Final = 2
+CNAME: Final = 5
+SOA: Final = 6
+PTR: Final = 12
+TXT: Final = 16
+AAAA: Final = 28
+SRV: Final = 33
+OPT: Final = 41
+AXFR: Final = 252
+ANY: Final = 255
+
+NOERROR: Final = 0
+FORMERR: Final = 1
+SERVFAIL: Final = 2
+NXDOMAIN: Final = 3
+NOTIMP: Final = 4
+REFUSED: Final = 5
+BADVERS: Final = 16
+
+CLASS_IN: Final = 1
+HEADER: Final = struct.Struct("!HHHHHH")
+_QUESTION_TAIL = struct.Struct("!HH")
+_RR = struct.Struct("!HHIH")
+
+QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))  # A-Z -> a-z; label lengths stop at 63
+
+
+class FormError(ValueError):
+    """The message cannot be understood; `answerable` says whether its header can be answered with FORMERR at all."""
+
+    def __init__(self, why: str, *, answerable: bool = True) -> None:
+        super().__init__(why)
+        self.answerable = answerable
+
+
+@dataclass(slots=True)
+class Query:
+    """One question as it came in: `name` is lower-case wire format, `question` the raw bytes to repeat."""
+
+    id: int
+    flags: int
+    name: bytes
+    qtype: int
+    qclass: int
+    question: bytes
+    udp_size: int = 512  # what the client can take (RFC 6891 section 6.2.3), 512 without EDNS
+    edns: bool = False
+    do: bool = False
+    version: int = 0
+
+    @property
+    def opcode(self) -> int:
+        """0 is a standard query."""
+        return (self.flags >> 11) & 15
+
+    @property
+    def labels(self) -> list[bytes]:
+        """The name's labels, the root's empty one left out."""
+        return labels(self.name)
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """A resource record: owner name and rdata in wire format, TTL in seconds."""
+
+    name: bytes
+    type: int
+    ttl: int
+    rdata: bytes
+
+
+def encode_name(text: str) -> bytes:
+    """`web.default.svc.cluster.local` (a final dot is optional) as lower-case wire bytes; ValueError if too long."""
+    out = bytearray()
+    for label in text.rstrip(".").split(".") if text.rstrip(".") else ():
+        raw = label.encode("ascii").lower()
+        if not 0 < len(raw) < 64:
+            raise ValueError(f"label {label!r} is not 1 to 63 bytes long")
+        out.append(len(raw))
+        out += raw
+    out.append(0)
+    if len(out) > 255:
+        raise ValueError(f"name {text!r} is longer than 255 bytes")
+    return bytes(out)
+
+
+def labels(name: bytes) -> list[bytes]:
+    """The labels of an uncompressed wire name."""
+    found, at = [], 0
+    while name[at]:
+        found.append(name[at + 1 : at + 1 + name[at]])
+        at += 1 + name[at]
+    return found
+
+
+def text(name: bytes) -> str:
+    """A wire name for people: dots between labels, a final dot."""
+    return ".".join(part.decode("ascii", "backslashreplace") for part in labels(name)) + "."
+
+
+def name_end(data: bytes, at: int) -> int:
+    """Where an uncompressed name that starts at `at` ends; FormError for compression, overrun or excess length."""
+    start, size = at, len(data)
+    while at < size:
+        length = data[at]
+        at += 1
+        if length == 0:
+            if at - start > 255:
+                raise FormError("name longer than 255 bytes")
+            return at
+        if length > 63:
+            raise FormError("compressed or extended label in a question")
+        at += length
+    raise FormError("name runs past the end of the message")
+
+
+def parse_query(data: bytes) -> Query:
+    """Read one query; FormError when it is no query, has not exactly one question, or its parts overrun."""
+    if len(data) < 12:
+        raise FormError("shorter than a header", answerable=False)
+    ident, flags, questions, answers, authorities, additional = HEADER.unpack_from(data)
+    if flags & QR:
+        raise FormError("an answer, not a query", answerable=False)
+    if questions != 1 or answers or authorities:  # RFC 9619: one question, no more
+        if (flags >> 11) & 15:
+            return Query(ident, flags, b"\0", 0, 0, b"")  # other opcodes get NOTIMP whatever follows
+        raise FormError("not exactly one question")
+    end = name_end(data, 12)
+    if end + 4 > len(data):
+        raise FormError("question runs past the end of the message")
+    qtype, qclass = _QUESTION_TAIL.unpack_from(data, end)
+    query = Query(ident, flags, data[12:end].translate(_LOWER), qtype, qclass, data[12 : end + 4])
+    if additional:
+        _read_additional(data, end + 4, additional, query)
+    return query
+
+
+def _read_additional(data: bytes, at: int, count: int, query: Query) -> None:
+    for _ in range(count):
+        owner, at = at, skip_name(data, at)
+        if at + 10 > len(data):
+            raise FormError("additional record runs past the end of the message")
+        rtype, rclass, ttl, length = _RR.unpack_from(data, at)
+        at += 10 + length
+        if at > len(data):
+            raise FormError("additional record runs past the end of the message")
+        if rtype == OPT:
+            if query.edns or data[owner]:
+                raise FormError("second OPT, or OPT not at the root")  # RFC 6891 section 6.1.1
+            query.edns, query.udp_size = True, max(512, rclass)
+            query.version, query.do = (ttl >> 16) & 255, bool(ttl & 0x8000)
+
+
+def skip_name(data: bytes, at: int) -> int:
+    """Where a name that may end in a compression pointer ends."""
+    while at < len(data):
+        length = data[at]
+        if length >= 0xC0:
+            return at + 2
+        at += 1
+        if not length:
+            return at
+        if length > 63:
+            raise FormError("extended label")
+        at += length
+    raise FormError("name runs past the end of the message")
+
+
+def ip_rdata(address: str) -> tuple[int, bytes]:
+    """The record type (A or AAAA) and rdata of an address."""
+    if ":" in address:
+        return AAAA, IPv6Address(address).packed
+    return A, IPv4Address(address).packed
+
+
+def srv_rdata(priority: int, weight: int, port: int, target: bytes) -> bytes:
+    """RFC 2782 rdata; the target is not compressed."""
+    return struct.pack("!HHH", priority, weight, port) + target
+
+
+def soa_rdata(mname: bytes, rname: bytes, serial: int, minimum: int) -> bytes:
+    """SOA rdata with CoreDNS's timers; `minimum` is how long absence may be cached (RFC 2308), seconds."""
+    return mname + rname + struct.pack("!IIIII", serial & 0xFFFFFFFF, 7200, 1800, 86400, minimum)
+
+
+def txt_rdata(value: str) -> bytes:
+    """One character-string of at most 255 bytes."""
+    raw = value.encode()
+    return bytes([len(raw)]) + raw
+
+
+def build(
+    query: Query,
+    rcode: int,
+    answers: list[Record],
+    authority: list[Record] | None = None,
+    additional: list[Record] | None = None,
+    *,
+    authoritative: bool = True,
+    recursion: bool = True,
+    max_size: int = 65535,
+) -> bytes:
+    """The finished answer. What does not fit `max_size` is left out whole and TC set (RFC 2181 section 9);
+    additional records are dropped first, without TC."""
+    names: dict[bytes, int] = {}
+    out = bytearray(12)
+    _remember(names, query.name, 12)
+    out += query.question
+    tail = _opt(rcode) if query.edns else b""
+    counts, truncated = [0, 0, 0], False
+    for section, records in enumerate((answers, authority or (), additional or ())):
+        for record in records:
+            mark = len(out)
+            _append(out, names, record)
+            if len(out) + len(tail) > max_size:
+                del out[mark:]
+                truncated = truncated or section < 2
+                break
+            counts[section] += 1
+        if truncated:
+            break
+    flags = QR | (query.flags & (0x7800 | RD | CD)) | (rcode & 15)
+    flags |= (AA if authoritative else 0) | (RA if recursion else 0) | (TC if truncated else 0)
+    out += tail
+    HEADER.pack_into(
+        out, 0, query.id, flags, 1 if query.question else 0, counts[0], counts[1], counts[2] + (1 if tail else 0)
+    )
+    return bytes(out)
+
+
+def _opt(rcode: int, size: int = 1232) -> bytes:
+    """Our own OPT record: the payload size that avoids fragments (DNS flag day 2020), extended rcode bits."""
+    return b"\0" + _RR.pack(OPT, size, (rcode >> 4) << 24, 0)
+
+
+def _remember(names: dict[bytes, int], name: bytes, at: int) -> None:
+    """Note every suffix of a name written at `at`, as a target for compression pointers."""
+    offset = 0
+    while name[offset] and at + offset < 0x3FFF:
+        names.setdefault(name[offset:], at + offset)
+        offset += 1 + name[offset]
+
+
+def _append(out: bytearray, names: dict[bytes, int], record: Record) -> None:
+    name, at = record.name, 0
+    while name[at]:
+        pointer = names.get(name[at:])
+        if pointer is not None:
+            break
+        if len(out) < 0x3FFF:
+            names[name[at:]] = len(out)
+        out += name[at : at + 1 + name[at]]
+        at += 1 + name[at]
+    out += struct.pack("!H", 0xC000 | names[name[at:]]) if name[at] else b"\0"
+    out += _RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
+    out += record.rdata
+
+
+def error(data: bytes, rcode: int) -> bytes:
+    """An answer that carries only a code, for a message whose question could not be read."""
+    ident, flags = struct.unpack_from("!HH", data)
+    return HEADER.pack(ident, QR | (flags & (0x7800 | RD)) | rcode, 0, 0, 0, 0)
+
+
+def answers(data: bytes, asked: bytes) -> bool:
+    """Whether `data` is the answer to the query `asked`: same id, same question in whatever letter case."""
+    end = name_end(asked, 12) + 4
+    return (
+        len(data) >= end
+        and data[:2] == asked[:2]
+        and bool(data[2] & 0x80)
+        and data[12:end].translate(_LOWER) == asked[12:end].translate(_LOWER)
+    )
+
+
+def parse_answer(data: bytes) -> tuple[int, list[Record], list[Record]]:
+    """(rcode, answers, authority) of a response, names expanded; FormError when its parts overrun."""
+    if len(data) < 12:
+        raise FormError("shorter than a header")
+    _, flags, questions, answered, authorities, _ = HEADER.unpack_from(data)
+    at = 12
+    for _ in range(questions):
+        at = skip_name(data, at) + 4
+    sections: list[list[Record]] = []
+    for count in (answered, authorities):
+        records: list[Record] = []
+        for _ in range(count):
+            record, at = _read_record(data, at)
+            records.append(record)
+        sections.append(records)
+    return flags & 15, sections[0], sections[1]
+
+
+# Where names stand in the rdata of the types that RFC 1035 lets compress them: (bytes before, names).
+_NAMES_IN = {NS: (0, 1), CNAME: (0, 1), PTR: (0, 1), 15: (2, 1), SOA: (0, 2), SRV: (6, 1), 39: (0, 1)}
+
+
+def _read_record(data: bytes, at: int) -> tuple[Record, int]:
+    owner, at = expand_name(data, at)
+    if at + 10 > len(data):
+        raise FormError("record runs past the end of the message")
+    rtype, _, ttl, length = _RR.unpack_from(data, at)
+    at += 10
+    end = at + length
+    if end > len(data):
+        raise FormError("record runs past the end of the message")
+    rdata = data[at:end]
+    if rtype in _NAMES_IN:
+        lead, count = _NAMES_IN[rtype]
+        rdata, at = data[at : at + lead], at + lead
+        for _ in range(count):
+            name, at = expand_name(data, at, lower=False)
+            rdata += name
+        if at > end:
+            raise FormError("name runs past its record")
+        rdata += data[at:end]
+    return Record(owner, rtype, ttl, rdata), end
+
+
+def expand_name(data: bytes, at: int, *, lower: bool = True) -> tuple[bytes, int]:
+    """A name with its compression pointers followed (only backwards, so that it ends), and where it ends in place."""
+    out, end, barrier = bytearray(), 0, at
+    while True:
+        if at >= len(data):
+            raise FormError("name runs past the end of the message")
+        length = data[at]
+        if length >= 0xC0:
+            if at + 2 > len(data):
+                raise FormError("pointer runs past the end of the message")
+            end = end or at + 2
+            at = ((length & 0x3F) << 8) | data[at + 1]
+            if at >= barrier:
+                raise FormError("compression pointer does not point back")
+            barrier = at
+            continue
+        if length > 63:
+            raise FormError("extended label")
+        out += data[at : at + 1 + length]
+        at += 1 + length
+        if len(out) > 255 or at > len(data):
+            raise FormError("name too long")
+        if not length:
+            raw = bytes(out)
+            return (raw.translate(_LOWER) if lower else raw), end or at

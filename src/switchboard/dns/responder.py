@@ -1,0 +1,137 @@
+"""From a query's bytes to an answer's bytes. No sockets; the server asks here and sends what comes back.
+
+An answer about our own zone is kept under the query's bytes (all but its id) until something it depends on changes, so
+a repeated question costs one dict access and a copied id. Nothing expires by time: a new name answers at once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+
+from switchboard.dns import message as m
+from switchboard.dns.message import FormError, Query, Record
+from switchboard.dns.zone import Answer, Zone
+
+UDP_LIMIT = 1232  # the largest UDP answer that no path fragments (DNS flag day 2020)
+KEPT = 50_000  # answers kept; about 20 MB at the most
+ROTATIONS = 8  # orders kept of an answer whose records are to be shuffled
+# Types whose search path we walk for the client; others are asked for by programs that give full names.
+_SEARCHED = frozenset({m.A, m.AAAA})
+
+
+@dataclass(slots=True)
+class Forward:
+    """A question for the world outside: ask `name`, and put `prefix` (aliases found so far) before what comes back.
+
+    `fallback` is the answer to give when outside does not know the name either (autopath only).
+    """
+
+    query: Query
+    name: bytes
+    prefix: list[Record] = field(default_factory=list)
+    fallback: bytes | None = None
+    max_size: int = 65535
+
+
+class Responder:
+    """The zone's answers, kept ready as bytes."""
+
+    def __init__(self, zone: Zone, namespace_of: Callable[[str], str | None] | None = None) -> None:
+        """`namespace_of` gives the namespace of the pod at an address; with it, search paths are walked (autopath)."""
+        self.zone = zone
+        self.kept: dict[bytes, bytes | list[bytes]] = {}
+        self._by_key: dict[Hashable, list[bytes]] = {}
+        self._namespace_of = namespace_of
+        self._svc = m.encode_name(f"svc.{zone.domain}")
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Drop every kept answer that depends on one of these."""
+        for key in keys:
+            for raw in self._by_key.pop(key, ()):
+                self.kept.pop(raw, None)
+
+    def answer(self, data: bytes, client: str, *, udp: bool = True) -> bytes | Forward | None:
+        """The finished answer; what to forward; or None for what is not to be answered at all."""
+        try:
+            query = m.parse_query(data)
+        except FormError as why:
+            return m.error(data, m.FORMERR) if why.answerable else None
+        refusal = _refusal(query)
+        if refusal is not None:
+            return m.build(query, refusal, [], authoritative=False)
+        limit = min(query.udp_size, UDP_LIMIT) if udp else 65535
+        found = self.zone.lookup(query.name, query.qtype)
+        if found.foreign:
+            return Forward(query, query.name, max_size=limit)
+        if found.chase:
+            return Forward(query, found.chase, found.answers, max_size=limit)
+        if found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._namespace_of:
+            space = self._namespace_of(client)
+            if space is not None:
+                return self._walk(query, space, found, limit)
+        out = self._render(query, found, limit)
+        if udp:
+            self._keep(data[2:], out, query, found, limit)
+        return out
+
+    def _render(self, query: Query, found: Answer, limit: int) -> bytes:
+        authority = [] if found.answers else [self.zone.soa()]
+        return m.build(query, found.rcode, found.answers, authority, found.additional, max_size=limit)
+
+    def _keep(self, raw: bytes, out: bytes, query: Query, found: Answer, limit: int) -> None:
+        if len(self.kept) >= KEPT:
+            self.kept.clear()
+            self._by_key.clear()
+        ready: bytes | list[bytes] = out[2:]
+        if found.shuffle and len(found.answers) > 1:
+            ready = [out[2:]]
+            for _ in range(ROTATIONS - 1):
+                random.shuffle(found.answers)
+                ready.append(self._render(query, found, limit)[2:])
+        self.kept[raw] = ready
+        for key in found.depends:
+            self._by_key.setdefault(key, []).append(raw)
+
+    def _walk(self, query: Query, space: str, found: Answer, limit: int) -> bytes | Forward:
+        """Answer the first question of a search path with what its later questions would have found (as CoreDNS's
+        autopath): `x.<ns>.svc.<zone>` is absent, so try `x.svc.<zone>`, `x.<zone>` and at last `x` itself."""
+        own = m.encode_name(f"{space}.svc.{self.zone.domain}")
+        absent = self._render(query, found, limit)
+        front = query.name[: -len(own)]
+        if not query.name.endswith(own) or not front:
+            return absent
+        for suffix in (self._svc, self.zone.apex):
+            name = front + suffix
+            further = self.zone.lookup(name, query.qtype) if len(name) <= 255 else Answer(m.NXDOMAIN)
+            if further.rcode == m.NOERROR and (further.answers or further.chase):
+                alias = Record(query.name, m.CNAME, 5, name)
+                if further.chase:
+                    return Forward(query, further.chase, [alias, *further.answers], max_size=limit)
+                return m.build(query, m.NOERROR, [alias, *further.answers], max_size=limit)
+            if further.rcode == m.NOERROR:
+                return absent  # there is such a name, only not of this type: the client sees that itself
+        bare = front + b"\0"
+        if len(m.labels(bare)) < 2:
+            return absent  # a single label is never a name of the world outside
+        inside = self.zone.lookup(bare, query.qtype)
+        alias = Record(query.name, m.CNAME, 5, bare)
+        if inside.foreign:
+            return Forward(query, bare, [alias], fallback=absent, max_size=limit)
+        if inside.answers and not inside.chase:
+            return m.build(query, m.NOERROR, [alias, *inside.answers], max_size=limit)
+        return absent
+
+
+def _refusal(query: Query) -> int | None:
+    """The code for what we do not do: other opcodes, classes, EDNS versions, zone transfers."""
+    if query.opcode:
+        return m.NOTIMP
+    if query.edns and query.version:
+        return m.BADVERS
+    if query.qclass not in (m.CLASS_IN, 255):
+        return m.REFUSED
+    if query.qtype in (m.AXFR, 251, m.OPT):
+        return m.REFUSED
+    return None

@@ -1,0 +1,67 @@
+"""The wire format: round trips, and whatever may come over a socket."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchboard.dns import message as m
+from switchboard.dns.responder import Responder
+from switchboard.testing.zones import cluster, query
+
+LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=20)
+NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
+
+
+@given(NAME, st.lists(NAME, max_size=5), st.integers(0, 65535))
+def test_what_is_built_reads_back(name: str, targets: list[str], ident: int) -> None:
+    asked = m.parse_query(query(name, "CNAME", ident=ident))
+    records = [m.Record(m.encode_name(t), m.CNAME, 5, m.encode_name(name)) for t in targets]
+    out = m.build(asked, 0, records)
+    assert out[:2] == struct.pack("!H", ident)
+    code, answers, _ = m.parse_answer(out)
+    assert code == 0 and answers == records
+
+
+@given(st.binary(max_size=600))
+def test_random_bytes_never_crash_and_never_amplify(data: bytes) -> None:
+    out = Responder(cluster()).answer(data, "10.0.0.1")
+    if isinstance(out, bytes) and out[3] & 15 == m.FORMERR:
+        assert len(out) <= max(12, len(data))
+
+
+@given(st.data())
+def test_damaged_queries_never_crash(data: st.DataObject) -> None:
+    raw = bytearray(query("db.default.svc.cluster.local", "SRV", edns=1232))
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    Responder(cluster()).answer(bytes(raw[: data.draw(st.integers(0, len(raw)))]), "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (query("web.default.svc.cluster.local")[:20], m.FORMERR),
+        (query("web.default.svc.cluster.local", flags=0x2800), m.NOTIMP),
+        (m.HEADER.pack(1, 0, 2, 0, 0, 0) + query("a.b")[12:] * 2, m.FORMERR),
+        (m.HEADER.pack(1, 0, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1", m.FORMERR),
+        (query("a.b")[:-2] + b"\0\3", m.REFUSED),
+    ],
+)
+def test_what_is_refused(data: bytes, code: int) -> None:
+    out = Responder(cluster()).answer(data, "10.0.0.1")
+    assert isinstance(out, bytes) and out[3] & 15 == code
+
+
+def test_compression_loops_end() -> None:
+    with pytest.raises(m.FormError):
+        m.expand_name(b"\0" * 12 + b"\xc0\x0e\xc0\x0c", 12)
+
+
+@pytest.mark.parametrize("text", ["a" * 64, ".".join(["a" * 60] * 5), "a..b"])
+def test_names_that_cannot_be(text: str) -> None:
+    with pytest.raises(ValueError):
+        m.encode_name(text)
