@@ -1,0 +1,32 @@
+"""Runs one program of the system and turns its failure into words."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from .errors import ClusterError
+
+
+def run(argv: Sequence[str], *, given: str = "", why: str = "", advice: str = "") -> str:
+    """The program's output; ClusterError with what it said when it fails or is missing. `given` goes to its input."""
+    try:
+        done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ClusterError(f"could not run {argv[0]}{_for(why)}: {error}", advice or f"install {argv[0]}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode}"
+        raise ClusterError(f"{' '.join(argv)} failed{_for(why)}: {said}", advice or "run as root")
+    return done.stdout
+
+
+def attempt(argv: Sequence[str], *, given: str = "") -> bool:
+    """True when the program ran and succeeded: for taking away what may not be there."""
+    try:
+        return subprocess.run(argv, input=given, capture_output=True, text=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _for(why: str) -> str:
+    return f" ({why})" if why else ""

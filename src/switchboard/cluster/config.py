@@ -1,0 +1,286 @@
+"""What a cluster is: one dataclass whose addresses all follow from a few ranges, kept in `<state>/cluster.json`.
+
+A cluster's name, folders, ranges and ports are chosen at its first start and never change after; the two switches
+(`egress`, `host_access`) may change at any start. Nothing here touches the network: `free_subnet` is given what is
+taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from .errors import ClusterError
+
+DEFAULT_NAME = "switchboard"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def state_base() -> Path:
+    """Where clusters keep what survives a reboot; `SWITCHBOARD_STATE_DIR` moves it."""
+    return Path(os.environ.get("SWITCHBOARD_STATE_DIR", "/var/lib/switchboard"))
+
+
+def run_base() -> Path:
+    """Where clusters keep what ends with them; `SWITCHBOARD_RUN_DIR` moves it."""
+    return Path(os.environ.get("SWITCHBOARD_RUN_DIR", "/run/switchboard"))
+
+
+def default_name() -> str:
+    """The cluster meant when none is named."""
+    return os.environ.get("SWITCHBOARD_CLUSTER", DEFAULT_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """Everything that distinguishes one cluster from another."""
+
+    name: str
+    state: Path
+    run: Path
+    images: Path
+    node_subnet: str = "192.168.49.0/24"
+    pod_cidr: str = "10.244.0.0/16"
+    node_pod_cidr: str = "10.244.0.0/24"
+    service_cidr: str = "10.96.0.0/16"
+    domain: str = "cluster.local"
+    api_port: int = 6443
+    registry_port: int = 5000
+    egress: bool = True
+    host_access: bool = False
+
+    @property
+    def subnet(self) -> IPv4Network:
+        """The node subnet: host .1, node .2, upper half for LoadBalancer addresses."""
+        return IPv4Network(self.node_subnet)
+
+    @property
+    def gateway(self) -> str:
+        """The host's end of the link: where the API and the image mirror listen."""
+        return str(self.subnet[1])
+
+    @property
+    def node_ip(self) -> str:
+        """The node's address, as `switchboard ip` prints it."""
+        return str(self.subnet[2])
+
+    @property
+    def prefix_length(self) -> int:
+        """Bits of the node subnet's mask."""
+        return self.subnet.prefixlen
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        """The pool of LoadBalancer addresses: the upper half of the node subnet, routed to the node."""
+        return str(list(self.subnet.subnets(prefixlen_diff=1))[1])
+
+    @property
+    def api_service_ip(self) -> str:
+        """ClusterIP of Service `kubernetes`: the first of the range."""
+        return str(IPv4Network(self.service_cidr)[1])
+
+    @property
+    def dns_ip(self) -> str:
+        """ClusterIP of the cluster DNS: the tenth of the range, as kubeadm chooses it."""
+        return str(IPv4Network(self.service_cidr)[10])
+
+    @property
+    def node_name(self) -> str:
+        """The one node has the cluster's name, as minikube's has."""
+        return self.name
+
+    @property
+    def netns(self) -> str:
+        """Name of the node's network namespace in /run/netns."""
+        return self.name
+
+    @property
+    def netns_path(self) -> str:
+        """The file that holds the node's network namespace."""
+        return f"/run/netns/{self.netns}"
+
+    @property
+    def host_link(self) -> str:
+        """Name of the host's end of the link; the kernel allows 15 bytes, so long names become a checksum."""
+        plain = f"sb-{self.name}"
+        return plain if len(plain) <= 15 else f"sb-{zlib.crc32(self.name.encode()):08x}"
+
+    @property
+    def table(self) -> str:
+        """Name of our own nftables table on the host."""
+        return "switchboard-" + self.name
+
+    @property
+    def api_url(self) -> str:
+        """The API as this machine's clients reach it."""
+        return f"https://127.0.0.1:{self.api_port}"
+
+    @property
+    def node_api_url(self) -> str:
+        """The API as the node's roles reach it over the link."""
+        return f"https://{self.gateway}:{self.api_port}"
+
+    @property
+    def pki(self) -> Path:
+        """Folder of keys and certificates."""
+        return self.state / "pki"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the roles' logs."""
+        return self.state / "logs"
+
+    @property
+    def api_socket(self) -> Path:
+        """A socket only root can open, on which the API takes every caller for the cluster's administrator."""
+        return self.run / "api.sock"
+
+    @property
+    def containerd_socket(self) -> Path:
+        """The private containerd's socket."""
+        return self.run / "containerd.sock"
+
+    @property
+    def mirror(self) -> str:
+        """The local image mirror's host and port."""
+        return f"{self.gateway}:{self.registry_port}"
+
+    @property
+    def cgroup(self) -> str:
+        """Path of the cluster's control group below each hierarchy's root."""
+        return f"switchboard/{self.name}"
+
+    def save(self) -> None:
+        """Write `cluster.json`, whole or not at all. Raises ClusterError."""
+        text = json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}, indent=1)
+        try:
+            self.state.mkdir(parents=True, exist_ok=True, mode=0o755)
+            write_file(self.state / "cluster.json", text)
+        except OSError as error:
+            raise ClusterError(f"could not write {self.state}/cluster.json: {error}", "run as root") from error
+
+
+def check_name(name: str) -> str:
+    """The name, or ClusterError: it becomes a folder, a network namespace, a node's name and a kubeconfig context."""
+    if not _NAME.fullmatch(name):
+        raise ClusterError(
+            f"{name!r} cannot be a cluster's name",
+            "use lower-case letters, digits and '-', at most 40, starting and ending with a letter or digit",
+        )
+    return name
+
+
+def new(name: str, **chosen: Any) -> ClusterConfig:
+    """A cluster as it would be at its first start, in the default folders."""
+    check_name(name)
+    return ClusterConfig(name, state_base() / name, run_base() / name, state_base() / "images", **chosen)
+
+
+def load(name: str) -> ClusterConfig | None:
+    """The cluster of that name as its first start chose it, or None. Raises ClusterError on a broken file."""
+    path = state_base() / check_name(name) / "cluster.json"
+    try:
+        raw = json.loads(path.read_bytes())
+        known = {field.name for field in fields(ClusterConfig)}
+        values = {key: value for key, value in raw.items() if key in known}
+        paths = {key: Path(values[key]) for key in ("state", "run", "images")}
+        return ClusterConfig(**(values | paths))
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise ClusterError(f"could not read {path}: {error}", "run as root") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ClusterError(
+            f"{path} is not a cluster's description: {error!r}",
+            f"mend it, or forget the cluster: switchboard delete --name {name}",
+        ) from error
+
+
+def load_existing(name: str) -> ClusterConfig:
+    """Like `load`, but a cluster that was never started is an error that says how to start it."""
+    config = load(name)
+    if config is None:
+        option = "" if name == DEFAULT_NAME else f" --name {name}"
+        raise ClusterError(f"there is no cluster {name!r} here", f"start it: switchboard up{option}")
+    return config
+
+
+def load_all() -> list[ClusterConfig]:
+    """Every cluster this machine knows, readable ones only."""
+    found = []
+    try:
+        names = sorted(os.listdir(state_base()))
+    except OSError:
+        return []
+    for name in names:
+        try:
+            config = load(name) if _NAME.fullmatch(name) else None
+        except ClusterError:
+            continue
+        if config is not None:
+            found.append(config)
+    return found
+
+
+def check_ranges(config: ClusterConfig) -> None:
+    """Raise ClusterError unless the ranges are IPv4 networks of a usable size that do not overlap."""
+    named: dict[str, IPv4Network] = {}
+    for option in ("node_subnet", "pod_cidr", "service_cidr"):
+        text = getattr(config, option)
+        try:
+            network = IPv4Network(text)
+        except ValueError as error:
+            raise ClusterError(
+                f"--{option.replace('_', '-')} {text}: {error}", "give an IPv4 range like 10.1.0.0/16"
+            ) from error
+        if network.prefixlen > 28 or network.prefixlen < 8:
+            raise ClusterError(f"--{option.replace('_', '-')} {text} has no usable size", "give a range from /8 to /28")
+        for other, taken in named.items():
+            if network.overlaps(taken):
+                raise ClusterError(f"{option} {network} overlaps {other} {taken}", "give ranges that do not overlap")
+        named[option] = network
+    node_pods = IPv4Network(config.node_pod_cidr)
+    if not node_pods.subnet_of(named["pod_cidr"]):
+        raise ClusterError(f"node_pod_cidr {node_pods} is not inside pod_cidr {config.pod_cidr}", "give one inside it")
+
+
+def first_node_range(pod_cidr: str) -> str:
+    """The pod range of the first node: the first /24 (or everything, when the pod range is smaller)."""
+    network = IPv4Network(pod_cidr, strict=False)
+    return str(network if network.prefixlen >= 24 else next(network.subnets(new_prefix=24)))
+
+
+def free_subnet(taken: Iterable[IPv4Network]) -> str:
+    """The first of 192.168.49.0/24 to 192.168.99.0/24 that overlaps nothing `taken`. Raises ClusterError."""
+    busy = [network for network in taken if network.prefixlen > 0]
+    for third in range(49, 100):
+        candidate = IPv4Network((int(IPv4Address("192.168.0.0")) + (third << 8), 24))
+        if not any(candidate.overlaps(network) for network in busy):
+            return str(candidate)
+    raise ClusterError("every network from 192.168.49.0/24 to 192.168.99.0/24 is in use here", "give --node-subnet")
+
+
+def with_switches(config: ClusterConfig, *, egress: bool | None, host_access: bool | None) -> ClusterConfig:
+    """The cluster with the switches that were given; None keeps what was."""
+    return replace(
+        config,
+        egress=config.egress if egress is None else egress,
+        host_access=config.host_access if host_access is None else host_access,
+    )
+
+
+def write_file(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file as a whole; a reader sees the old one or the new one. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, mode)
+        file.write(text)
+    os.replace(temporary, path)

@@ -1,0 +1,293 @@
+"""The node's network namespace, the link to it, and what the host adds for the cluster: routes, and a way out when
+asked for.
+
+The host gets one link and one table of our own. Addresses and routes hang on the link, so taking the link away takes
+them away; the only setting of the host that may change is `ip_forward`, remembered and restored. Scripts are made by
+pure functions and run as one `ip -batch` / `nft -f` each, because a spawned process costs more than what it does here.
+
+`ip netns exec` is not used: it mounts another /sys, which hides the control groups; `nsenter --net` changes nothing
+else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from .command import attempt, run
+from .config import ClusterConfig, write_file
+from .errors import ClusterError
+
+_STAMP = "network.json"
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+# Inside the node's namespace. Loose return-path filtering, because answers of a Service leave by another way than
+# strict filtering expects; route_localnet, so that a node port on the node's loopback can be sent on to a pod.
+NODE_SYSCTLS = (
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv4/conf/all/route_localnet", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/neigh/default/gc_thresh3", "16384"),
+    ("net/bridge/bridge-nf-call-iptables", "1"),
+    ("net/bridge/bridge-nf-call-ip6tables", "1"),
+)
+
+
+def host_batch(config: ClusterConfig) -> str:
+    """`ip -batch` on the host: the link, its address, and the route to the LoadBalancer pool."""
+    link = config.host_link
+    lines = [
+        f"link add {link} type veth peer name eth0 netns {config.netns}",
+        f"addr add {config.gateway}/{config.prefix_length} dev {link}",
+        f"link set {link} up",
+        f"route add {config.load_balancer_cidr} via {config.node_ip} dev {link}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def node_batch(config: ClusterConfig) -> str:
+    """`ip -batch` inside the node's namespace."""
+    return f"link set lo up\naddr add {config.node_ip}/{config.prefix_length} dev eth0\nlink set eth0 up\n"
+
+
+def node_script(config: ClusterConfig) -> str:
+    """The shell script that sets up the node's namespace from inside: settings first, then addresses, then
+    masquerading.
+    """
+    settings = [f"[ ! -e /proc/sys/{path} ] || echo {value} >/proc/sys/{path}" for path, value in NODE_SYSCTLS]
+    return "\n".join(
+        [
+            "set -e",
+            *settings,
+            "ip -batch - <<'EOF'",
+            node_batch(config) + "EOF",
+            "nft -f - <<'EOF'",
+            node_table(config) + "EOF",
+        ]
+    )
+
+
+def node_table(config: ClusterConfig, resolvers: list[tuple[str, str]] | None = None) -> str:
+    """The node's own table: pods leave the node with the node's address, and a resolver of the host's loopback is
+    found elsewhere.
+
+    `resolvers` are pairs of (loopback address in the host's resolv.conf, server behind it): containerd reads that
+    file and asks from inside the namespace, where the loopback is another one.
+    """
+    pods = config.pod_cidr
+    rules = [
+        "table ip switchboard-node",
+        "delete table ip switchboard-node",
+        "table ip switchboard-node {",
+        "  chain postrouting {",
+        "    type nat hook postrouting priority srcnat; policy accept;",
+        f'    ip saddr {pods} ip daddr != {pods} oifname "eth0" masquerade',
+        '    ip saddr 127.0.0.0/8 oifname "eth0" masquerade',
+        "  }",
+    ]
+    if resolvers:
+        rules += ["  chain output {", "    type nat hook output priority dstnat; policy accept;"]
+        for stub, server in resolvers:
+            rules += [f"    ip daddr {stub} {protocol} dport 53 dnat to {server}" for protocol in ("udp", "tcp")]
+        rules += ["  }"]
+    return "\n".join([*rules, "}"]) + "\n"
+
+
+def host_table(config: ClusterConfig) -> str:
+    """The host's table for the way out: what comes from the node subnet and leaves the machine gets the machine's
+    address.
+    """
+    subnet, link = config.node_subnet, config.host_link
+    rule = f'ip saddr {subnet} ip daddr != {subnet} oifname != "{link}" masquerade'
+    return "\n".join(
+        [
+            f"table ip {config.table}",
+            f"delete table ip {config.table}",
+            f"table ip {config.table} {{",
+            "  chain postrouting {",
+            "    type nat hook postrouting priority srcnat; policy accept;",
+            f"    {rule}",
+            "  }",
+            "}",
+            "",
+        ]
+    )
+
+
+def exists(config: ClusterConfig) -> bool:
+    """True when a finished start made the namespace and the link, and both are still there."""
+    try:
+        stamp = json.loads((config.run / _STAMP).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(
+        stamp.get("netns") == _inode(config.netns_path)
+        and stamp["netns"]
+        and stamp.get("link") == _index(config.host_link)
+    )
+
+
+def create(config: ClusterConfig) -> bool:
+    """Make namespace, link, addresses and routes; False when a finished start already did. Raises ClusterError."""
+    if exists(config):
+        return False
+    remove(config)
+    why = f"making the node's network {config.node_subnet}"
+    run(["ip", "netns", "add", config.netns], why=why)
+    run(
+        ["ip", "-batch", "-"],
+        given=host_batch(config),
+        why=why,
+        advice=f"is {config.node_subnet} in use? see: ip route",
+    )
+    run(["nsenter", f"--net={config.netns_path}", "sh"], given=node_script(config), why=why)
+    stamp = {"netns": _inode(config.netns_path), "link": _index(config.host_link)}
+    write_file(config.run / _STAMP, json.dumps(stamp))
+    return True
+
+
+def switch(config: ClusterConfig) -> None:
+    """Turn the way out, and the host's routes to Services and pods, on or off as the cluster says. Raises
+    ClusterError.
+    """
+    _switch_host_access(config)
+    record = config.run / "egress.json"
+    if config.egress:
+        if record.exists():
+            return
+        write_file(record, json.dumps({"ip_forward": _forward_before(config)}))
+        _FORWARD.write_text("1")
+        route = f"route replace default via {config.gateway} dev eth0\n"
+        run(["ip", "-n", config.netns, "-batch", "-"], given=route, why="giving the node a way out")
+        run(["nft", "-f", "-"], given=host_table(config), why="giving the node a way out")
+        stubs = stub_resolvers()
+        if stubs:
+            argv = ["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"]
+            run(argv, given=node_table(config, stubs), why="making the host's resolver known to the node")
+    elif record.exists():
+        _close(config)
+        attempt(["ip", "-n", config.netns, "route", "del", "default"])
+        attempt(["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"], given=node_table(config))
+
+
+def remove(config: ClusterConfig) -> None:
+    """Take away everything `create` and `switch` made; what is not there is no error."""
+    _close(config)
+    if _index(config.host_link):
+        attempt(["ip", "link", "del", config.host_link])
+    if os.path.lexists(config.netns_path):
+        attempt(["ip", "netns", "del", config.netns])
+    (config.run / _STAMP).unlink(missing_ok=True)
+
+
+def taken_networks() -> list[IPv4Network]:
+    """Every IPv4 network this machine has a route to, from /proc/net/route (addresses there are little-endian hex)."""
+    networks = []
+    with open("/proc/net/route") as table:
+        for line in list(table)[1:]:
+            words = line.split()
+            address, mask = (int.from_bytes(bytes.fromhex(words[i])[::-1], "big") for i in (1, 7))
+            networks.append(IPv4Network((address, mask.bit_count())))
+    return networks
+
+
+def free_port(address: str, first: int, *, tries: int = 50) -> int:
+    """The first port from `first` on that can be bound at `address`. Raises ClusterError."""
+    for port in range(first, first + tries):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise ClusterError(f"no free port at {address} from {first} to {first + tries - 1}", "give another with --api-port")
+
+
+def resolvers(config: ClusterConfig) -> list[str]:
+    """The servers the cluster's DNS asks about names of the world; none without a way out."""
+    if not config.egress:
+        return []
+    own = _nameservers(Path("/etc/resolv.conf"))
+    return [server for server in own if not server.startswith("127.")] or [server for _, server in stub_resolvers()]
+
+
+def stub_resolvers() -> list[tuple[str, str]]:
+    """(loopback resolver in /etc/resolv.conf, the first server behind it), where a file tells what is behind it."""
+    stubs = [server for server in _nameservers(Path("/etc/resolv.conf")) if server.startswith("127.")]
+    if not stubs:
+        return []
+    for behind in ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"):
+        servers = [server for server in _nameservers(Path(behind)) if not server.startswith("127.")]
+        if servers:
+            return [(stub, servers[0]) for stub in stubs]
+    return []
+
+
+def _nameservers(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines]
+    return [w[1] for w in words if len(w) >= 2 and w[0] == "nameserver" and ":" not in w[1]]
+
+
+def _switch_host_access(config: ClusterConfig) -> None:
+    record = config.run / "host-access"
+    ranges = (config.service_cidr, config.pod_cidr)
+    if config.host_access and not record.exists():
+        taken = taken_networks()
+        for text in ranges:
+            if IPv4Network(text) in taken:
+                raise ClusterError(f"this machine already has a route to {text}", "start without --host-access")
+        batch = "".join(f"route add {text} via {config.node_ip} dev {config.host_link}\n" for text in ranges)
+        run(["ip", "-batch", "-"], given=batch, why="making Services and pods reachable from this machine")
+        record.touch()
+    elif not config.host_access and record.exists():
+        for text in ranges:
+            attempt(["ip", "route", "del", text, "via", config.node_ip, "dev", config.host_link])
+        record.unlink()
+
+
+def _close(config: ClusterConfig) -> None:
+    """Take the way out off the host: our table, and forwarding if it was off before and no other cluster needs it."""
+    (config.run / "host-access").unlink(missing_ok=True) if not _index(config.host_link) else None
+    record = config.run / "egress.json"
+    try:
+        before = json.loads(record.read_bytes()).get("ip_forward")
+    except (OSError, ValueError):
+        return
+    attempt(["nft", "delete", "table", "ip", config.table])
+    others = [path for path in config.run.parent.glob("*/egress.json") if path != record]
+    if before == "0" and not others:
+        _FORWARD.write_text("0")
+    record.unlink(missing_ok=True)
+
+
+def _forward_before(config: ClusterConfig) -> str:
+    """The host's `ip_forward` before any cluster changed it: another cluster may have turned it on and remember."""
+    for path in config.run.parent.glob("*/egress.json"):
+        try:
+            return str(json.loads(path.read_bytes())["ip_forward"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return _FORWARD.read_text().strip()
+
+
+def _inode(path: str) -> int:
+    """Which namespace a file in /run/netns holds; 0 when it holds none (a leftover file has another device)."""
+    try:
+        found = os.stat(path)
+        return found.st_ino if found.st_dev == os.stat("/proc/self/ns/net").st_dev else 0
+    except OSError:
+        return 0
+
+
+def _index(link: str) -> int:
+    # not /sys/class/net, which shows the namespace sysfs was mounted in
+    return next((index for index, name in socket.if_nameindex() if name == link), 0)

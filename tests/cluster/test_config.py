@@ -1,0 +1,101 @@
+"""What a cluster is: addresses follow from ranges, and a file brings back what was saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchboard.cluster import config as configs
+from switchboard.cluster.config import ClusterConfig
+from switchboard.cluster.errors import ClusterError
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWITCHBOARD_STATE_DIR", str(tmp_path / "lib"))
+    monkeypatch.setenv("SWITCHBOARD_RUN_DIR", str(tmp_path / "run"))
+    return tmp_path
+
+
+def test_the_default_cluster_has_the_addresses_the_lesson_shows(base: Path) -> None:
+    config = configs.new("switchboard")
+    assert (config.gateway, config.node_ip) == ("192.168.49.1", "192.168.49.2")
+    assert config.load_balancer_cidr == "192.168.49.128/25"
+    assert (config.api_service_ip, config.dns_ip) == ("10.96.0.1", "10.96.0.10")
+    assert config.api_url == "https://127.0.0.1:6443"
+    assert (config.node_name, config.host_link) == ("switchboard", "sb-switchboard")
+
+
+def test_what_was_saved_comes_back(base: Path) -> None:
+    config = configs.new("other", node_subnet="10.7.0.0/20", api_port=7443, egress=False)
+    config.save()
+    assert configs.load("other") == config
+    assert configs.load_all() == [config]
+    assert configs.load("none") is None
+
+
+def test_a_broken_file_is_named_and_never_taken_for_no_cluster(base: Path) -> None:
+    configs.new("broken").save()
+    for text in ("{", "[]", '{"name": "broken"}'):
+        (base / "lib/broken/cluster.json").write_text(text)
+        with pytest.raises(ClusterError, match=r"broken/cluster\.json"):
+            configs.load("broken")
+    assert configs.load_all() == []
+
+
+def test_a_cluster_that_was_never_started_says_how_to_start_it(base: Path) -> None:
+    with pytest.raises(ClusterError) as caught:
+        configs.load_existing("two")
+    assert caught.value.advice == "start it: switchboard up --name two"
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a" * 41, "../x", "a/b", "a.b"])
+def test_names_that_could_not_be_a_folder_or_a_node_are_refused(name: str) -> None:
+    with pytest.raises(ClusterError):
+        configs.check_name(name)
+
+
+@given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True))
+def test_every_good_name_makes_a_link_name_the_kernel_takes(name: str) -> None:
+    config = ClusterConfig(configs.check_name(name), Path("/s"), Path("/r"), Path("/i"))
+    assert len(config.host_link.encode()) <= 15
+
+
+def test_two_long_names_make_two_links() -> None:
+    links = {ClusterConfig(f"a-long-name-{i}", Path("/s"), Path("/r"), Path("/i")).host_link for i in range(50)}
+    assert len(links) == 50
+
+
+def test_a_subnet_that_is_taken_is_stepped_over() -> None:
+    assert configs.free_subnet([]) == "192.168.49.0/24"
+    taken = [IPv4Network("0.0.0.0/0"), IPv4Network("192.168.49.0/25"), IPv4Network("192.168.50.8/32")]
+    assert configs.free_subnet(taken) == "192.168.51.0/24"
+    with pytest.raises(ClusterError, match="in use"):
+        configs.free_subnet([IPv4Network("192.168.0.0/16")])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"node_subnet": "10.96.0.0/24"}, "overlaps"),
+        ({"pod_cidr": "10.96.0.0/12"}, "overlaps"),
+        ({"service_cidr": "x"}, "--service-cidr x"),
+        ({"node_subnet": "192.168.1.7/24"}, "host bits"),
+        ({"node_subnet": "192.168.1.0/30"}, "usable size"),
+        ({"node_pod_cidr": "10.9.0.0/24"}, "not inside"),
+    ],
+)
+def test_ranges_that_cannot_work_are_refused(base: Path, change: dict[str, str], said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        configs.check_ranges(replace(configs.new("x"), **change))
+    configs.check_ranges(configs.new("x"))
+
+
+@pytest.mark.parametrize(("pods", "first"), [("10.244.0.0/16", "10.244.0.0/24"), ("10.1.2.0/25", "10.1.2.0/25")])
+def test_the_first_node_gets_the_first_range_of_pods(pods: str, first: str) -> None:
+    assert configs.first_node_range(pods) == first

@@ -1,0 +1,167 @@
+"""The node's network on a private host: packets pass, a second start changes nothing, and taking away leaves
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from switchboard.cluster.config import ClusterConfig
+from switchboard.testing.host import Host
+
+CALL = """
+import sys, json
+from pathlib import Path
+from switchboard.cluster import network
+from switchboard.cluster.config import ClusterConfig
+raw = json.loads(sys.argv[1])
+config = ClusterConfig(**{k: Path(v) if k in ("state", "run", "images") else v for k, v in raw.items()})
+for step in sys.argv[2:]:
+    print(json.dumps(getattr(network, step)(config), default=str))
+"""
+
+# refused is an answer too: the packet went there and back
+REACH = """
+import socket, sys
+s = socket.socket()
+s.settimeout(3)
+print(s.connect_ex((sys.argv[1], 9)) == 111)
+"""
+ACCEPT = """
+import socket, sys
+s = socket.create_server((sys.argv[1], 0))
+print(s.getsockname()[1], flush=True)
+print(s.accept()[1][0], flush=True)
+"""
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[2], int(sys.argv[3])), 3, (sys.argv[1], 0))"
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host() as private:
+        yield private
+
+
+@pytest.fixture
+def config(host: Host, tmp_path: Path) -> Iterator[ClusterConfig]:
+    made = ClusterConfig(
+        host.name.removesuffix("-host"), tmp_path / "s", tmp_path / "run" / "one", tmp_path / "i", egress=False
+    )
+    made.run.mkdir(parents=True)
+    yield made
+    call(host, made, "remove")
+
+
+def call(host: Host, config: ClusterConfig, *steps: str) -> list[object]:
+    raw = json.dumps(asdict(config), default=str)
+    return [json.loads(line) for line in host.python(CALL, raw, *steps).stdout.splitlines()]
+
+
+def reaches(host: Host, address: str) -> bool:
+    return host.python(REACH, address).stdout.strip() == "True"
+
+
+def footprint(host: Host) -> str:
+    commands = (["ip", "-br", "addr"], ["ip", "route"], ["nft", "list", "ruleset"], ["ip", "netns"])
+    facts = [host.run(*command).stdout for command in commands]
+    return (
+        "\n".join(fact.replace("(id: 0)", "") for fact in facts)
+        + host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout
+    )
+
+
+def node(host: Host, config: ClusterConfig, *argv: str) -> str:
+    return host.run("nsenter", f"--net={config.netns_path}", *argv).stdout
+
+
+def test_host_and_node_reach_each_other_and_a_second_start_changes_nothing(host: Host, config: ClusterConfig) -> None:
+    before = footprint(host)
+    assert call(host, config, "exists", "create", "exists") == [False, True, True]
+    assert reaches(host, config.node_ip)
+    assert node(host, config, sys.executable, "-c", REACH, config.gateway).strip() == "True"
+    assert f"192.168.49.128/25 via {config.node_ip}" in host.run("ip", "route").stdout
+    assert node(host, config, "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1"
+    made = footprint(host)
+    assert call(host, config, "create") == [False]
+    assert footprint(host) == made
+    call(host, config, "remove")
+    assert footprint(host) == before
+
+
+def test_without_a_way_out_the_node_has_no_default_route(host: Host, config: ClusterConfig) -> None:
+    call(host, config, "create", "switch")
+    assert "default" not in node(host, config, "ip", "route")
+    assert config.table not in host.run("nft", "list", "ruleset").stdout
+    assert call(host, config, "resolvers") == [[]]
+
+
+def test_the_way_out_can_be_switched_and_leaves_the_host_as_it_was(host: Host, config: ClusterConfig) -> None:
+    host.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+    call(host, config, "create", "switch")
+    closed = footprint(host)
+    call(host, replace(config, egress=True), "switch", "switch")
+    assert f"default via {config.gateway}" in node(host, config, "ip", "route")
+    assert "masquerade" in host.run("nft", "list", "table", "ip", config.table).stdout
+    assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "1"
+    call(host, config, "switch")
+    assert footprint(host) == closed
+    assert "default" not in node(host, config, "ip", "route")
+
+
+def test_forwarding_stays_on_while_another_cluster_needs_it_and_goes_off_with_the_last(
+    host: Host, config: ClusterConfig
+) -> None:
+    one = replace(config, egress=True)
+    run = config.run.parent / "two"
+    run.mkdir()
+    two = replace(one, name=config.name + "-two", run=run, node_subnet="192.168.50.0/24")
+    host.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+    try:
+        for each in (one, two):
+            call(host, each, "create", "switch")
+        call(host, one, "remove")
+        assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "1"
+    finally:
+        call(host, two, "remove")
+    assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "0"
+
+
+def test_host_access_is_routes_that_come_and_go(host: Host, config: ClusterConfig) -> None:
+    call(host, config, "create", "switch")
+    before = footprint(host)
+    call(host, replace(config, host_access=True), "switch", "switch")
+    routes = host.run("ip", "route").stdout
+    assert all(f"{text} via {config.node_ip}" in routes for text in ("10.96.0.0/16", "10.244.0.0/16"))
+    call(host, config, "switch")
+    assert footprint(host) == before
+
+
+@pytest.mark.parametrize("damage", ["link", "netns", "stamp"])
+def test_a_half_made_network_is_made_anew(host: Host, config: ClusterConfig, damage: str) -> None:
+    call(host, config, "create")
+    if damage == "link":
+        host.run("ip", "link", "del", config.host_link)
+    elif damage == "netns":
+        host.run("ip", "netns", "del", config.netns)
+    else:
+        (config.run / "network.json").unlink()
+    assert call(host, config, "exists", "create", "exists") == [False, True, True]
+    assert reaches(host, config.node_ip)
+
+
+def test_a_pod_leaves_the_node_with_the_nodes_address(host: Host, config: ClusterConfig) -> None:
+    call(host, config, "create")
+    node(host, config, "ip", "addr", "add", "10.244.0.9/32", "dev", "lo")
+    server = host.popen(sys.executable, "-c", ACCEPT, config.gateway, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    node(host, config, sys.executable, "-c", CONNECT, "10.244.0.9", config.gateway, port)
+    assert server.stdout.readline().strip() == config.node_ip
+    assert server.wait(5) == 0
