@@ -50,11 +50,45 @@ class Request:
 Upgrade = Callable[[Connection], Awaitable[None]]
 
 
+class PushWriter(Protocol):
+    """Where a pushed stream writes to: from the event loop, without waiting and without a task per client."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the client has not taken yet; the pusher cuts off (`abort`) whoever is too slow."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether writing has no more effect."""
+        ...
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once, when the stream has ended for whatever reason."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send one chunk now."""
+        ...
+
+    def close(self) -> None:
+        """End the stream in good order; safe to call twice."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the client off, dropping what it has not read."""
+        ...
+
+
+Push = Callable[[PushWriter], None]
+
+
 @dataclass(slots=True)
 class Response:
-    """One HTTP response: exactly one of `body`, `stream`, `upgrade` carries it.
+    """One HTTP response: exactly one of `body`, `stream`, `push`, `upgrade` carries it.
 
-    `stream` chunks are flushed one by one (chunked encoding); `upgrade` is run on the raw connection after a 101
+    `stream` chunks are flushed one by one (chunked encoding); `push` is called once with a writer for the same encoding
+    and returns at once (for feeds with very many clients); `upgrade` is run on the raw connection after a 101
     whose headers are `headers`. A list of buffers in `body` is sent without being joined first.
     """
 
@@ -63,6 +97,7 @@ class Response:
     body: bytes | list[bytes] = b""
     stream: AsyncIterator[bytes] | None = None
     upgrade: Upgrade | None = None
+    push: Push | None = None
 
 
 # A handler may answer at once (the fast path: no task is made) or return an awaitable.

@@ -1,0 +1,52 @@
+"""Response heads as bytes: status lines, a Date that is made once a second, and headers that cannot be split.
+
+Source: RFC 9112 (message syntax), RFC 9110 section 6.6.1 (Date).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_LINES[413] = b"HTTP/1.1 413 Request Entity Too Large\r\n"
+_LINES[422] = b"HTTP/1.1 422 Unprocessable Entity\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_date = b""
+_date_second = 0
+
+
+def date_line() -> bytes:
+    """`Date: ...` for now, made once a second."""
+    global _date, _date_second
+    now = int(time.time())
+    if now != _date_second:
+        _date_second = now
+        _date = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
+    return _date
+
+
+def status_line(status: int) -> bytes:
+    """`HTTP/1.1 404 Not Found`; a status nobody named has an empty phrase."""
+    return _LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
+
+
+def header_lines(headers: Sequence[tuple[str, str]]) -> bytes:
+    """`Name: value` lines. Line ends within a value become spaces, so that a value can never add a header."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+        text = "".join([f"{_flat(name)}: {_flat(value)}\r\n" for name, value in headers])
+    return text.encode()
+
+
+def _flat(text: str) -> str:
+    return text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of the chunked encoding (RFC 9112 section 7.1); `data` must not be empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
