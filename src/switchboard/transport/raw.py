@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as tls
 from collections.abc import Callable
 
@@ -55,7 +56,7 @@ class RawConnection(asyncio.Protocol):
         """The peer has sent all; our side stays open (where the transport can: not under TLS)."""
         self._ended = True
         self._wake()
-        return True
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Both directions are over."""
@@ -87,6 +88,11 @@ class RawConnection(asyncio.Protocol):
     def lost(self) -> bool:
         """Whether both directions are over."""
         return self._lost
+
+    @property
+    def stale(self) -> bool:
+        """Whether an idle connection is of no more use: ended, or out of step (bytes that nobody asked for)."""
+        return self._ended or self._size > 0
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end of the stream. One reader at a time."""
@@ -140,7 +146,14 @@ async def connect(host: str, port: int, *, ssl: tls.SSLContext | None = None, na
     """Dial TCP, with TLS if a context is given (`name` is the server name to verify). OSError if it fails."""
     loop = asyncio.get_running_loop()
     server_name = (name or host) if ssl is not None else None
-    _, protocol = await loop.create_connection(RawConnection, host, port, ssl=ssl, server_hostname=server_name)
+    transport, protocol = await loop.create_connection(RawConnection, host, port, ssl=ssl, server_hostname=server_name)
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        # A long watch on a peer that vanished without a word ends after about a minute.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     return protocol
 
 
