@@ -7,10 +7,12 @@ a repeated question costs one dict access and a copied id. Nothing expires by ti
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from switchboard.dns import message as m
+from switchboard.dns.hosts import Hosts
 from switchboard.dns.message import FormError, Query, Record
 from switchboard.dns.zone import Answer, Zone
 
@@ -35,14 +37,29 @@ class Forward:
     max_size: int = 65535
 
 
+class Kept:
+    """An answer ready to be sent behind a query's id; `orders` are its other orders, when it is one to shuffle."""
+
+    __slots__ = ("hits", "orders", "qtype", "rcode", "ready")
+
+    def __init__(self, ready: bytes, qtype: int, rcode: int) -> None:
+        self.ready, self.qtype, self.rcode = ready, qtype, rcode
+        self.hits = 0
+        self.orders: list[bytes] | None = None
+
+
 class Responder:
     """The zone's answers, kept ready as bytes."""
 
-    def __init__(self, zone: Zone, namespace_of: Callable[[str], str | None] | None = None) -> None:
+    def __init__(
+        self, zone: Zone, namespace_of: Callable[[str], str | None] | None = None, hosts: Hosts | None = None
+    ) -> None:
         """`namespace_of` gives the namespace of the pod at an address; with it, search paths are walked (autopath)."""
         self.zone = zone
-        self.kept: dict[bytes, bytes | list[bytes]] = {}
+        self.kept: dict[bytes, Kept] = {}
+        self.counted: Counter[tuple[int, int]] = Counter()  # (type, code) of answers that are not, or no more, kept
         self._by_key: dict[Hashable, list[bytes]] = {}
+        self.hosts = hosts or Hosts("")
         self._namespace_of = namespace_of
         self._svc = m.encode_name(f"svc.{zone.domain}")
 
@@ -50,29 +67,51 @@ class Responder:
         """Drop every kept answer that depends on one of these."""
         for key in keys:
             for raw in self._by_key.pop(key, ()):
-                self.kept.pop(raw, None)
+                entry = self.kept.pop(raw, None)
+                if entry is not None:
+                    self._count(entry)
+
+    def counts(self) -> Counter[tuple[int, int]]:
+        """Answers given so far by (type, code), the kept ones' included."""
+        total = Counter(self.counted)
+        for entry in self.kept.values():
+            total[entry.qtype, entry.rcode] += entry.hits
+        return total
+
+    def _count(self, entry: Kept) -> None:
+        self.counted[entry.qtype, entry.rcode] += entry.hits
 
     def answer(self, data: bytes, client: str, *, udp: bool = True) -> bytes | Forward | None:
         """The finished answer; what to forward; or None for what is not to be answered at all."""
         try:
             query = m.parse_query(data)
         except FormError as why:
+            self.counted[0, m.FORMERR] += why.answerable
             return m.error(data, m.FORMERR) if why.answerable else None
+        out = self._resolve(query, data, client, udp)
+        if isinstance(out, bytes):
+            self.counted[query.qtype, out[3] & 15] += 1
+        return out
+
+    def _resolve(self, query: Query, data: bytes, client: str, udp: bool) -> bytes | Forward:
         refusal = _refusal(query)
         if refusal is not None:
             return m.build(query, refusal, [], authoritative=False)
         limit = min(query.udp_size, UDP_LIMIT) if udp else 65535
         found = self.zone.lookup(query.name, query.qtype)
         if found.foreign:
-            return Forward(query, query.name, max_size=limit)
+            known = self.hosts.lookup(query.name, query.qtype)
+            if known is None:
+                return Forward(query, query.name, max_size=limit)
+            return m.build(query, m.NOERROR, known, max_size=limit)
         if found.chase:
             return Forward(query, found.chase, found.answers, max_size=limit)
-        if found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._namespace_of:
-            space = self._namespace_of(client)
-            if space is not None:
-                return self._walk(query, space, found, limit)
+        searched = found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._namespace_of is not None
+        space = self._namespace_of(client) if searched and self._namespace_of else None
+        if space is not None:
+            return self._walk(query, space, found, limit)
         out = self._render(query, found, limit)
-        if udp:
+        if udp and not searched:  # what depends on who asks is not kept
             self._keep(data[2:], out, query, found, limit)
         return out
 
@@ -82,15 +121,16 @@ class Responder:
 
     def _keep(self, raw: bytes, out: bytes, query: Query, found: Answer, limit: int) -> None:
         if len(self.kept) >= KEPT:
+            for entry in self.kept.values():
+                self._count(entry)
             self.kept.clear()
             self._by_key.clear()
-        ready: bytes | list[bytes] = out[2:]
+        entry = self.kept[raw] = Kept(out[2:], query.qtype, found.rcode)
         if found.shuffle and len(found.answers) > 1:
-            ready = [out[2:]]
+            entry.orders = [out[2:]]
             for _ in range(ROTATIONS - 1):
                 random.shuffle(found.answers)
-                ready.append(self._render(query, found, limit)[2:])
-        self.kept[raw] = ready
+                entry.orders.append(self._render(query, found, limit)[2:])
         for key in found.depends:
             self._by_key.setdefault(key, []).append(raw)
 

@@ -1,30 +1,32 @@
-"""The DNS server: sockets in front of the responder, informers behind it.
+"""The DNS server: informers behind, sockets in front, one responder between.
 
-Order of a query: kept bytes -> zone -> upstreams. The UDP socket is read directly, many queries per wake-up, and
-answered on the spot; only questions for the world outside become tasks.
+Order of a query: kept bytes -> zone -> hosts -> cache -> upstreams. See `listener.py` for the sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from switchboard.client import Client, Informer
+from switchboard.client import Client, Disconnected, Informer
 from switchboard.client.resources import ENDPOINTSLICES, PODS, SERVICES
-from switchboard.dns import message as m
+from switchboard.dns import register, sources, status
 from switchboard.dns.forward import Forwarder
+from switchboard.dns.hosts import Hosts
+from switchboard.dns.listener import Listener
 from switchboard.dns.records import EndpointSlice, PodAddress, Service
-from switchboard.dns.responder import Forward, Responder
+from switchboard.dns.responder import Responder
+from switchboard.dns.upstream import Address
 from switchboard.dns.zone import Zone
+from switchboard.objects.errors import StatusError
+from switchboard.transport.server import Server
 
 log = logging.getLogger(__name__)
-
-_BATCH = 256  # queries answered per wake-up of the loop, so that TCP and informers get their turn
-_TCP_IDLE = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,61 +37,57 @@ class DnsSettings:
     port: int = 53
     domain: str = "cluster.local"
     networks: Sequence[str] = ()  # cluster and pod CIDRs: their reverse names are ours
-    upstreams: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    upstreams: Sequence[Address] = ()  # with none, those of `resolv_conf`
+    resolv_conf: Path | None = None
+    stubs: Mapping[str, Sequence[Address]] = field(default_factory=dict)  # domain -> who is asked about it
+    hosts: Path | None = None
     autopath: bool = True
+    query_log: bool = False
+    status_port: int = 0  # /health, /ready, /metrics on the first listening address; 0 for none
+    announce_ip: str = ""  # keep Service kube-system/kube-dns at this address, with ourselves behind it; "" for not
+    node_name: str = ""
 
 
 class DnsServer:
     """Cluster DNS over UDP and TCP; `run()` serves until cancelled, `synced` is set when it knows the whole cluster."""
 
     def __init__(self, client: Client, settings: DnsSettings) -> None:
-        self._settings = settings
+        self._client, self._settings = client, settings
         self.zone = Zone(settings.domain, settings.networks)
-        self._namespaces: dict[str, str] = {}
+        self._namespaces: dict[str, str] = {}  # pod address -> namespace
         self.responder = Responder(self.zone, self._namespaces.get if settings.autopath else None)
-        self._forwarder = Forwarder(settings.upstreams)
+        self._forwarder = Forwarder(settings.upstreams, settings.stubs)
         self._services: Informer[Service] = Informer(client, SERVICES, type_=Service)
         self._slices: Informer[EndpointSlice] = Informer(client, ENDPOINTSLICES, type_=EndpointSlice)
-        self._pods: Informer[PodAddress] | None = (
-            Informer(client, PODS, type_=PodAddress) if settings.autopath else None
-        )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pods: Informer[PodAddress] = Informer(client, PODS, type_=PodAddress)
+        self._listener = Listener(self.responder, self._forwarder, query_log=settings.query_log)
         self.synced = asyncio.Event()
-        self.answered = 0
 
     async def run(self) -> None:
         """Open the sockets, follow the cluster, answer."""
+        settings = self._settings
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
-        informers: list[Informer[Service] | Informer[EndpointSlice] | Informer[PodAddress]] = [
-            self._services,
-            self._slices,
-        ]
-        if self._pods is not None:
-            self._pods.on_change(self._pod_changed)
-            informers.append(self._pods)
-        sockets = [_udp_socket(host, self._settings.port) for host in self._settings.listen]
-        loop = asyncio.get_running_loop()
-        servers = [
-            await asyncio.start_server(self._serve_tcp, host, self._settings.port, reuse_port=True)
-            for host in self._settings.listen
-        ]
-        for sock in sockets:
-            loop.add_reader(sock.fileno(), self._drain, sock)
+        self._pods.on_change(self._pod_changed)
+        await self._listener.open(settings.listen, settings.port)
         try:
             async with asyncio.TaskGroup() as group:
-                for informer in informers:
-                    group.create_task(informer.run())
-                for informer in informers[:2]:
-                    await informer.synced.wait()
+                if settings.status_port:
+                    handler = status.handler(self.synced.is_set, self._figures)
+                    await Server(handler).listen(settings.listen[0], settings.status_port)
+                self._follow_files(group)
+                group.create_task(self._services.run())
+                group.create_task(self._slices.run())
+                if settings.autopath:
+                    group.create_task(self._pods.run())
+                await self._services.synced.wait()
+                await self._slices.synced.wait()
                 self.synced.set()
-                log.info("serving %s on %s port %d", self.zone.domain, list(self._settings.listen), self._settings.port)
+                log.info("serving %s on %s port %d", self.zone.domain, list(settings.listen), settings.port)
+                if settings.announce_ip:
+                    group.create_task(self._announce())
         finally:
-            for sock in sockets:
-                loop.remove_reader(sock.fileno())
-                sock.close()
-            for server in servers:
-                server.close()
+            self._listener.close()
 
     # -- what the cluster says ----------------------------------------------------------------------------------------
 
@@ -111,96 +109,73 @@ class DnsServer:
         if new is not None and new.address:
             self._namespaces[new.address] = new.metadata.namespace
 
-    # -- UDP ----------------------------------------------------------------------------------------------------------
+    # -- what the machine says ----------------------------------------------------------------------------------------
 
-    def _drain(self, sock: socket.socket) -> None:
-        receive, send, kept = sock.recvfrom, sock.sendto, self.responder.kept.get
-        for turn in range(_BATCH):
+    def _follow_files(self, group: asyncio.TaskGroup) -> None:
+        settings = self._settings
+        if settings.hosts is not None:
+            self._take_hosts(sources.read(settings.hosts))
+            group.create_task(sources.follow(settings.hosts, self._take_hosts))
+        if settings.resolv_conf is not None and not settings.upstreams:
+            self._take_nameservers(sources.read(settings.resolv_conf))
+            group.create_task(sources.follow(settings.resolv_conf, self._take_nameservers))
+
+    def _take_hosts(self, text: str) -> None:
+        self.responder.hosts = Hosts(text)
+
+    def _take_nameservers(self, text: str) -> None:
+        own = {(host, self._settings.port) for host in (*self._settings.listen, self._settings.announce_ip)}
+        found = [
+            a for a in sources.nameservers(text) if (a.host, a.port) not in own
+        ]  # asking ourselves would be a loop
+        self._forwarder.configure(found, self._settings.stubs)
+
+    # -- what we say of ourselves -------------------------------------------------------------------------------------
+
+    async def _announce(self) -> None:
+        settings = self._settings
+        wanted = register.endpoints(
+            settings.listen[0], settings.port, settings.status_port, settings.node_name, ready=True
+        )
+        while True:
             try:
-                data, peer = receive(4096)
-            except (BlockingIOError, ConnectionRefusedError):
-                return
-            ready = kept(data[2:])
-            if ready is None:
-                self._answer(sock, data, peer)
-                continue
-            if type(ready) is list:
-                ready = ready[(self.answered + turn) % len(ready)]
-            self.answered += 1
-            try:
-                send(data[:2] + ready, peer)  # type: ignore[operator]  # a list was resolved above
-            except OSError:
-                continue  # the client's buffer or route is gone: it will ask again
+                await register.announce(self._client, settings.announce_ip, wanted)
+                await asyncio.sleep(30)
+            except (StatusError, Disconnected) as why:
+                log.warning("could not announce the DNS Service: %s", why)
+                await asyncio.sleep(1)
 
-    def _answer(self, sock: socket.socket, data: bytes, peer: tuple[str, int]) -> None:
-        try:
-            found = self.responder.answer(data, peer[0])
-        except Exception:
-            log.exception("no answer for a query from %s", peer[0])
-            found = m.error(data, m.SERVFAIL)
-        if isinstance(found, Forward):
-            task = asyncio.ensure_future(self._forward_udp(sock, found, peer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif found is not None:
-            self.answered += 1
-            _send(sock, found, peer)
-
-    async def _forward_udp(self, sock: socket.socket, wanted: Forward, peer: tuple[str, int]) -> None:
-        _send(sock, await self._forward(wanted), peer)
-
-    async def _forward(self, wanted: Forward) -> bytes:
-        rcode, answers, authority = await self._forwarder.ask(wanted.name, wanted.query)
-        if wanted.fallback is not None and rcode != m.NOERROR:
-            return wanted.fallback
-        return m.build(
-            wanted.query,
-            rcode,
-            wanted.prefix + answers,
-            authority if not answers else [],
-            authoritative=False,
-            max_size=wanted.max_size,
+    def _figures(self) -> status.Figures:
+        counts = self.responder.counts()
+        return status.Figures(
+            answers=counts,
+            kept=len(self.responder.kept),
+            cached=len(self._forwarder.cache),
+            services=len(self.zone.entries),
+            forwarded=self._forwarder.asked,
+            cache_hits=self._forwarder.hits,
+            domain=self.zone.domain,
         )
 
-    # -- TCP ----------------------------------------------------------------------------------------------------------
 
-    async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
-        try:
-            while True:
-                async with asyncio.timeout(_TCP_IDLE):
-                    (size,) = struct.unpack("!H", await reader.readexactly(2))
-                    data = await reader.readexactly(size)
-                found = self.responder.answer(data, peer[0], udp=False)
-                if isinstance(found, Forward):
-                    found = await self._forward(found)
-                if found is None:
-                    return
-                self.answered += 1
-                writer.write(struct.pack("!H", len(found)) + found)
-                await writer.drain()
-        except (OSError, EOFError, TimeoutError):
-            pass
-        finally:
-            writer.close()
+def run_workers(count: int) -> int:
+    """Fork so that `count` processes serve the same sockets' addresses (SO_REUSEPORT); gives this one's number from 0.
+
+    Call before any event loop exists. The first process ends the others when it ends.
+    """
+    for number in range(1, count):
+        if os.fork() == 0:
+            _die_with_parent()
+            return number
+    return 0
 
 
-def _udp_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.setblocking(False)
-    sock.bind((host, port))
-    return sock
+def _die_with_parent() -> None:
+    import ctypes
+
+    pr_set_pdeathsig, sigterm = 1, 15
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigterm)
 
 
-def _send(sock: socket.socket, data: bytes, peer: tuple[str, int]) -> None:
-    try:
-        sock.sendto(data, peer)
-    except OSError as why:
-        log.debug("answer to %s not sent: %s", peer, why)
-
-
-def _never() -> Service:
+def _never() -> Any:
     raise AssertionError("a change has an old or a new object")

@@ -1,0 +1,108 @@
+"""Answers from the world outside, kept for as long as they may be (RFC 1035 TTLs, RFC 2308 for absence).
+
+An answer whose time is over is still good when nobody outside can be reached (serve-stale, RFC 8767). Pure: the clock
+is given with every call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from switchboard.dns import message as m
+from switchboard.dns.message import Record
+
+Question = tuple[bytes, int, int, bool, bool]  # name, type, class, DO, CD
+
+MAX_TTL = 3600  # seconds, as CoreDNS's cache
+MAX_NEGATIVE_TTL = 1800
+STALE_FOR = 3600  # how long after its end an answer may still be given when nobody answers
+STALE_TTL = 30  # what a stale answer says of itself (RFC 8767 section 4)
+SIZE = 10_000
+
+
+class Freshness(Enum):
+    """What a kept answer is good for."""
+
+    FRESH = "give it"
+    ENDING = "give it, and ask again so that the next client need not wait"
+    STALE = "give it only when nobody outside answers"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What outside said: code, answers, authority."""
+
+    rcode: int
+    answers: list[Record]
+    authority: list[Record]
+
+    def aged(self, seconds: float, *, stale: bool = False) -> Outcome:
+        """The same with TTLs counted down by `seconds` (or all at STALE_TTL)."""
+
+        def ttl(record: Record) -> int:
+            return STALE_TTL if stale else max(0, record.ttl - int(seconds))
+
+        return Outcome(
+            self.rcode,
+            [replace(r, ttl=ttl(r)) for r in self.answers],
+            [replace(r, ttl=ttl(r)) for r in self.authority],
+        )
+
+
+@dataclass(slots=True)
+class _Kept:
+    outcome: Outcome
+    stored: float
+    ttl: int
+    hits: int = 0
+
+
+class Cache:
+    """The most recently used answers, at most `size`."""
+
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
+        self._kept: OrderedDict[Question, _Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, question: Question, now: float) -> tuple[Outcome, Freshness] | None:
+        """The kept answer with its TTLs as of `now` (monotonic seconds), and what it is good for; or None."""
+        kept = self._kept.get(question)
+        if kept is None:
+            return None
+        self._kept.move_to_end(question)
+        age = now - kept.stored
+        if age >= kept.ttl:
+            if age < kept.ttl + STALE_FOR:
+                return kept.outcome.aged(age, stale=True), Freshness.STALE
+            del self._kept[question]
+            return None
+        kept.hits += 1
+        ending = kept.hits > 1 and kept.ttl - age < max(1.0, kept.ttl / 10)
+        return kept.outcome.aged(age), Freshness.ENDING if ending else Freshness.FRESH
+
+    def put(self, question: Question, outcome: Outcome, now: float) -> None:
+        """Keep an answer, unless it may not be kept at all."""
+        ttl = lifetime(outcome)
+        if ttl <= 0:
+            return
+        self._kept[question] = _Kept(outcome, now, ttl)
+        self._kept.move_to_end(question)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+
+def lifetime(outcome: Outcome) -> int:
+    """Seconds an answer may be kept: the least TTL; for absence the SOA's own TTL and minimum; 0 for failures."""
+    if outcome.rcode not in (m.NOERROR, m.NXDOMAIN):
+        return 0
+    if outcome.rcode == m.NOERROR and outcome.answers:
+        return min(MAX_TTL, *(r.ttl for r in outcome.answers))
+    soa = next((r for r in outcome.authority if r.type == m.SOA), None)
+    if soa is None:
+        return 0  # RFC 2308 section 5: absence without an SOA is not to be kept
+    return min(MAX_NEGATIVE_TTL, soa.ttl, int.from_bytes(soa.rdata[-4:], "big"))

@@ -1,0 +1,68 @@
+"""A DNS server of the world outside, for tests: answers from a table, over UDP and TCP on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping
+from types import TracebackType
+
+from switchboard.dns import message as m
+from switchboard.dns.message import Record
+
+SOA = Record(m.encode_name("test"), m.SOA, 60, m.soa_rdata(m.encode_name("ns.test"), m.encode_name("root.test"), 1, 30))
+
+
+class FakeUpstream(asyncio.DatagramProtocol):
+    """`names` maps a name to its A addresses; what it does not have is NXDOMAIN. `silent` stops all answers."""
+
+    def __init__(self, names: Mapping[str, list[str]], *, ttl: int = 60) -> None:
+        self.names = {m.encode_name(name): addresses for name, addresses in names.items()}
+        self.ttl = ttl
+        self.asked: list[str] = []
+        self.silent = False
+        self.port = 0
+
+    def answer(self, data: bytes, *, udp: bool) -> bytes | None:
+        """What goes back for a query, None while silent."""
+        if self.silent:
+            return None
+        query = m.parse_query(data)
+        self.asked.append(f"{'udp' if udp else 'tcp'} {m.text(query.name)} {query.qtype}")
+        limit = query.udp_size if udp else 65535
+        known = self.names.get(query.name)
+        if known is None:
+            return m.build(query, m.NXDOMAIN, [], [SOA], authoritative=False)
+        records = [Record(query.name, t, self.ttl, d) for t, d in map(m.ip_rdata, known) if t == query.qtype]
+        return m.build(query, m.NOERROR, records, [] if records else [SOA], authoritative=False, max_size=limit)
+
+    async def __aenter__(self) -> FakeUpstream:
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self.port = self._transport.get_extra_info("sockname")[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
+        self._server.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer over UDP."""
+        out = self.answer(data, udp=True)
+        if out is not None:
+            self._transport.sendto(out, addr)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                out = self.answer(await reader.readexactly(size), udp=False)
+                if out is not None:
+                    writer.write(struct.pack("!H", len(out)) + out)
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.close()

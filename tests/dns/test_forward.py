@@ -1,0 +1,149 @@
+"""Questions for the world outside, against servers on loopback; the cache by a table."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from switchboard.dns import message as m
+from switchboard.dns.cache import Cache, Freshness, Outcome, lifetime
+from switchboard.dns.forward import Forwarder
+from switchboard.dns.listener import Listener
+from switchboard.dns.message import Record
+from switchboard.dns.responder import Responder
+from switchboard.dns.sources import nameservers
+from switchboard.dns.upstream import Address
+from switchboard.testing.upstream import SOA, FakeUpstream
+from switchboard.testing.zones import cluster, query, service
+
+
+def question(name: str, qtype: str = "A") -> tuple[bytes, m.Query]:
+    asked = m.parse_query(query(name, qtype, edns=1232))
+    return asked.name, asked
+
+
+def addresses(outcome: Outcome) -> list[str]:
+    return [socket.inet_ntoa(r.rdata) for r in outcome.answers if r.type == m.A]
+
+
+async def test_an_answer_is_kept_and_shared() -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        both = await asyncio.gather(*(forwarder.ask(*question("a.test")) for _ in range(5)))
+        assert [addresses(o) for o in both] == [["192.0.2.1"]] * 5
+        await forwarder.ask(*question("a.test"))
+        absent = [await forwarder.ask(*question("no.test")) for _ in range(2)]
+        assert {o.rcode for o in absent} == {m.NXDOMAIN}
+        assert outside.asked == ["udp a.test. 1", "udp no.test. 1"]
+
+
+async def test_a_cut_answer_is_fetched_over_tcp() -> None:
+    many = [f"192.0.2.{i}" for i in range(1, 200)]
+    async with FakeUpstream({"many.test": many}) as outside:
+        outcome = await Forwarder([Address("127.0.0.1", outside.port)]).ask(*question("many.test"))
+        assert len(outcome.answers) == 199
+        assert outside.asked == ["udp many.test. 1", "tcp many.test. 1"]
+
+
+async def test_the_next_server_is_asked_when_one_is_gone() -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}) as outside:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            dead = Address("127.0.0.1", free.getsockname()[1])
+        forwarder = Forwarder([dead, Address("127.0.0.1", outside.port)])
+        for name in ("a.test", "b.test", "c.test"):
+            assert (await forwarder.ask(*question(name))).rcode in (m.NOERROR, m.NXDOMAIN)
+
+
+async def test_without_upstreams_the_answer_comes_at_once() -> None:
+    outcome = await asyncio.wait_for(Forwarder([]).ask(*question("a.test")), 0.5)
+    assert outcome.rcode == m.SERVFAIL
+
+
+async def test_stub_domains_have_their_own_servers() -> None:
+    async with FakeUpstream({"x.corp.test": ["192.0.2.7"]}) as corp, FakeUpstream({"x.test": ["192.0.2.8"]}) as world:
+        forwarder = Forwarder([Address("127.0.0.1", world.port)], {"corp.test": [Address("127.0.0.1", corp.port)]})
+        assert addresses(await forwarder.ask(*question("x.corp.test"))) == ["192.0.2.7"]
+        assert addresses(await forwarder.ask(*question("x.test"))) == ["192.0.2.8"]
+        assert (await forwarder.ask(*question("xcorp.test"))).rcode == m.NXDOMAIN
+        assert corp.asked == ["udp x.corp.test. 1"]
+
+
+def test_what_may_be_kept_and_for_how_long() -> None:
+    name = m.encode_name("a.test")
+    found = Outcome(0, [Record(name, m.A, 100, b"\1\2\3\4")], [])
+    assert [lifetime(o) for o in (found, Outcome(3, [], [SOA]), Outcome(0, [], []), Outcome(2, [], []))] == [
+        100,
+        30,
+        0,
+        0,
+    ]
+    cache, key = Cache(2), (name, 1, 1, False, False)
+    cache.put(key, found, now=0)
+    for now, state, ttl in ((40, Freshness.FRESH, 60), (95, Freshness.ENDING, 5), (150, Freshness.STALE, 30)):
+        kept = cache.get(key, now)
+        assert kept is not None and (kept[1], kept[0].answers[0].ttl) == (state, ttl)
+    assert cache.get(key, 5000) is None
+
+
+async def test_a_stale_answer_is_better_than_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await forwarder.ask(*question("a.test"))
+        outside.silent = True
+        kept = next(iter(forwarder.cache._kept.values()))
+        kept.stored -= 10
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("1.2.3.4", Address("1.2.3.4")),
+        ("1.2.3.4:5353", Address("1.2.3.4", 5353)),
+        ("[fd00::1]:54", Address("fd00::1", 54)),
+        ("fd00::1", Address("fd00::1")),
+        ("tls://1.1.1.1#one.test", Address("1.1.1.1", 853, "one.test")),
+    ],
+)
+def test_upstream_addresses(text: str, wanted: Address) -> None:
+    assert Address.parse(text) == wanted
+
+
+def test_resolv_conf() -> None:
+    servers = ["10.0.0.1", "fe80::1%eth0", "3.3.3.3", "4.4.4.4"]
+    text = "# c\noptions x\nsearch a\n" + "".join(f"nameserver {s}\n" for s in servers)
+    assert [a.host for a in nameservers(text)] == ["10.0.0.1", "fe80::1", "3.3.3.3"]
+
+
+async def test_over_sockets() -> None:
+    """UDP and TCP on one loopback port: zone, outside, parallel A and AAAA from one port, a change at once."""
+    zone = cluster()
+    async with FakeUpstream({"foo.example.com": ["192.0.2.9"]}) as outside:
+        listener = Listener(Responder(zone), Forwarder([Address("127.0.0.1", outside.port)]))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        await listener.open(["127.0.0.1"], port)
+        try:
+            client = Forwarder([Address("127.0.0.1", port)])
+            pair = await asyncio.gather(
+                client.ask(*question("two.default.svc.cluster.local")),
+                client.ask(*question("two.default.svc.cluster.local", "AAAA")),
+            )
+            assert [len(o.answers) for o in pair] == [1, 1]
+            chased = await client.ask(*question("out.default.svc.cluster.local"))
+            assert [r.type for r in chased.answers] == [m.CNAME, m.A] and addresses(chased) == ["192.0.2.9"]
+            name, asked = question("new.default.svc.cluster.local")
+            assert (await client.ask(name, asked)).rcode == m.NXDOMAIN
+            listener._responder.forget(zone.put_service(("default", "new"), service("new", ip="10.96.0.77")))
+            client.cache = Cache()
+            started = time.monotonic()
+            assert addresses(await client.ask(name, asked)) == ["10.96.0.77"]
+            assert time.monotonic() - started < 5
+        finally:
+            listener.close()
