@@ -2,7 +2,7 @@
 
 `columns` and `row_cells` say what stands where; `table` makes the whole `meta.k8s.io/v1 Table`. Built-in kinds have
 their columns in `objects/data/columns.json` and one small function each in `core`, `pods`, `workloads`, `network` and
-`rest`; custom kinds have `additionalPrinterColumns` (`custom`). Source of words: kubernetes `pkg/printers/internalversion`.
+`rest`; custom kinds have `additionalPrinterColumns` (`custom`). Source of the words: `pkg/printers/internalversion`.
 """
 
 from __future__ import annotations
