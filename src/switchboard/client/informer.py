@@ -1,0 +1,313 @@
+"""A local copy of a collection, kept true by LIST and WATCH.
+
+Rules: the list is the truth and events are hints: a relist is compared with the copy and swapped in whole, and every
+difference is told as one (old, new) call. Before a call the copy is already changed. Whatever breaks, the watch goes on
+from the last version seen; only 410 (history is gone) makes a relist. Source: client-go/tools/cache/reflector.go.
+
+States of `run`: listing (no version yet) -> watching (from a version) -> listing on 410, watching again on the rest.
+
+Own writes can be told at once (`observe`, `forget`) instead of waiting for their event to come back, so whoever decides
+from the copy never decides without what it just did. Such a key is *ahead* until an event as new arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+
+from switchboard.client.resources import Resource
+from switchboard.client.transport import Disconnected, error_of, error_of_reply
+from switchboard.client.verbs import Client, list_target
+from switchboard.objects.errors import Gone, StatusError
+
+T = TypeVar("T")
+Object = dict[str, Any]
+OnChange = Callable[[T | None, T | None], None]
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 1000  # objects in one answer: bounds the memory of a first list of very many
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between tries: a restarting API is missed only briefly
+
+
+class _Meta(msgspec.Struct, gc=False):
+    name: str = ""
+    namespace: str = ""
+    resourceVersion: str = ""
+
+
+class _Head(msgspec.Struct, gc=False):
+    metadata: _Meta
+
+
+class _Line(msgspec.Struct, gc=False):
+    type: str
+    object: msgspec.Raw
+
+
+class _ListMeta(msgspec.Struct, gc=False):
+    resourceVersion: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct, gc=False):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+def key_of(namespace: str | None, name: str) -> str:
+    """`namespace/name`, or the bare name of an object without namespace: keys of informers and loops."""
+    return f"{namespace}/{name}" if namespace else name
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The reverse of `key_of`; the namespace is "" where there is none."""
+    namespace, slash, name = key.rpartition("/")
+    return (namespace, name) if slash else ("", key)
+
+
+class Informer(Generic[T]):
+    """Objects of one resource (optionally of one namespace, or selected).
+
+    `type_` is dict (managedFields are dropped; apiVersion and kind are filled in) or a `msgspec.Struct` that names the
+    fields to keep. Objects are shared: never change them. `on_change` callbacks run on the loop and must not block;
+    they are called for changes from their registration on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        res: Resource,
+        *,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        type_: type[T] = dict,  # type: ignore[assignment]  # the default is what the type variable then is
+    ) -> None:
+        self.res = res
+        self.synced = asyncio.Event()
+        self._client = client
+        self._where = (res, namespace, label_selector, field_selector)
+        self._plain = type_ is dict
+        self._decode: Callable[[Any], T] = msgspec.json.Decoder(type_).decode
+        self._items: dict[str, T] = {}
+        self._callbacks: list[OnChange[T]] = []
+        self._indices: dict[str, _Index[T]] = {}
+        self._version: str | None = None
+        self._ahead: dict[str, int] = {}  # key -> version of an own write whose event has not come yet
+
+    # Reading
+
+    def get(self, namespace: str | None, name: str) -> T | None:
+        """One object, or None."""
+        return self._items.get(key_of(namespace, name))
+
+    def get_key(self, key: str) -> T | None:
+        """One object by its `namespace/name`."""
+        return self._items.get(key)
+
+    def items(self) -> Collection[T]:
+        """All objects, a live view."""
+        return self._items.values()
+
+    def keys(self) -> Collection[str]:
+        """All keys, a live view."""
+        return self._items.keys()
+
+    def index(self, name: str, fn: Callable[[T], Iterable[str]]) -> None:
+        """Keep objects findable by the strings that `fn` makes of each; a second index of the same name is ignored."""
+        if name not in self._indices:
+            self._indices[name] = added = _Index(fn)
+            for key, obj in self._items.items():
+                added.change(key, None, obj)
+
+    def by(self, name: str, key: str) -> Collection[T]:
+        """The objects that the index `name` has under `key`; valid until the next change."""
+        return self._indices[name].entries.get(key, {}).values()
+
+    def on_change(self, fn: OnChange[T]) -> None:
+        """Have `fn(old, new)` called after every change: (None, new) added, (old, None) gone."""
+        self._callbacks.append(fn)
+
+    # Own writes
+
+    def observe(self, obj: Object) -> None:
+        """Take the answer of an own write into the copy now; older events of that object are passed over later."""
+        meta = obj["metadata"]
+        key, version = key_of(meta.get("namespace"), meta["name"]), int(meta.get("resourceVersion") or 0)
+        if self._ahead_of_watch(key, version):
+            self._ahead[key] = version
+            self._set(key, self._finish(cast(T, obj)))
+
+    def forget(self, obj: Object) -> None:
+        """Take the answer of an own DELETE that removed the object into the copy now."""
+        meta = obj["metadata"]
+        key, version = key_of(meta.get("namespace"), meta["name"]), int(meta.get("resourceVersion") or 0)
+        if key in self._items and self._ahead.get(key, 0) <= version and self._plain:
+            self._ahead[key] = version
+            self._set(key, None)
+
+    def _ahead_of_watch(self, key: str, version: int) -> bool:
+        """Whether the watch has yet to tell of this version: if it was told already, the object may be gone since."""
+        if not self._plain or any(self._where[1:]) or version <= int(self._version or 0):
+            return False
+        return version > self._ahead.get(key, 0)
+
+    # Following
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if self._version is None:
+                    await self._list()
+                progress = await self._watch(self._version or "")
+                pause = _FIRST_PAUSE if progress else pause
+                if progress:
+                    continue
+            except Gone:
+                log.info("%s: the version watched is too old, listing again", self.res)
+                self._version = None
+                if pause == _FIRST_PAUSE:
+                    pause *= 2
+                    continue
+            except Disconnected as error:
+                log.debug("%s: %s", self.res, error)
+            except StatusError as error:
+                log.warning("%s: %s %s", self.res, error.code, error.message)
+            except Exception:
+                log.exception("%s: unexpected", self.res)
+                self._version = None
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_LAST_PAUSE, pause * 2)
+
+    async def _list(self) -> None:
+        items: dict[str, T] = {}
+        decode = msgspec.json.Decoder(_List).decode
+        query: dict[str, Any] = {"limit": _PAGE}
+        while True:
+            target = list_target(*self._where, **query)
+            reply = await self._client.raw("GET", target)
+            if reply.status != 200:
+                raise error_of_reply(reply)
+            page = decode(reply.body)
+            for raw in page.items or ():
+                head = _decode_head(raw).metadata
+                key = key_of(head.namespace, head.name)
+                if (obj := self._object(key, raw)) is not None:
+                    items[key] = obj
+            if not page.metadata.continue_:
+                break
+            query["continue"] = page.metadata.continue_
+        self._version = page.metadata.resourceVersion
+        self._swap(items, int(self._version or 0))
+        self.synced.set()
+
+    def _swap(self, items: dict[str, T], version: int) -> None:
+        """Replace the copy by a list of that version and tell every difference."""
+        self._ahead = {key: ahead for key, ahead in self._ahead.items() if ahead > version}
+        for key in [key for key in self._items if key not in items and key not in self._ahead]:
+            self._set(key, None)
+        for key, obj in items.items():
+            if key not in self._ahead and not self._same(self._items.get(key), obj):
+                self._set(key, obj)
+
+    def _same(self, old: T | None, new: T) -> bool:
+        if isinstance(old, dict) and isinstance(new, dict):
+            return bool(old["metadata"].get("resourceVersion") == new["metadata"].get("resourceVersion"))
+        return old == new
+
+    async def _watch(self, version: str) -> bool:
+        """One watch until it ends; True if anything came (or it ended in good order after a while)."""
+        target = list_target(
+            *self._where,
+            watch=True,
+            resourceVersion=version,
+            allowWatchBookmarks=True,
+            timeoutSeconds=random.randint(300, 600),
+        )
+        started = asyncio.get_running_loop().time()
+        came = False
+        async with self._client.transport.stream("GET", target, self._client.stream_headers()) as pieces:
+            async for piece in pieces:
+                came = True
+                for line in piece.split(b"\n"):
+                    if line:
+                        self._event(_decode_line(line))
+        return came or asyncio.get_running_loop().time() - started > 1.0
+
+    def _event(self, line: _Line) -> None:
+        if line.type == "ERROR":
+            raise error_of(msgspec.json.decode(line.object))
+        head = _decode_head(line.object).metadata
+        if line.type != "BOOKMARK":
+            key = key_of(head.namespace, head.name)
+            ahead = self._ahead.get(key) if self._ahead else None
+            if ahead is None or self._caught_up(key, ahead, int(head.resourceVersion or 0), line.type):
+                self._set(key, None if line.type == "DELETED" else self._object(key, line.object))
+        self._version = head.resourceVersion or self._version
+
+    def _caught_up(self, key: str, ahead: int, version: int, kind: str) -> bool:
+        """Whether an event is news for a key that an own write put ahead."""
+        if version < ahead:
+            return False
+        del self._ahead[key]
+        # The own write itself, come back: the copy has it. A deletion may carry the object's last version.
+        return version > ahead or kind == "DELETED"
+
+    def _object(self, key: str, raw: msgspec.Raw) -> T | None:
+        try:
+            return self._finish(self._decode(raw))
+        except msgspec.DecodeError as error:
+            log.warning("%s %s is passed over: %s", self.res, key, error)
+            return None
+
+    def _finish(self, obj: T) -> T:
+        if isinstance(obj, dict):
+            obj["metadata"].pop("managedFields", None)
+            obj.setdefault("apiVersion", self.res.api_version)
+            obj.setdefault("kind", self.res.kind)
+        return obj
+
+    def _set(self, key: str, new: T | None) -> None:
+        old = self._items.pop(key, None) if new is None else self._items.get(key)
+        if new is not None:
+            self._items[key] = new
+        elif old is None:
+            return
+        for index in self._indices.values():
+            index.change(key, old, new)
+        for fn in self._callbacks:
+            try:
+                fn(old, new)
+            except Exception:
+                log.exception("%s %s: a callback failed", self.res, key)
+
+
+class _Index(Generic[T]):
+    """Values that a function makes of objects -> the objects by key."""
+
+    def __init__(self, fn: Callable[[T], Iterable[str]]) -> None:
+        self.fn = fn
+        self.entries: dict[str, dict[str, T]] = {}
+
+    def change(self, key: str, old: T | None, new: T | None) -> None:
+        before = set(self.fn(old)) if old is not None else set()
+        after = set(self.fn(new)) if new is not None else set()
+        for value in before - after:
+            entry = self.entries[value]
+            entry.pop(key, None)
+            if not entry:
+                del self.entries[value]
+        for value in after:
+            self.entries.setdefault(value, {})[key] = cast(T, new)
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_line = msgspec.json.Decoder(_Line).decode
