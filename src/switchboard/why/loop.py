@@ -30,11 +30,11 @@ class Watcher:
 
     async def run(self) -> None:
         """Take up what was said before this process, then follow changes."""
-        for informer in (self._world.services, self._world.pods, self._world.slices, *self._world.workloads.values()):
+        for informer in (self._world.services, self._world.pods, self._world.slices, *self._world.workloads):
             await informer.synced.wait()
         await self._recall()
         self._world.services.on_change(self._service_changed)
-        for informer in (self._world.pods, *self._world.workloads.values()):
+        for informer in (self._world.pods, *self._world.workloads):
             informer.on_change(self._neighbour_changed)
         self._world.slices.on_change(self._slice_changed)
         for service in self._world.services.items():
@@ -82,14 +82,15 @@ class Watcher:
         finding = explain(service, self._world.evidence(service))
         if finding is None or finding.weight < LATER:
             self._since.pop(key, None)
-            return self._tell_mended(key, service, space, name)
+            self._tell_mended(key, service, space, name)
+            return None
         now = asyncio.get_running_loop().time()
         waited = now - self._since.setdefault(key, now)
         if waited < GRACE:
             return GRACE - waited
         if self._said.get(key) != finding.message:
             self._said[key] = finding.message
-            self._recorder.event(_with_kind(service), "Warning", _WARNED, finding.message)
+            self._recorder.event(service, "Warning", _WARNED, finding.message)
         return None
 
     def _tell_mended(self, key: str, service: Object, space: str, name: str) -> None:
@@ -98,7 +99,7 @@ class Watcher:
             del self._said[key]
             shown = ", ".join(addresses[:3]) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")
             count = "1 ready endpoint" if len(addresses) == 1 else f"{len(addresses)} ready endpoints"
-            self._recorder.event(_with_kind(service), "Normal", _MENDED, f"the Service has {count} now: {shown}")
+            self._recorder.event(service, "Normal", _MENDED, f"the Service has {count} now: {shown}")
 
 
 def _key(service: Object) -> str:
@@ -111,7 +112,3 @@ def _shape(obj: Object) -> tuple[Any, Any, Any]:
     spec = obj.get("spec", {})
     meta = obj["metadata"]
     return meta.get("labels"), (spec.get("template"), spec.get("replicas")), meta.get("deletionTimestamp")
-
-
-def _with_kind(service: Object) -> Object:
-    return {"apiVersion": "v1", "kind": "Service", **service}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ from switchboard.why.check import Evidence, Object
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Informers (shared with whoever else runs in the process) that the checks read; `workloads` by kind."""
+    """Informers (shared with whoever else runs in the process) that the checks read; `workloads`: one for each kind."""
 
     services: Informer[Any]
     pods: Informer[Any]
     slices: Informer[Any]
-    workloads: Mapping[str, Informer[Any]]
+    workloads: Sequence[Informer[Any]]
 
     def evidence(self, service: Object) -> Evidence:
         """Everything a check of this Service looks at."""
@@ -49,7 +49,7 @@ class World:
         return sorted(found)
 
     def _workloads(self, space: str) -> Iterator[Object]:
-        for kind, informer in self.workloads.items():
+        for informer in self.workloads:
             for obj in informer.items():
                 if obj["metadata"].get("namespace") == space:
-                    yield obj if obj.get("kind") else {**obj, "kind": kind}  # items of a list carry no kind
+                    yield obj
