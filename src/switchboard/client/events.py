@@ -77,6 +77,7 @@ class EventRecorder:
         self._buckets: OrderedDict[tuple[Any, ...], _Bucket] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
+        self._last = 0  # names are times in nanoseconds, and no two are the same
 
     def event(self, obj: Object, type_: str, reason: str, message: str, *, action: str = "") -> None:
         """Say `message` about `obj` (an object or an ObjectReference). Returns at once; dropped when too many wait."""
@@ -116,7 +117,7 @@ class EventRecorder:
         stamp = _stamp(now)
         if said is None:
             namespace = about.get("namespace") or "default"
-            said = self._said[key] = _Said(f"{about.get('name', '')}.{int(now * 1e9):x}", namespace, stamp)
+            said = self._said[key] = _Said(self._name(about, now), namespace, stamp)
             if len(self._said) > _KNOWN:
                 self._said.popitem(last=False)
         self._said.move_to_end(key)
@@ -140,7 +141,7 @@ class EventRecorder:
                 if not said.stored:
                     raise
                 said.stored, said.count, said.first = False, 1, stamp  # it expired: begin again
-                said.name = f"{about.get('name', '')}.{int(self._clock() * 1e9):x}"
+                said.name = self._name(about, self._clock())
             except Disconnected:
                 await asyncio.sleep(min(5.0, 0.1 * 4**attempt))
 
@@ -161,6 +162,10 @@ class EventRecorder:
             "reportingInstance": self._host,
         }
         return body | ({"action": action} if action else {})
+
+    def _name(self, about: Object, now: float) -> str:
+        self._last = max(self._last + 1, int(now * 1e9))
+        return f"{about.get('name', '')}.{self._last:x}"
 
     def _bucket(self, subject: tuple[Any, ...], now: float) -> _Bucket:
         bucket = self._buckets.get(subject)

@@ -118,8 +118,8 @@ def _blob(path: Path, part: dict[str, Any], name: str) -> bytes:
     """The bytes of `<name>-data` (base64), or of the file `<name>` (relative to the kubeconfig); b"" for neither."""
     if data := part.get(f"{name}-data"):
         try:
-            return base64.b64decode(data)
-        except (binascii.Error, TypeError) as error:
+            return base64.b64decode("".join(data.split()), validate=True)
+        except (binascii.Error, AttributeError) as error:
             raise KubeconfigError(f"kubeconfig {path}: {name}-data: {error}") from error
     if file := part.get(name):
         try:
