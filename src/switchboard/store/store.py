@@ -84,7 +84,7 @@ class Store:
         try:
             return cls(disk, index, history, history_bytes)
         except BaseException:
-            disk.close()
+            disk.abandon()
             raise
         finally:
             if collecting:
@@ -103,6 +103,7 @@ class Store:
             if row.revision > floor:
                 self._history.append(Event(record, previous, bool(row.deleted)))
             self.revision = max(self.revision, row.revision)
+        self._disk.confirm(self.revision)
         self._garbage += self._history.trim()
         return State(live.values())
 
@@ -183,7 +184,7 @@ class Store:
         the awaited result raises StoreError if the commit failed.
         """
         head = self._expected(key, expect)
-        if table_name(key) is None or key.endswith("/"):
+        if head is None and (not key.startswith("/") or table_name(key) is None or key.endswith("/")):
             raise ValueError(f"not a key: {key!r}")
         revision = self._assigned + 1
         record = Record(key, encode(revision), revision, head.created if head else revision, self._index)
