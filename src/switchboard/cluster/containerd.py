@@ -29,7 +29,6 @@ _UNUSED = (
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
     "io.containerd.internal.v1.restart",
-    "io.containerd.runtime.v1.linux",
     "io.containerd.monitor.v1.cgroups",
 )
 

@@ -1,0 +1,183 @@
+"""Builds the stand-in images into a layout that all clusters of the machine share, and puts them into a cluster's
+mirror.
+
+The layout remembers the recipe it was built from; when the table changes, everything is built anew beside the old
+blobs. One build runs at a time on a machine (a lock file), a second one waits and finds the work done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import debian, names, oci
+from .errors import ImageError
+from .layer import Layer
+from .oci import Descriptor, Layout
+from .publish import publish
+from .standins import LAYERS, STAND_INS, Recipe, StandIn
+
+_RECORD = "stand-ins.json"
+Say = Callable[[str], None]
+
+
+def fingerprint() -> str:
+    """A hash of the whole table: what the images are made from."""
+    return hashlib.sha256(repr((LAYERS, STAND_INS)).encode()).hexdigest()[:16]
+
+
+def built(images: Path) -> dict[str, Descriptor] | None:
+    """Name -> manifest of every stand-in, or None when they were not built from today's table."""
+    try:
+        record = json.loads((images / _RECORD).read_bytes())
+        if record["recipe"] != fingerprint():
+            return None
+        return {name: Descriptor.of(raw) for name, raw in record["images"].items()}
+    except (OSError, ValueError, KeyError, ImageError):
+        return None
+
+
+def build(images: Path, say: Say) -> dict[str, Descriptor]:
+    """Build every stand-in unless it is there; `say` hears of each step. Raises ImageError, OSError."""
+    images.mkdir(parents=True, exist_ok=True)
+    with open(images / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (ready := built(images)) is not None:
+            return ready
+        layout = Layout(images)
+        packages = debian.Packages(images / "packages")
+        say("downloading Debian packages for the stand-in images")
+        packages.download(sorted({name for recipe in LAYERS.values() for name in recipe.packages}))
+        layers = _build_layers(layout, packages, say)
+        done: dict[str, Descriptor] = {}
+        for stand_in in STAND_INS:
+            manifest = layout.add_image(stand_in.image, [layers[name] for name in stand_in.layers], architecture())
+            done |= {f"{stand_in.repository}:{tag}": manifest for tag in stand_in.tags}
+        record = {"recipe": fingerprint(), "images": {name: each.json() for name, each in done.items()}}
+        temporary = images / f"{_RECORD}.new"
+        temporary.write_text(json.dumps(record, indent=1))
+        os.replace(temporary, images / _RECORD)
+        shutil.rmtree(images / "packages", ignore_errors=True)
+        return done
+
+
+def publish_all(images: Path, storage: Path, say: Say) -> bool:
+    """Build what is missing, and put every stand-in into a mirror's storage; False when they were there. Raises as
+    `build`.
+    """
+    stamp = storage / ".stand-ins"
+    try:
+        if stamp.read_text() == fingerprint():
+            return False
+    except OSError:
+        pass
+    done = build(images, say)
+    layout = Layout(images)
+    for name, manifest in done.items():
+        publish(layout, manifest, names.parse(name), storage)
+    stamp.write_text(fingerprint())
+    return True
+
+
+def architecture() -> str:
+    """This machine's architecture in the words of images."""
+    return oci.ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+
+
+def _build_layers(layout: Layout, packages: debian.Packages, say: Say) -> dict[str, Descriptor]:
+    """Every layer, two at a time: most of the work is done by programs we wait for."""
+    with ThreadPoolExecutor(2) as pool:
+        futures = {
+            name: pool.submit(_build_layer, layout, packages, name, recipe, _below(name), say)
+            for name, recipe in LAYERS.items()
+        }
+        return {name: future.result() for name, future in futures.items()}
+
+
+def _below(name: str) -> list[str]:
+    """The layers under one, in the first image that has it: their packages need not be in it again."""
+    users: list[StandIn] = [stand_in for stand_in in STAND_INS if name in stand_in.layers]
+    stack = users[0].layers
+    return list(stack[: stack.index(name)])
+
+
+def _build_layer(
+    layout: Layout, packages: debian.Packages, name: str, recipe: Recipe, below: list[str], say: Say
+) -> Descriptor:
+    say(f"building image layer {name}")
+    files: list[Path] = []
+    if recipe.packages:
+        under = [package for each in below for package in LAYERS[each].packages]
+        there = set(packages.closure(under)) if under else set()
+        files = [file for file in packages.closure(recipe.packages) if file not in there]
+    if name == "pause":  # one static program; a sandbox needs no library
+        files = [file for file in files if debian.package_name(file) in recipe.packages]
+    with layout.writer() as blob:
+        layer = Layer(blob)
+        _literal(layer, recipe)
+        layer.packages(files)
+        if recipe.applets:
+            for applet in _applets(files):
+                layer.symlink(f"usr/bin/{applet}", "busybox")
+        if recipe.pypi:
+            _pypi(layer, recipe.pypi)
+        layer.close()
+    return Descriptor(oci.LAYER, blob.digest, blob.size)
+
+
+def _literal(layer: Layer, recipe: Recipe) -> None:
+    """Ours first, because the first entry of a name counts."""
+    for path, mode in recipe.folders.items():
+        layer.directory(path, mode)
+    for path, target in recipe.links.items():
+        layer.symlink(path, target)
+    for path, (mode, text) in recipe.files.items():
+        layer.file(path, text.encode(), mode)
+
+
+def _applets(files: list[Path]) -> list[str]:
+    """What busybox can be called: asked of the very program that goes into the image."""
+    package = next(file for file in files if debian.package_name(file) == "busybox-static")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "busybox")
+        for entry, content in debian.contents(package):
+            if content and entry.name.endswith("bin/busybox"):
+                program.write_bytes(content.read())
+        program.chmod(0o755)
+        listed = subprocess.run([str(program), "--list"], capture_output=True, text=True, check=True).stdout.split()
+    return [name for name in listed if name != "busybox"]
+
+
+def _pypi(layer: Layer, packages: tuple[str, ...]) -> None:
+    """PyPI packages for Debian 12's Python, under /opt/packages. Raises ImageError."""
+    with tempfile.TemporaryDirectory() as folder:
+        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        argv += ["--only-binary=:all:", "--python-version", "3.11", "--target", folder, *packages]
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise ImageError(
+                f"pip could not download {' '.join(packages)}: {said[-1] if said else 'no reason given'}",
+                "see that this machine reaches a Python package index, then run this again",
+            )
+        layer.folder(Path(folder), "opt/packages")
+
+
+def main(arguments: list[str]) -> int:
+    """`build <images> <registry storage>`: for `up`, which lets this run beside everything else."""
+    try:
+        publish_all(Path(arguments[0]), Path(arguments[1]), lambda text: print(text, flush=True))
+    except (ImageError, OSError, subprocess.SubprocessError) as error:
+        advice = getattr(error, "advice", "")
+        print(f"error: {error}" + (f"; {advice}" if advice else ""), flush=True)
+        return 1
+    return 0
