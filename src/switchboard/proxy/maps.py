@@ -1,0 +1,334 @@
+"""Plans become map elements, and changed plans become the fewest element changes: pure, one `State` per address family.
+
+An element is (index into rules.MAPS, key, data), key and data packed as the kernel keeps them: fields in order, each padded to four
+bytes, addresses and ports in network order, numbers in native order; the data of a verdict is a chain's name. An *owner* (a Service
+or a pod with host ports) contributes elements; replacing its contribution touches only what differs.
+
+Two owners may claim one address (same externalIP and port): the smaller name has it, the other takes over when it goes. Elements of
+sets that several owners share are counted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import collapse_addresses, ip_network
+from zlib import crc32
+
+from switchboard.proxy.messages import Change
+from switchboard.proxy.rules import INDEX, MAPS, SLOT_BITS, Family, Layout
+from switchboard.proxy.services import PortPlan
+
+Flat = tuple[int | bytes, ...]  # map, key, data, map, key, data ...
+Tables = list[dict[bytes, bytes]]
+
+_number = struct.Struct("=I")
+_slot = struct.Struct("=II")
+_front = struct.Struct(">BxxxHxx")
+MOST_STICKY = (1 << SLOT_BITS) - 1
+_MANAGED = [item.kind != "packets" for item in MAPS]
+_SHARED = {INDEX["cluster_ips"], INDEX["hairpin"], INDEX["pods"], INDEX["cluster_nets"], INDEX["service_nets"]}
+BALANCERS, ENDPOINTS, PICKS, TARGETS, SETTLED = (INDEX[n] for n in "balancers endpoints picks targets settled".split())
+GATED, ALLOWED, CLUSTER_IPS, HAIRPIN = (INDEX[n] for n in "gated allowed cluster_ips hairpin".split())
+
+
+def empty_tables() -> Tables:
+    """One dict per map of the fixed table."""
+    return [{} for _ in MAPS]
+
+
+def number_key(number: int) -> bytes:
+    """A number as key or data."""
+    return _number.pack(number)
+
+
+def front_key(address: bytes, protocol: int, port: int) -> bytes:
+    """Key of the maps of addresses; with b"" that of the maps of node ports."""
+    return address + _front.pack(protocol, port)
+
+
+class State:
+    """All elements of one family's table as they should be, what changed since the last `changes`, and who owns which number."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.live = empty_tables()
+        self.prior: Tables | None = None  # what the kernel had at start: numbers and slots are taken over from there
+        self.chains: dict[str, int] = {}  # chains for counts -> elements that lead there
+        self._flat: dict[str, Flat] = {}
+        self._numbers: dict[str, dict[str, int]] = {}
+        self._used: set[int] = set()
+        self._next = 1
+        self._counts: dict[tuple[int, bytes], int] = {}
+        self._rivals: dict[tuple[int, bytes], dict[str, bytes]] = {}
+        self._before: dict[tuple[int, bytes], bytes | None] = {}
+
+    # What is wanted
+
+    def replace(self, owner: str, plans: Sequence[PortPlan]) -> None:
+        """Make the owner's contribution exactly this; nothing for an owner that is gone."""
+        old = self._flat.get(owner, ())
+        if not plans and not old:
+            return
+        new = self._elements(owner, plans)
+        self._swap(owner, old, new)
+
+    def networks(self, layout: Layout) -> None:
+        """The interval sets: who is a pod of this node, what is reached without masquerade, where ClusterIPs are."""
+        out: list[int | bytes] = []
+        multicast = "224.0.0.0/4" if self.family == 4 else "ff00::/8"
+        for name, nets in (("pods", layout.pods), ("cluster_nets", (*layout.cluster, *layout.pods, multicast)), ("service_nets", layout.services)):
+            for first, behind in _intervals(nets, self.family):
+                out += [INDEX[name], first, b""]
+                if behind:
+                    out += [INDEX[name], behind, b"end"]
+        self._swap("", self._flat.get("", ()), tuple(out))
+
+    def owners(self) -> Iterable[str]:
+        """Everybody who contributes."""
+        return self._flat.keys()
+
+    def changes(self) -> list[Change]:
+        """What the kernel needs to be told since the last time: what goes first, then what comes."""
+        gone, come = [], []
+        for (at, key), old in self._before.items():
+            new = self.live[at].get(key)
+            if new == old:
+                continue
+            if old is not None:
+                gone.append(Change(False, at, key, old))
+            if new is not None:
+                come.append(Change(True, at, key, new))
+        self._before = {}
+        gone.sort(key=_map_of)
+        come.sort(key=_map_of)
+        return gone + come
+
+    def difference(self, kernel: Tables) -> list[Change]:
+        """What turns a table that was read back into this one."""
+        gone, come = [], []
+        for at, (want, have) in enumerate(zip(self.live, kernel, strict=True)):
+            if not _MANAGED[at]:
+                continue
+            gone += [Change(False, at, key, data) for key, data in have.items() if want.get(key) != data]
+            come += [Change(True, at, key, data) for key, data in want.items() if have.get(key) != data]
+        self._before = {}
+        return gone + come
+
+    # From plans to elements
+
+    def _elements(self, owner: str, plans: Sequence[PortPlan]) -> Flat:
+        out: list[int | bytes] = []
+        held = self._numbers.get(owner, {})
+        numbers: dict[str, int] = {}
+
+        def number(name: str, keys: Callable[[], Iterator[tuple[int, bytes]]]) -> int:
+            found = numbers[name] = held.get(name) or self._new_number(keys)
+            return found
+
+        for plan in plans:
+            for local in (False, True):
+                self._balancer(plan, local, number, out)
+            for address in dict.fromkeys(front.address for front in plan.fronts if front.view == "cluster"):
+                out += [CLUSTER_IPS, address, b""]
+            size = 4 if self.family == 4 else 16
+            for address in dict.fromkeys(target[:size] for target in plan.neighbours):
+                out += [HAIRPIN, address + address, b""]
+        self._used.difference_update(held[name] for name in held.keys() - numbers.keys())
+        if numbers:
+            self._numbers[owner] = numbers
+        else:
+            self._numbers.pop(owner, None)
+        return _distinct(out)
+
+    def _balancer(self, plan: PortPlan, local: bool, number: Callable[..., int], out: list[int | bytes]) -> None:
+        fronts = [front for front in plan.fronts if front.local == local]
+        if not fronts:
+            return
+        policy = "local" if local else "cluster"
+        keys = [(*_place(front.address, front.view), front_key(front.address, plan.protocol, front.port)) for front in fronts]
+
+        def known(gated: bool) -> Callable[[], Iterator[tuple[int, bytes]]]:
+            return lambda: ((at, key) for front, (at, key) in zip(fronts, keys, strict=True) if front.gated == gated)
+
+        own = number(f"{plan.name}/{policy}", known(False))
+        gate = number(f"{plan.name}/{policy}/gate", known(True)) if any(front.gated for front in fronts) else 0
+        if gate:
+            out += [BALANCERS, number_key(gate), b"gate", GATED, number_key(gate), number_key(own)]
+            for network, prefix in plan.ranges:
+                out += [ALLOWED, number_key(gate) + network, number_key(gate) + _last(network, prefix)]
+        for front, (at, key) in zip(fronts, keys, strict=True):
+            out += [at, key, number_key(gate if front.gated else own)]
+        targets = plan.local if local else plan.cluster
+        if not targets:
+            out += [BALANCERS, number_key(own), (plan.no_local if local else plan.when_empty).encode()]
+        elif plan.sticky:
+            self._sticky(own, targets, plan.sticky, out)
+        else:
+            out += [BALANCERS, number_key(own), b"n%d" % len(targets)]
+            for slot, target in enumerate(arrange(self._held(ENDPOINTS, own), targets)):
+                out += [ENDPOINTS, _slot.pack(own, slot), target]
+
+    def _sticky(self, own: int, targets: Sequence[bytes], seconds: int, out: list[int | bytes]) -> None:
+        """A balancer with affinity: every endpoint has a number of its own that stays its as long as it takes part."""
+        targets = targets[:MOST_STICKY]
+        tables = self.live if self._held(PICKS, own) or self.prior is None else self.prior
+        before = self._held(PICKS, own)
+        names = {tables[TARGETS][pick]: pick for pick in before if pick in tables[TARGETS]}
+        taken = {names[target] for target in targets if target in names}
+        for target in targets:
+            if target not in names:
+                place = crc32(target) % MOST_STICKY
+                while (pick := number_key(own + 1 + place)) in taken:
+                    place = (place + 1) % MOST_STICKY
+                names[target] = pick
+                taken.add(pick)
+        out += [BALANCERS, number_key(own), b"a%d_%d" % (len(targets), seconds)]
+        for slot, pick in enumerate(arrange(before, [names[target] for target in targets])):
+            out += [PICKS, _slot.pack(own, slot), pick]
+        settle = b"s%d" % seconds
+        for target in targets:
+            out += [TARGETS, names[target], target, SETTLED, names[target], settle]
+
+    def _held(self, at: int, number: int) -> list[bytes]:
+        """The data of a balancer's slots today, or in the kernel at start."""
+        table = self.live[at]
+        if self.prior is not None and _slot.pack(number, 0) not in table:
+            table = self.prior[at]
+        out: list[bytes] = []
+        while (data := table.get(_slot.pack(number, len(out)))) is not None:
+            out.append(data)
+        return out
+
+    def _new_number(self, keys: Callable[[], Iterator[tuple[int, bytes]]]) -> int:
+        if self.prior is not None:
+            for at, key in keys():
+                data = self.prior[at].get(key)
+                if data is not None and (old := _number.unpack(data)[0]) not in self._used:
+                    self._used.add(old)
+                    return int(old)
+        while True:
+            number = self._next << SLOT_BITS
+            self._next = self._next % ((1 << 32 - SLOT_BITS) - 1) + 1
+            if number not in self._used and (self.prior is None or number_key(number) not in self.prior[BALANCERS]):
+                self._used.add(number)
+                return number
+
+    # Elements come and go
+
+    def _swap(self, owner: str, old: Flat, new: Flat) -> None:
+        if new:
+            self._flat[owner] = new
+        else:
+            self._flat.pop(owner, None)
+        was, now = set(_triples(old)), set(_triples(new))
+        for at, key, data in was - now:
+            self._drop(owner, at, key, data)
+        # the kernel wants the elements of an interval set from the lowest on
+        for at, key, data in now - was if owner else sorted(now - was):
+            self._claim(owner, at, key, data)
+
+    def _claim(self, owner: str, at: int, key: bytes, data: bytes) -> None:
+        place = (at, key)
+        if at in _SHARED:
+            self._counts[place] = self._counts.get(place, 0) + 1
+            if self._counts[place] > 1:
+                return
+        elif key in self.live[at] or place in self._rivals:
+            rivals = self._rivals.get(place)
+            if rivals is None:
+                rivals = self._rivals[place] = {self._owner(at, key, owner): self.live[at][key]}
+            rivals[owner] = data
+            data = rivals[min(rivals)]
+        self._put(at, key, data)
+
+    def _drop(self, owner: str, at: int, key: bytes, data: bytes) -> None:
+        place = (at, key)
+        if at in _SHARED:
+            self._counts[place] -= 1
+            if self._counts[place]:
+                return
+            del self._counts[place]
+        elif (rivals := self._rivals.get(place)) is not None:
+            if rivals.get(owner) == data:
+                del rivals[owner]
+            if len(rivals) == 1:
+                del self._rivals[place]
+            if rivals:
+                self._put(at, key, rivals[min(rivals)])
+                return
+        self._put(at, key, None)
+
+    def _owner(self, at: int, key: bytes, besides: str) -> str:
+        for owner, flat in self._flat.items():
+            if owner != besides and any(one[0] == at and one[1] == key for one in _triples(flat)):
+                return owner
+        return ""
+
+    def _put(self, at: int, key: bytes, data: bytes | None) -> None:
+        table = self.live[at]
+        old = table.get(key)
+        self._before.setdefault((at, key), old)
+        if data is None:
+            table.pop(key, None)
+        else:
+            table[key] = data
+        if at == BALANCERS or at == SETTLED:
+            self._count_chain(old, -1)
+            self._count_chain(data, 1)
+
+    def _count_chain(self, data: bytes | None, step: int) -> None:
+        if data is not None and data[:1] in b"nas":
+            name = data.decode()
+            self.chains[name] = self.chains.get(name, 0) + step
+
+
+def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:
+    """The wanted ones in slots 0 .. n-1 with as few as possible in another slot than before."""
+    out: list[bytes | None] = [None] * len(wanted)
+    rest = dict.fromkeys(wanted)
+    for slot, data in enumerate(before[: len(out)]):
+        if data in rest:
+            out[slot] = data
+            del rest[data]
+    free = iter(rest)
+    return [data if data is not None else next(free) for data in out]
+
+
+def _place(address: bytes, view: str) -> tuple[int]:
+    name = "inside" if view == "cluster" else view
+    return (INDEX[name if address else f"node_{name}"],)
+
+
+def _map_of(change: Change) -> int:
+    return change.map
+
+
+def _triples(flat: Flat) -> Iterator[tuple[int, bytes, bytes]]:
+    walk = iter(flat)
+    return zip(walk, walk, walk, strict=True)  # type: ignore[arg-type]  # by construction int, bytes, bytes in turn
+
+
+def _distinct(flat: list[int | bytes]) -> Flat:
+    """The same with each (map, key) once: two ports of one Service share its address, the first claim counts."""
+    seen: set[tuple[int, bytes]] = set()
+    out: list[int | bytes] = []
+    for at, key, data in _triples(tuple(flat)):
+        if (at, key) not in seen:
+            seen.add((at, key))
+            out += [at, key, data]
+    return tuple(out)
+
+
+def _last(network: bytes, prefix: int) -> bytes:
+    bits = len(network) * 8
+    return (int.from_bytes(network, "big") | (1 << bits - prefix) - 1).to_bytes(len(network), "big")
+
+
+def _intervals(nets: Iterable[str], family: int) -> Iterator[tuple[bytes, bytes]]:
+    """(first address, first address behind) of each network; b"" behind the end of all addresses."""
+    parsed = [net for net in (ip_network(text, strict=False) for text in nets) if net.version == family]
+    for net in collapse_addresses(parsed):  # type: ignore[type-var]  # all of one version
+        size = len(net.network_address.packed)
+        behind = int(net.broadcast_address) + 1
+        yield net.network_address.packed, behind.to_bytes(size, "big") if behind < 1 << size * 8 else b""

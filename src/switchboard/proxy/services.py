@@ -1,0 +1,390 @@
+"""Services and EndpointSlices as the proxy sees them, and what each Service port should do: pure.
+
+The structs name only the fields that are read, because thousands of them are kept (msgspec decodes them in ~2 us). Which endpoints
+take part follows kube-proxy (`pkg/proxy/topology.go`, CategorizeEndpoints): ready ones, narrowed by hints where every ready endpoint
+carries them; if none is ready, those that are serving while terminating (KEP-1669).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import NamedTuple
+
+from msgspec import Struct
+
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+LAST_RESORT = 10800  # sessionAffinityConfig.clientIP.timeoutSeconds when absent (core/v1 defaults)
+
+
+class Labels(Struct, gc=False, rename={"service": "kubernetes.io/service-name", "proxy": "service.kubernetes.io/service-proxy-name", "headless": "service.kubernetes.io/headless"}):
+    """The three labels that matter: of which Service a slice is, and whether somebody else's proxy cares for it."""
+
+    service: str = ""
+    proxy: str | None = None
+    headless: str | None = None
+
+
+class Meta(Struct, gc=False):
+    """Of ObjectMeta: who it is and how new."""
+
+    name: str = ""
+    namespace: str = ""
+    resourceVersion: str = ""
+    labels: Labels | None = None
+
+
+class ServicePort(Struct, gc=False):
+    """core/v1 ServicePort without what only the EndpointSlice controller needs."""
+
+    port: int = 0
+    name: str | None = None
+    protocol: str | None = "TCP"
+    nodePort: int | None = None
+
+
+class ClientIP(Struct, gc=False):
+    """core/v1 ClientIPConfig."""
+
+    timeoutSeconds: int | None = None
+
+
+class Affinity(Struct, gc=False):
+    """core/v1 SessionAffinityConfig."""
+
+    clientIP: ClientIP | None = None
+
+
+class ServiceSpec(Struct, gc=False):
+    """Of core/v1 ServiceSpec what moves packets."""
+
+    type: str | None = "ClusterIP"
+    clusterIP: str | None = None
+    clusterIPs: list[str] | None = None
+    ports: list[ServicePort] | None = None
+    externalIPs: list[str] | None = None
+    externalTrafficPolicy: str | None = None
+    internalTrafficPolicy: str | None = None
+    healthCheckNodePort: int | None = None
+    sessionAffinity: str | None = None
+    sessionAffinityConfig: Affinity | None = None
+    loadBalancerSourceRanges: list[str] | None = None
+
+
+class Ingress(Struct, gc=False):
+    """core/v1 LoadBalancerIngress: `ipMode` Proxy means packets come to the nodePort, not to this address (KEP-1860)."""
+
+    ip: str | None = None
+    ipMode: str | None = None
+
+
+class LoadBalancer(Struct, gc=False):
+    """core/v1 LoadBalancerStatus."""
+
+    ingress: list[Ingress] | None = None
+
+
+class ServiceStatus(Struct, gc=False):
+    """core/v1 ServiceStatus."""
+
+    loadBalancer: LoadBalancer | None = None
+
+
+class Service(Struct, gc=False):
+    """core/v1 Service."""
+
+    metadata: Meta
+    spec: ServiceSpec | None = None
+    status: ServiceStatus | None = None
+
+
+class Conditions(Struct, gc=False):
+    """discovery/v1 EndpointConditions; absent `ready` means ready, absent `serving` means as ready."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Hint(Struct, gc=False):
+    """discovery/v1 ForZone and ForNode."""
+
+    name: str = ""
+
+
+class Hints(Struct, gc=False):
+    """discovery/v1 EndpointHints."""
+
+    forZones: list[Hint] | None = None
+    forNodes: list[Hint] | None = None
+
+
+class Endpoint(Struct, gc=False):
+    """discovery/v1 Endpoint: only its first address is used, as upstream does."""
+
+    addresses: list[str] | None = None
+    conditions: Conditions | None = None
+    nodeName: str | None = None
+    hints: Hints | None = None
+
+
+class EndpointPort(Struct, gc=False):
+    """discovery/v1 EndpointPort."""
+
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = "TCP"
+
+
+class EndpointSlice(Struct, gc=False):
+    """discovery/v1 EndpointSlice."""
+
+    metadata: Meta
+    addressType: str = ""
+    endpoints: list[Endpoint] | None = None
+    ports: list[EndpointPort] | None = None
+
+
+class Node(NamedTuple):
+    """The point of view: which endpoints are local, and which hints are meant for here."""
+
+    name: str
+    zone: str = ""
+    faithful: bool = False
+
+
+class Backend(NamedTuple):
+    """One endpoint of one port: its packed target (see `target`), and the conditions that decide whether it takes part."""
+
+    target: bytes
+    ready: bool
+    serving: bool
+    terminating: bool
+    local: bool
+    near: bool  # may be on this node
+    zones: frozenset[str]
+    nodes: frozenset[str]
+
+
+class Front(NamedTuple):
+    """One address a port answers at. `address` is packed, or b"" for every address of the node.
+
+    `view`: who sees it: `cluster` (everybody, through `inside`, and no other port of this address exists), `inside` (local pods and
+    the node itself), `outside` (everybody else, source kept), `masked` (everybody else,
+    masqueraded). `local`: whether it leads to local endpoints only. `gated`: whether loadBalancerSourceRanges guard it.
+    """
+
+    address: bytes
+    port: int
+    view: str
+    local: bool = False
+    gated: bool = False
+
+
+class PortPlan(NamedTuple):
+    """What one port of one Service should do in one address family."""
+
+    name: str
+    protocol: int
+    fronts: tuple[Front, ...]
+    cluster: tuple[bytes, ...]
+    local: tuple[bytes, ...]
+    sticky: int = 0
+    when_empty: str = "refuse"
+    no_local: str = "refuse"
+    ranges: tuple[tuple[bytes, int], ...] = ()
+    neighbours: tuple[bytes, ...] = ()  # endpoints that may be on this node: they can meet themselves through the Service
+
+
+def pack(address: str, family: int) -> bytes | None:
+    """The address in network order, or None when it is not one of `family` (4 or 6)."""
+    try:
+        return inet_pton(AF_INET if family == 4 else AF_INET6, address)
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def target(address: bytes, port: int) -> bytes:
+    """Address and port as an nftables concatenation: each part padded to four bytes, network order."""
+    return address + port.to_bytes(2, "big") + b"\0\0"
+
+
+def of_service(item: EndpointSlice) -> str:
+    """`namespace/name` of the Service a slice belongs to, or '' when it is not ours to serve."""
+    labels = item.metadata.labels
+    if labels is None or not labels.service or labels.proxy is not None:
+        return ""
+    return f"{item.metadata.namespace}/{labels.service}"
+
+
+def is_ours(service: Service) -> bool:
+    """Whether this proxy serves it: it has an address of its own, and no other proxy is named for it."""
+    spec, labels = service.spec, service.metadata.labels
+    if spec is None or spec.type == "ExternalName" or (labels is not None and labels.proxy is not None):
+        return False
+    return spec.clusterIP not in (None, "", "None")
+
+
+def backends(slices: Iterable[EndpointSlice], port: ServicePort, family: int, node: Node) -> list[Backend]:
+    """All endpoints of one Service port in one family, each target once; a later, readier twin wins over an earlier one."""
+    wanted, protocol = port.name or "", port.protocol or "TCP"
+    kind = "IPv4" if family == 4 else "IPv6"
+    found: dict[bytes, Backend] = {}
+    for item in slices:
+        if item.addressType != kind:
+            continue
+        for number in _numbers(item, wanted, protocol):
+            for endpoint in item.endpoints or ():
+                backend = _backend(endpoint, number, family, node)
+                if backend is None:
+                    continue
+                twin = found.get(backend.target)
+                if twin is None or _rank(backend) > _rank(twin):
+                    found[backend.target] = backend
+    return list(found.values())
+
+
+def _numbers(item: EndpointSlice, name: str, protocol: str) -> Iterable[int]:
+    for port in item.ports or ():
+        number = port.port
+        if (port.name or "") == name and (port.protocol or "TCP") == protocol and number and 0 < number < 65536:
+            yield number
+
+
+def _rank(backend: Backend) -> tuple[bool, bool]:
+    return backend.ready, backend.serving
+
+
+def _backend(endpoint: Endpoint, port: int, family: int, node: Node) -> Backend | None:
+    address = pack(endpoint.addresses[0], family) if endpoint.addresses else None
+    if address is None:
+        return None
+    conditions, hints = endpoint.conditions or _NO_CONDITIONS, endpoint.hints or _NO_HINTS
+    ready = conditions.ready is not False
+    serving = conditions.serving if conditions.serving is not None else ready
+    return Backend(
+        target(address, port),
+        ready,
+        serving,
+        conditions.terminating is True,
+        endpoint.nodeName == node.name,
+        endpoint.nodeName is None or endpoint.nodeName == node.name,
+        frozenset(hint.name for hint in hints.forZones) if hints.forZones else _NONE,
+        frozenset(hint.name for hint in hints.forNodes) if hints.forNodes else _NONE,
+    )
+
+
+_NO_CONDITIONS, _NO_HINTS, _NONE = Conditions(), Hints(), frozenset[str]()
+
+
+def cluster_targets(all_: Sequence[Backend], node: Node) -> tuple[bytes, ...]:
+    """Where a packet under the Cluster policy may go."""
+    ready = [backend for backend in all_ if backend.ready]
+    if not ready:
+        return tuple(backend.target for backend in all_ if backend.serving and backend.terminating)
+    if all(backend.nodes for backend in ready):
+        here = [backend.target for backend in ready if node.name in backend.nodes]
+        if here:
+            return tuple(here)
+    if node.zone and all(backend.zones for backend in ready):
+        near = [backend.target for backend in ready if node.zone in backend.zones]
+        if near:
+            return tuple(near)
+    return tuple(backend.target for backend in ready)
+
+
+def local_targets(all_: Sequence[Backend]) -> tuple[bytes, ...]:
+    """Where a packet under a Local policy may go: this node's endpoints, the ready ones or the last resort."""
+    here = [backend for backend in all_ if backend.local]
+    ready = tuple(backend.target for backend in here if backend.ready)
+    return ready or tuple(backend.target for backend in here if backend.serving and backend.terminating)
+
+
+def fronts(spec: ServiceSpec, status: ServiceStatus | None, port: ServicePort, family: int, node: Node) -> list[Front]:
+    """Every address at which one port answers."""
+    inner = spec.internalTrafficPolicy == "Local"
+    out = [Front(ip, port.port, "cluster", inner) for ip in _packed(_cluster_ips(spec), family)]
+    external = [(ip, False) for ip in _packed(spec.externalIPs, family)]
+    if spec.type == "LoadBalancer":
+        gated = bool(spec.loadBalancerSourceRanges)
+        balancer = status.loadBalancer if status else None
+        ingress = (balancer.ingress if balancer else None) or ()
+        external += [(ip, gated) for ip in _packed([i.ip for i in ingress if i.ip and i.ipMode != "Proxy"], family)]
+    outer = spec.externalTrafficPolicy == "Local"
+    view = "outside" if outer else "masked"
+    for ip, gated in external:
+        out.append(Front(ip, port.port, "inside", False, gated))
+        out.append(Front(ip, port.port, view, outer, gated))
+    if port.nodePort and spec.type in ("NodePort", "LoadBalancer"):
+        out.append(Front(b"", port.nodePort, "inside"))
+        out.append(Front(b"", port.nodePort, view, outer))
+    return out
+
+
+def _cluster_ips(spec: ServiceSpec) -> list[str]:
+    return spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else [])
+
+
+def _packed(addresses: Iterable[str] | None, family: int) -> Iterable[bytes]:
+    return dict.fromkeys(ip for ip in (pack(address, family) for address in addresses or ()) if ip is not None)
+
+
+def sticky_seconds(spec: ServiceSpec) -> int:
+    """0 for no affinity, else how long a client is remembered after its last connection."""
+    if spec.sessionAffinity != "ClientIP":
+        return 0
+    config = spec.sessionAffinityConfig.clientIP if spec.sessionAffinityConfig else None
+    return (config.timeoutSeconds if config else None) or LAST_RESORT
+
+
+def source_ranges(spec: ServiceSpec, family: int) -> tuple[tuple[bytes, int], ...]:
+    """loadBalancerSourceRanges of one family as (packed network, prefix length); unreadable ones are left out."""
+    out = []
+    for text in spec.loadBalancerSourceRanges or ():
+        network, _, length = text.strip().partition("/")
+        packed = pack(network, family)
+        bits = 32 if family == 4 else 128
+        if packed is None or not (length or str(bits)).isdigit():
+            continue
+        prefix = min(int(length or bits), bits)
+        cut = int.from_bytes(packed, "big") >> (bits - prefix) << (bits - prefix)
+        out.append((cut.to_bytes(bits // 8, "big"), prefix))
+    return tuple(dict.fromkeys(out))
+
+
+def plan(service: Service, slices: Sequence[EndpointSlice], family: int, node: Node) -> list[PortPlan]:
+    """What every port of a Service should do in one family; nothing for a Service that is not ours."""
+    spec = service.spec
+    if spec is None or not is_ours(service):
+        return []
+    out = []
+    ranges = source_ranges(spec, family) if spec.loadBalancerSourceRanges else ()
+    for port in spec.ports or ():
+        protocol = PROTOCOLS.get(port.protocol or "TCP")
+        if protocol is None or not 0 < port.port < 65536:
+            continue
+        at = fronts(spec, service.status, port, family, node)
+        if not at:
+            continue
+        all_ = backends(slices, port, family, node)
+        here = any(front.local for front in at)
+        cluster = cluster_targets(all_, node)
+        local = local_targets(all_) if here else ()
+        used = dict.fromkeys(cluster + local)
+        near = tuple(b.target for b in all_ if b.near and b.target in used)
+        out.append(
+            PortPlan(
+                f"{port.name or ''}/{port.protocol or 'TCP'}",
+                protocol,
+                tuple(at),
+                cluster,
+                local,
+                sticky_seconds(spec),
+                "refuse",
+                "deny" if node.faithful and used else "refuse",
+                ranges,
+                near,
+            )
+        )
+    return out
+
