@@ -1,0 +1,152 @@
+"""Queries per second and CPU per query of the DNS server, beside NSD with the same names on the same machine.
+
+    bench/dns_bench.py [--services 10000] [--seconds 5] [--changes 1000]
+
+Everything runs on loopback: the server with a zone of its own making, `dnsperf` as the load (one thread, 200 questions
+under way), and `nsd` as a yardstick when it is installed. `--changes` rewrites that many Services a second meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from switchboard.dns.forward import Forwarder
+from switchboard.dns.listener import Listener
+from switchboard.dns.responder import Responder
+from switchboard.dns.zone import Zone
+from switchboard.testing.zones import service
+
+
+def address(number: int) -> str:
+    return f"10.{96 + number // 65000}.{number // 250 % 256}.{number % 250 + 1}"
+
+
+async def serve(port: int, services: int, changes: int) -> None:
+    zone = Zone("cluster.local", ["10.96.0.0/12"])
+    responder = Responder(zone)
+    started = time.perf_counter()
+    for i in range(services):
+        zone.put_service(("default", f"s-{i}"), service(f"s-{i}", ip=address(i), ports=[{"name": "http", "port": 80}]))
+    print(f"zone of {services} Services made in {time.perf_counter() - started:.2f} s", flush=True)
+    await Listener(responder, Forwarder([])).open(["127.0.0.1"], port)
+    turn = 0
+    while True:
+        await asyncio.sleep(0.01)
+        for _ in range(changes // 100):
+            turn += 1
+            name = f"s-{turn % services}"
+            responder.forget(zone.put_service(("default", name), service(name, ip=address(turn))))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss(pid: int) -> float:
+    return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
+
+
+def load(label: str, port: int, pid: int, names: Path, seconds: int) -> None:
+    before = cpu(pid)
+    argv = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(names), "-l", str(seconds)]
+    out = subprocess.run([*argv, "-c", "8", "-q", "200", "-T", "1"], capture_output=True, text=True, check=True).stdout
+    spent = cpu(pid) - before
+
+    def figure(pattern: str) -> float:
+        return float(re.findall(pattern + r":?\s+([\d.]+)", out)[0])
+
+    done = figure("Queries completed")
+    print(
+        f"{label}: {figure('Queries per second'):,.0f} q/s, lost {figure('Queries lost'):.0f}, "
+        f"{spent / done * 1e6:.1f} us of CPU a query, mean latency {figure('Average Latency .s.') * 1e3:.2f} ms, "
+        f"RSS {rss(pid):.0f} MB",
+        flush=True,
+    )
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the server did not come up")
+
+
+def nsd(folder: Path, services: int, names: Path, seconds: int) -> None:
+    if shutil.which("nsd", path="/usr/sbin:" + os.environ["PATH"]) is None:
+        print("nsd is not installed (Debian package nsd): no yardstick")
+        return
+    port = free_port()
+    zone = [
+        "$ORIGIN cluster.local.",
+        "$TTL 5",
+        "@ SOA ns.dns hostmaster 1 7200 1800 86400 5",
+        "@ NS ns.dns",
+        "ns.dns A 10.96.0.10",
+    ]
+    zone += [f"s-{i}.default.svc A {address(i)}" for i in range(services)]
+    (folder / "zone").write_text("\n".join(zone) + "\n")
+    (folder / "nsd.conf").write_text(
+        f'server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n username: ""\n zonesdir: "{folder}"\n'
+        f' pidfile: "{folder}/pid"\n database: ""\n xfrdfile: "{folder}/xfrd"\n zonelistfile: "{folder}/list"\n'
+        'remote-control:\n control-enable: no\nzone:\n name: "cluster.local"\n zonefile: "zone"\n'
+    )
+    server = subprocess.Popen(["/usr/sbin/nsd", "-d", "-c", str(folder / "nsd.conf")], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        children = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, text=True).stdout.split()
+        worker = max((int(p) for p in children), default=server.pid)
+        load("nsd", port, worker, names, seconds)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--services", type=int, default=1000)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--changes", type=int, default=0)
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        import uvloop
+
+        uvloop.run(serve(options.serve, options.services, options.changes))
+        return
+    with tempfile.TemporaryDirectory() as made:
+        folder, port = Path(made), free_port()
+        names = folder / "names"
+        names.write_text("".join(f"s-{i}.default.svc.cluster.local A\n" for i in range(options.services)))
+        argv = [sys.executable, __file__, "--serve", str(port), "--services", str(options.services)]
+        server = subprocess.Popen([*argv, "--changes", str(options.changes)])
+        try:
+            wait_for(port)
+            load("switchboard dns", port, server.pid, names, options.seconds)
+        finally:
+            server.terminate()
+            server.wait(10)
+        nsd(folder, options.services, names, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
