@@ -8,7 +8,6 @@ blobs. One build runs at a time on a machine (a lock file), a second one waits a
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -24,15 +23,10 @@ from .errors import ImageError
 from .layer import Layer
 from .oci import Descriptor, Layout
 from .publish import publish
-from .standins import LAYERS, STAND_INS, Recipe, StandIn
+from .standins import LAYERS, STAMP, STAND_INS, Recipe, StandIn, are_published, fingerprint
 
 _RECORD = "stand-ins.json"
 Say = Callable[[str], None]
-
-
-def fingerprint() -> str:
-    """A hash of the whole table: what the images are made from."""
-    return hashlib.sha256(repr((LAYERS, STAND_INS)).encode()).hexdigest()[:16]
 
 
 def built(images: Path) -> dict[str, Descriptor] | None:
@@ -74,17 +68,13 @@ def publish_all(images: Path, storage: Path, say: Say) -> bool:
     """Build what is missing, and put every stand-in into a mirror's storage; False when they were there. Raises as
     `build`.
     """
-    stamp = storage / ".stand-ins"
-    try:
-        if stamp.read_text() == fingerprint():
-            return False
-    except OSError:
-        pass
+    if are_published(storage):
+        return False
     done = build(images, say)
     layout = Layout(images)
     for name, manifest in done.items():
         publish(layout, manifest, names.parse(name), storage)
-    stamp.write_text(fingerprint())
+    (storage / STAMP).write_text(fingerprint())
     return True
 
 

@@ -15,11 +15,12 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import ImageError
+from .spec import Image
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -56,20 +57,6 @@ class Descriptor:
             return cls(str(raw["mediaType"]), check_digest(raw["digest"]), int(raw["size"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ImageError(f"a manifest holds a descriptor that is none: {raw!r}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """How a container of the image runs by default (image-spec config.md)."""
-
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: tuple[str, ...] = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
-    ports: tuple[int, ...] = ()
-    folder: str = "/"
-    user: str = ""
-    stop_signal: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 def check_digest(text: Any) -> str:

@@ -8,10 +8,14 @@ pulled instead.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import standin_files as files
-from .oci import Image
+from .spec import Image
+
+STAMP = ".stand-ins"  # in a mirror's storage folder: the table its images were made from
 
 _DESCRIPTION = {"org.opencontainers.image.description": "Switchboard's stand-in, made from Debian packages"}
 
@@ -136,3 +140,16 @@ STAND_INS: tuple[StandIn, ...] = (
         ),
     ),
 )
+
+
+def fingerprint() -> str:
+    """A hash of the whole table: what the images are made from."""
+    return hashlib.sha256(repr((LAYERS, STAND_INS)).encode()).hexdigest()[:16]
+
+
+def are_published(storage: Path) -> bool:
+    """Whether a mirror's storage folder has today's stand-ins."""
+    try:
+        return (storage / STAMP).read_text() == fingerprint()
+    except OSError:
+        return False

@@ -1,0 +1,142 @@
+"""The roles as processes: each reads the cluster's description, wires its parts, runs until SIGTERM. This is where
+parts meet.
+
+A role that is started by the supervisor gets the path of `cluster.json`; `switchboard <role> --kubeconfig FILE` runs
+the same functions against any Kubernetes API. Imports are inside the functions, because a process should load one
+role only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import config as configs
+from .config import ClusterConfig
+
+if TYPE_CHECKING:
+    from switchboard.client.verbs import Client
+
+_log = logging.getLogger("switchboard")
+
+Run = Callable[[], Coroutine[Any, Any, None]]
+
+
+def server(arguments: list[str]) -> int:
+    """`server <cluster.json>`: API, store, controllers, scheduler, advice."""
+    from .serve import serve
+
+    config = read(arguments[0])
+    return run(lambda: serve(config))
+
+
+def node(arguments: list[str]) -> int:
+    """`node <cluster.json>`: pods through containerd, and the Service proxy, in one process inside the node's
+    namespace.
+    """
+    config = read(arguments[0])
+
+    async def body() -> None:
+        from . import wiring
+
+        client = await _connected(config, "node", "switchboard-node")
+        proxy_client = await _connected(config, "proxy", "switchboard-proxy")
+        await asyncio.gather(wiring.run_node(client, config), wiring.run_proxy(proxy_client, config))
+
+    return run(body)
+
+
+def dns(arguments: list[str]) -> int:
+    """`dns <cluster.json>`: the cluster's DNS, inside the node's namespace."""
+    config = read(arguments[0])
+
+    async def body() -> None:
+        from . import wiring
+
+        await wiring.run_dns(await _connected(config, "dns", "switchboard-dns"), config)
+
+    return run(body)
+
+
+def read(path: str) -> ClusterConfig:
+    """The cluster whose description this is; the base folders follow from where it lies."""
+    folder = Path(path).parent
+    os.environ["SWITCHBOARD_STATE_DIR"] = str(folder.parent)
+    return configs.load_existing(folder.name)
+
+
+async def _connected(config: ClusterConfig, identity: str, user_agent: str) -> Client:
+    """A client, as soon as the API listens: roles are started together, and asking early is cheaper than a failed
+    request.
+    """
+    from switchboard.client.verbs import Client
+
+    address = (config.gateway, config.api_port)
+    await until(lambda: _listens(socket.AF_INET, address))
+    return Client.from_kubeconfig(config.state / f"{identity}.kubeconfig", user_agent=user_agent)
+
+
+def _listens(family: int, address: Any) -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0
+
+
+async def until(condition: Callable[[], bool], pause: float = 0.005) -> None:
+    """Wait for something outside that cannot tell us; asks less and less often, at least five times a second."""
+    while not condition():
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, 0.2)
+
+
+def run(body: Run) -> int:
+    """Run a role until it ends or SIGTERM/SIGINT asks it to. Returns the exit status."""
+    import uvloop
+
+    logging.basicConfig(
+        level=os.environ.get("SWITCHBOARD_LOG", "INFO"),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+    )
+    # what exists after the imports lives for ever: the collector need not look at it again
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_until_told(body()))
+        except KeyboardInterrupt:
+            return 0
+
+
+async def _until_told(body: Awaitable[None]) -> int:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    task = asyncio.ensure_future(body)
+    waiter = asyncio.ensure_future(told.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    if not told.is_set():
+        waiter.cancel()
+        task.result()  # raises what ended it
+        _log.error("the role ended by itself")
+        return 1
+    task.cancel()
+    try:
+        await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 4.0)
+    except TimeoutError:
+        _log.warning("the role did not end within 4 s of being told to")
+    return 0
+
+
+def describe(config: ClusterConfig) -> str:
+    """For logs: which cluster this is."""
+    return json.dumps({"cluster": config.name, "node": config.node_ip, "api": config.node_api_url})

@@ -1,0 +1,122 @@
+"""The server role: store, API on its addresses, controllers and scheduler over the in-process client, and the guard
+of the supervisor.
+
+Started in this visible order: store, API objects, listeners (clients may come), then everything that watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+from switchboard.api.app import App
+from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
+from switchboard.api.settings import Settings
+from switchboard.client.verbs import Client
+from switchboard.store.store import Store
+from switchboard.transport.server import Server
+
+from . import supervise, wiring
+from .config import ClusterConfig
+from .loopback import Loopback
+
+_log = logging.getLogger("switchboard.server")
+
+# Whoever can open the root-only socket administers the cluster: the verbs of our own command line.
+_LOCAL_ADMIN = Identity("kubernetes-admin", (MASTERS, AUTHENTICATED))
+
+
+async def serve(config: ClusterConfig) -> None:
+    """Run the server until cancelled; everything is closed in the opposite order."""
+    store = Store.open(config.state / "store.db", **wiring.store_options())
+    app = wiring.make_app(store, _settings(config), config)
+    https = Server(app.handle, _tls(config))
+    local = Server(lambda request: app.handle_as(_LOCAL_ADMIN, request))
+    try:
+        await app.start()
+        await https.listen(config.gateway, config.api_port)
+        await https.listen("127.0.0.1", config.api_port)
+        await local.listen_unix(config.api_socket)
+        _log.info("serving on %s:%d and 127.0.0.1:%d", config.gateway, config.api_port, config.api_port)
+        guard_supervisor(config)
+        async with asyncio.TaskGroup() as group:
+            for name, job in wiring.server_jobs(lambda user: client_as(app, user), app, config):
+                group.create_task(job, name=name)
+    finally:
+        await local.close(0.5)
+        await https.close(1.0)
+        await app.stop()
+        await store.close()
+
+
+def client_as(app: App, user: str, groups: tuple[str, ...] = (MASTERS, AUTHENTICATED)) -> Client:
+    """An in-process client of that user."""
+    return Client(Loopback(app, Identity(user, groups)), user_agent=user.rpartition(":")[2])
+
+
+def _settings(config: ClusterConfig) -> Settings:
+    return Settings(
+        service_cidrs=(config.service_cidr,),
+        advertise_address=config.gateway,
+        advertise_port=config.api_port,
+        cluster_domain=config.domain,
+        service_account_key=(config.pki / "sa.key").read_text(),
+        root_ca=(config.pki / "ca.crt").read_text(),
+    )
+
+
+def _tls(config: ClusterConfig) -> ssl.SSLContext:
+    """Serving certificate, and client certificates asked for but not required: tokens and anonymous callers come
+    too.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(config.pki / "server.crt", config.pki / "server.key")
+    context.load_verify_locations(config.pki / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def guard_supervisor(config: ClusterConfig) -> None:
+    """Start another supervisor whenever the present one dies; it takes over the processes that run. It watches us,
+    we watch it.
+    """
+    try:
+        record = json.loads((config.run / "processes.json").read_bytes())["supervisor"]
+        if supervise.start_time(record["pid"]) != record["start"]:
+            raise ProcessLookupError
+        fd = os.pidfd_open(record["pid"])
+    except (OSError, ValueError, KeyError):
+        return  # run by hand, without one
+    loop = asyncio.get_running_loop()
+
+    def died() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        if not (config.run / "processes.json").exists():
+            return  # it was told to stop
+        _log.warning("the supervisor (pid %d) died; starting another", record["pid"])
+        start_supervisor(config)
+        loop.call_later(1.0, guard_supervisor, config)
+
+    loop.add_reader(fd, died)
+
+
+def start_supervisor(config: ClusterConfig) -> int:
+    """Start the supervisor in a session of its own. Returns its pid."""
+    config.logs.mkdir(parents=True, exist_ok=True)
+    with open(config.logs / "supervisor.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(supervise.__file__)), str(config.run)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+    return process.pid

@@ -1,0 +1,82 @@
+"""Which part gets what: settings of every part from the cluster's description, and the list of what runs inside the
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import ClusterConfig
+from .network import resolvers
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+    from switchboard.api.settings import Settings
+    from switchboard.client.verbs import Client
+    from switchboard.store.store import Store
+
+ClientAs = Callable[[str], "Client"]
+
+
+def make_app(store: Store, settings: Settings, config: ClusterConfig) -> App:
+    """The API over its store."""
+    from switchboard.api.app import App
+
+    return App(store, settings)
+
+
+def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    """Everything that watches and acts inside the server, by name, in the order it is started."""
+    return [
+        ("advice", _advice(client_as("system:switchboard:advice"), app)),
+    ]
+
+
+async def run_dns(client: Client, config: ClusterConfig) -> None:
+    """The cluster's DNS on the node's address; Service kube-system/kube-dns leads to it."""
+    from switchboard.dns.server import DnsServer, DnsSettings
+    from switchboard.dns.upstream import Address
+
+    settings = DnsSettings(
+        listen=(config.node_ip,),
+        domain=config.domain,
+        networks=(config.service_cidr, config.pod_cidr),
+        upstreams=[Address(host) for host in resolvers(config)],
+        resolv_conf=write_resolv_conf(config),
+        announce_ip=config.dns_ip,
+        node_name=config.node_name,
+    )
+    await DnsServer(client, settings).run()
+
+
+def write_resolv_conf(config: ClusterConfig) -> Path:
+    """The node's resolv.conf, for pods that ask for the node's resolver: no servers without a way out."""
+    path = config.run / "resolv.conf"
+    lines = [f"nameserver {server}" for server in resolvers(config)]
+    text = "\n".join(lines or ["# this cluster has no way out, so there is nobody to ask"]) + "\n"
+    try:
+        if path.read_text() == text:
+            return path
+    except OSError:
+        pass
+    path.write_text(text)
+    return path
+
+
+async def _advice(client: Client, app: App) -> None:
+    """Warnings of `kubectl apply` and Events, when a Service's selector matches nothing."""
+    from switchboard.client import EventRecorder, Informer
+    from switchboard.client import resources as r
+    from switchboard.why.advice import service_warnings
+    from switchboard.why.loop import Watcher
+    from switchboard.why.world import World
+
+    workloads = [Informer(client, res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)]
+    world = World(Informer(client, r.SERVICES), Informer(client, r.PODS), Informer(client, r.ENDPOINTSLICES), workloads)
+    app.advisers.append(lambda service: service_warnings(service, world))
+    watcher = Watcher(client, world, EventRecorder(client, "switchboard-advice"))
+    informers = [world.services, world.pods, world.slices, *workloads]
+    await asyncio.gather(*(informer.run() for informer in informers), watcher.run())
