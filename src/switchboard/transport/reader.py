@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 import httptools
 
 from switchboard.transport.messages import Request
 
-_ASCII: Final = "".join(map(chr, range(33, 127)))
 _NAMES: dict[bytes, str] = {}  # header names seen, decoded: clients send the same few
 
 
@@ -81,7 +79,8 @@ class RequestReader:
             if len(self.upgrade_tail) > self._limits.body:
                 raise Refusal(413, "too many bytes before the upgrade was answered")
             return
-        if self.in_head:
+        counted = self.in_head
+        if counted:
             self._fed += len(data)
         try:
             self._parser.feed_data(data)
@@ -93,6 +92,8 @@ class RequestReader:
             raise Refusal(400, "unknown HTTP method") from error
         except httptools.HttpParserError as error:
             raise Refusal(400, f"malformed HTTP request: {error}") from error
+        if self.in_head and not counted:
+            self._fed = len(data) - (data.rfind(b"\r\n\r\n") + 1)  # the head began behind the last end of a head
         if self.in_head and self._fed > self._limits.head:
             raise Refusal(431, "the request's headers are too large")
 
@@ -186,8 +187,7 @@ class RequestReader:
         self.in_body = False
         self.wants_continue = False
         parser = self._parser
-        url = self._url
-        target = url.decode("ascii") if url.isascii() else quote(url, safe=_ASCII)
+        target = self._url.decode("ascii")  # the parser lets nothing else through
         if not target.startswith("/"):
             target = _origin_form(target)
         path, _, query = target.partition("?")

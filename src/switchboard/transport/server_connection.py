@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _JOIN = 64 * 1024  # bodies up to this size are joined with their head into one write
-_LINGER = 2.0  # seconds a refused client has to read its answer before the connection is cut
+_HALF_CLOSED = 1.0  # seconds a handler has after its client has closed its side
+_LINGER = 1.0  # seconds a refused client has to read its answer before the connection is cut
 
 
 class ServerConnection(asyncio.Protocol):
@@ -82,11 +83,15 @@ class ServerConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """The client will send no more: what it asked is still answered, but a stream ends."""
+        """The client will send no more: it has gone, or it has said all (which TLS cannot tell apart).
+
+        A stream ends; a handler has a moment to finish for those who only closed their side.
+        """
         self._eof = True
-        if self._current is None or self._streaming:
+        if self._current is None or self._streaming or self._secure:
             return False
-        return not self._secure
+        self._loop.call_later(_HALF_CLOSED, self.cut, self._current)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: whoever works for it is told and cancelled."""
@@ -139,8 +144,11 @@ class ServerConnection(asyncio.Protocol):
         elif self._current is None:
             self._transport.close()
 
-    def cut(self) -> None:
-        """Drop the connection and whoever works for it."""
+    def cut(self, only: Parsed | None = None) -> None:
+        """Drop the connection and whoever works for it (if given: only while that request is being answered)."""
+        if only is not None and self._current is not only:
+            return
+        self._disconnected.set()
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()
@@ -175,7 +183,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._head_timed = False
         self.deadline = self._loop.time() + (limits.body_timeout if reader.in_body else limits.idle_timeout)
-        if self._eof:
+        if self._eof or self._server.closing:
             self._transport.close()
 
     _head_timed = False
@@ -258,7 +266,7 @@ class ServerConnection(asyncio.Protocol):
         if last:
             self._refused = True
             self._reader.ready.clear()
-            self._linger()
+            self._transport.close()
         elif self._reader.upgrade_tail is not None and not self._reader.ready:
             try:
                 self._reader.decline_upgrade()
@@ -267,10 +275,11 @@ class ServerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close our side and let the client read its answer: closing with unread bytes would reset the connection."""
-        if self._eof or self._secure or not self._transport.can_write_eof():
+        if self._eof:
             self._transport.close()
             return
-        self._transport.write_eof()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         self.deadline = None
         self._loop.call_later(_LINGER, self._transport.abort)
 
@@ -279,7 +288,8 @@ class ServerConnection(asyncio.Protocol):
         body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
         head = self._head(None, response, b"Content-Length: %d\r\n" % len(body), True)
         self._transport.write(head + body)
-        self._sent(True)
+        self._refused = True
+        self._linger()
 
     def _start_stream(self, parsed: Parsed, response: Response) -> tuple[bool, bool]:
         """Send the head of a streamed answer; returns (chunked, last)."""
