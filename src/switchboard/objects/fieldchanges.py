@@ -1,0 +1,166 @@
+"""Which fields a value has, and which a change adds, modifies or removes: the walkers behind managedFields.
+
+Equal parts are skipped by comparing dicts and lists as wholes (in C), so the cost of an update is that of what changed.
+Source: structured-merge-diff/typed `compare.go` and `tofieldset.go`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from switchboard.objects.fieldset import SELF, FieldSet, union
+from switchboard.objects.fieldtypes import DEDUCED, KEYED, LEAF, SET, STRUCT, Type
+
+
+def added(type_: Type, value: Any) -> FieldSet:
+    """The set of a value that was not there: itself and everything in it."""
+    kind = type_.kind
+    if kind == LEAF or not value:
+        return {}
+    if isinstance(value, dict):
+        out: FieldSet = {SELF: {}}
+        for name, inner in value.items():
+            field = type_.field(name)
+            below = field.type
+            out[field.element] = {} if below.kind == LEAF or not inner else added(below, inner)
+        return out
+    if isinstance(value, list) and kind in (KEYED, SET):
+        out = {SELF: {}}
+        item_type = type_.item
+        for item in value:
+            out[type_.element(item)] = added(item_type, item)
+        return out
+    return {}
+
+
+def created(type_: Type, value: dict[str, Any]) -> FieldSet:
+    """The set of a new object compared with the empty object of its Go type, in which nested structs already stand."""
+    out: FieldSet = {}
+    for name, inner in value.items():
+        field = type_.field(name)
+        if field.nested and isinstance(inner, dict):
+            below = created(field.type, inner)
+            if below:
+                out[field.element] = below
+            continue
+        below = added(field.type, inner)
+        if field.nullable and SELF in below:
+            del below[SELF]
+        out[field.element] = below
+    return out
+
+
+def changes(type_: Type, old: Any, new: Any) -> tuple[FieldSet | None, FieldSet | None]:
+    """What is added or modified, and what is removed, between two values that are both there; None where nothing is."""
+    if old == new and _same_kind(old, new):
+        return None, None
+    if type_.kind != LEAF:
+        if isinstance(old, dict) and isinstance(new, dict):
+            return _map_changes(type_, old, new)
+        if isinstance(old, list | None) and isinstance(new, list | None) and type_.kind in (KEYED, SET):
+            return _list_changes(type_, old or [], new or [])
+    return {}, None
+
+
+def _same_kind(old: Any, new: Any) -> bool:
+    """True and 1 are equal to Python, not to JSON. Below the top of a container nobody mixes them in one field."""
+    return isinstance(old, bool) == isinstance(new, bool)
+
+
+def _map_changes(type_: Type, old: dict[str, Any], new: dict[str, Any]) -> tuple[FieldSet | None, FieldSet | None]:
+    touched: FieldSet = {}
+    removed: FieldSet = {}
+    for name, value in new.items():
+        if name not in old:
+            field = type_.field(name)
+            touched[field.element] = added(field.type, value)
+            continue
+        before = old[name]
+        if before is value or (before == value and _same_kind(before, value)):
+            continue
+        field = type_.field(name)
+        _note(field.element, changes(field.type, before, value), touched, removed)
+    for name, value in old.items():
+        if name not in new:
+            field = type_.field(name)
+            removed[field.element] = added(field.type, value)
+    return touched or None, removed or None
+
+
+def _note(element: str, change: tuple[FieldSet | None, FieldSet | None], touched: FieldSet, removed: FieldSet) -> None:
+    if change[0] is not None:
+        touched[element] = change[0]
+    if change[1] is not None:
+        removed[element] = change[1]
+
+
+def _list_changes(type_: Type, old: list[Any], new: list[Any]) -> tuple[FieldSet | None, FieldSet | None]:
+    touched: FieldSet = {}
+    removed: FieldSet = {}
+    before = {type_.element(item): item for item in old}
+    after = {type_.element(item): item for item in new}
+    item_type = type_.item
+    for element, item in after.items():
+        if element not in before:
+            touched[element] = added(item_type, item)
+        else:
+            _note(element, changes(item_type, before[element], item), touched, removed)
+    for element, item in before.items():
+        if element not in after:
+            removed[element] = added(item_type, item)
+    return touched or None, removed or None
+
+
+def field_set(type_: Type, value: Any) -> FieldSet:
+    """The set of an applied configuration: leaves, items of lists, keys of maps; not the structs around them.
+
+    Empty maps and nulls are owned, empty lists are not."""
+    if isinstance(value, dict) and type_.kind != LEAF:
+        return _map_set(type_, value)
+    if isinstance(value, list) and type_.kind in (KEYED, SET):
+        out: FieldSet = {}
+        for item in value:
+            below = field_set(type_.item, item)
+            element = type_.element(item)
+            node = {SELF: {}, **below} if below else {}
+            out[element] = union(out[element], node) if element in out else node
+        return out
+    return {}
+
+
+def _map_set(type_: Type, value: dict[str, Any]) -> FieldSet:
+    out: FieldSet = {}
+    for name, inner in value.items():
+        field = type_.field(name)
+        below = field_set(field.type, inner)
+        declared = type_.kind == STRUCT and type_.declares(name)
+        if below:
+            out[field.element] = below if declared else {SELF: {}, **below}
+        elif not declared or inner is None or inner == {} or not _granular(field.type, inner):
+            out[field.element] = {}
+    return out
+
+
+def _granular(type_: Type, value: Any) -> bool:
+    """Whether a value is owned part by part, so that an empty one of its kind is owned by nobody."""
+    if isinstance(value, list):
+        return type_.kind in (KEYED, SET)
+    return isinstance(value, dict) and type_.kind != LEAF
+
+
+def with_named_fields(type_: Type, fields: FieldSet) -> FieldSet:
+    """The set with every declared field on the way to a member made one (EnsureNamedFieldsAreMembers upstream)."""
+    out: FieldSet = {}
+    for element, below in fields.items():
+        if element == SELF or not below:
+            out[element] = below
+            continue
+        if element.startswith("f:"):
+            name = element[2:]
+            inner = with_named_fields(type_.field(name).type, below)
+            named = type_.kind == STRUCT and type_.declares(name)
+        else:
+            inner = with_named_fields(type_.item if type_.kind != DEDUCED else type_, below)
+            named = False
+        out[element] = {SELF: {}, **inner} if named else inner
+    return out
