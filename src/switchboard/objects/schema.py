@@ -174,11 +174,13 @@ def _prefix(unknown: list[str], start: int, key: str) -> None:
 def _fields(schema: Schema, resolve: Resolve, name: str, reach: Callable[[str], Walk]) -> dict[str, _Entry]:
     key = short(name)
     required = frozenset(schema.get("required", ()))
+    # Lists and maps are stored as protobuf, which does not tell empty from absent: `_fills` brings back what is
+    # written.
     keep = required | POINTERS.get(key, frozenset()) | ALWAYS.get(key, frozenset())
     found = {}
     for field, sub in schema.get("properties", {}).items():
         # a struct is never "empty" for omitempty; lists, maps and plain scalars are
-        drop = field not in keep and "$ref" not in sub
+        drop = "$ref" not in sub and (field not in keep or sub.get("type") in ("array", "object"))
         found[field] = _entry(sub, resolve, reach, drop=drop)
     return found
 

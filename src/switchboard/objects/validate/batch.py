@@ -1,0 +1,244 @@
+"""Rules for Jobs, CronJobs, disruption budgets and autoscalers (pkg/apis/{batch,policy,autoscaling}/validation)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from switchboard.objects import cron, names
+from switchboard.objects.validate import addresses, labels, pods
+from switchboard.objects.validate.fields import IMMUTABLE, Errors, go_struct
+
+Object = dict[str, Any]
+_NUMBERS = (
+    "parallelism",
+    "completions",
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "ttlSecondsAfterFinished",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+)
+_ZONE_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_+-"
+
+
+def job(obj: Object, errs: Errors) -> None:
+    """batch/v1 Job."""
+    spec = obj.get("spec") or {}
+    job_spec(spec, "spec", errs)
+    if not spec.get("manualSelector") and not spec.get("selector"):
+        return
+    own = (spec.get("template") or {}).get("metadata") or {}
+    if spec.get("selector") is None:
+        errs.required("spec.selector")
+    else:
+        labels.selector(spec["selector"], "spec.selector", errs)
+        if labels.matches(spec["selector"], own.get("labels")) is False:
+            errs.invalid(
+                "spec.template.metadata.labels", own.get("labels"), "`selector` does not match template `labels`"
+            )
+
+
+def job_spec(spec: Object, path: str, errs: Errors) -> None:
+    """What a Job and a CronJob's template share."""
+    for name in _NUMBERS:
+        errs.not_negative(f"{path}.{name}", spec.get(name))
+    mode = spec.get("completionMode")
+    if mode is not None:
+        if mode not in ("NonIndexed", "Indexed"):
+            errs.unsupported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed"))
+        if mode == "Indexed":
+            _indexed(spec, path, errs)
+    if mode != "Indexed":
+        for name in ("backoffLimitPerIndex", "maxFailedIndexes"):
+            if name in spec:
+                errs.invalid(f"{path}.{name}", spec[name], "requires indexed completion mode")
+    replacement = spec.get("podReplacementPolicy")
+    if replacement is not None:
+        allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
+        if replacement not in allowed:
+            errs.unsupported(f"{path}.podReplacementPolicy", replacement, allowed)
+    if spec.get("managedBy"):
+        errs.check(f"{path}.managedBy", spec["managedBy"], names.domain_prefixed_path)
+    body = spec.get("template") or {}
+    pods.template(body, f"{path}.template", errs)
+    policy = (body.get("spec") or {}).get("restartPolicy")
+    here = f"{path}.template.spec.restartPolicy"
+    if policy == "Always":
+        errs.unsupported(here, policy, ("OnFailure", "Never"))
+    elif "podFailurePolicy" in spec and policy != "Never":
+        errs.invalid(here, policy, 'only "Never" is supported when podFailurePolicy is specified')
+
+
+def _indexed(spec: Object, path: str, errs: Errors) -> None:
+    if spec.get("completions") is None:
+        errs.required(f"{path}.completions", "when completion mode is Indexed")
+        return
+    if (spec.get("parallelism") or 0) > 100000 and spec["completions"] > 100000:
+        errs.invalid(
+            f"{path}.parallelism",
+            spec["parallelism"],
+            "must be less than or equal to 100000 when completion mode is Indexed",
+        )
+
+
+def job_update(obj: Object, old: Object, errs: Errors) -> None:
+    """What of a Job does not change: selector, template, completion mode, completions (unless indexed)."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    frozen = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    if spec.get("completions") != before.get("completions"):
+        elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+        if not elastic:
+            errs.invalid("spec.completions", spec.get("completions"), IMMUTABLE)
+    for name in frozen:
+        if spec.get(name) != before.get(name):
+            errs.invalid(f"spec.{name}", spec.get(name), IMMUTABLE)
+    now, then = spec.get("template"), before.get("template")
+    if now == then:
+        return
+    started = (old.get("status") or {}).get("startTime")
+    if before.get("suspend") and not started and _frozen_template(now) == _frozen_template(then):
+        return  # scheduling directives of a job that never started may change (KEP-2926)
+    errs.invalid("spec.template", go_struct(now or {}), IMMUTABLE)
+
+
+def _frozen_template(body: Object | None) -> Object:
+    spec = {
+        k: v
+        for k, v in ((body or {}).get("spec") or {}).items()
+        if k not in ("nodeSelector", "tolerations", "affinity", "schedulingGates")
+    }
+    meta = {k: v for k, v in ((body or {}).get("metadata") or {}).items() if k not in ("labels", "annotations")}
+    return {"spec": spec, "metadata": meta}
+
+
+@cache
+def _zone_known(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+        return True
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+def cron_job(obj: Object, errs: Errors) -> None:
+    """batch/v1 CronJob."""
+    name = (obj.get("metadata") or {}).get("name") or ""
+    spec = obj.get("spec") or {}
+    schedule, zone = spec.get("schedule") or "", spec.get("timeZone")
+    if not schedule:
+        errs.required("spec.schedule")
+    else:
+        _schedule(schedule, errs)
+    errs.not_negative("spec.startingDeadlineSeconds", spec.get("startingDeadlineSeconds"))
+    _zone(zone, errs)
+    errs.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
+    for field in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        errs.not_negative(f"spec.{field}", spec.get(field))
+    inner = (spec.get("jobTemplate") or {}).get("spec") or {}
+    job_spec(inner, "spec.jobTemplate.spec", errs)
+    if len(name) > 52:
+        errs.invalid("metadata.name", name, names.too_long(52))
+
+
+def _schedule(schedule: str, errs: Errors) -> None:
+    if "TZ" in schedule:
+        errs.invalid("spec.schedule", schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
+        return
+    try:
+        cron.parse(schedule)
+    except cron.CronError as wrong:
+        errs.invalid("spec.schedule", schedule, str(wrong))
+
+
+def _zone(zone: str | None, errs: Errors) -> None:
+    if zone is None:
+        return
+    if not zone:
+        errs.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string")
+    elif zone.lower() == "local":
+        errs.invalid(
+            "spec.timeZone",
+            zone,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        )
+    elif any(c not in _ZONE_CHARS for c in zone) or not _zone_known(zone):
+        errs.invalid("spec.timeZone", zone, f"unknown time zone {zone}")
+
+
+def budget(obj: Object, errs: Errors) -> None:
+    """policy/v1 PodDisruptionBudget."""
+    spec = obj.get("spec") or {}
+    least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
+    if least is not None and most is not None:
+        shape = {
+            "MinAvailable": least,
+            "Selector": spec.get("selector"),
+            "MaxUnavailable": most,
+            "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
+        }
+        errs.invalid("spec", go_struct(shape), "minAvailable and maxUnavailable cannot be both set")
+    for name, value in (("minAvailable", least), ("maxUnavailable", most)):
+        if value is not None:
+            addresses.int_or_percent(f"spec.{name}", value, errs)
+            addresses.at_most_100_percent(f"spec.{name}", value, errs)
+    labels.selector(spec.get("selector"), "spec.selector", errs)
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy is not None and policy not in ("AlwaysAllow", "IfHealthyBudget"):
+        errs.unsupported("spec.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget"))
+
+
+def autoscaler(obj: Object, errs: Errors) -> None:
+    """autoscaling/v2 HorizontalPodAutoscaler."""
+    spec = obj.get("spec") or {}
+    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
+    if least is not None and least < 1:
+        errs.invalid("spec.minReplicas", least, "must be greater than or equal to 1")
+    if most < 1:
+        errs.invalid("spec.maxReplicas", most, "must be greater than 0")
+    if least is not None and most < least:
+        errs.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
+    target = spec.get("scaleTargetRef") or {}
+    for name in ("kind", "name"):
+        if not target.get(name):
+            errs.required(f"spec.scaleTargetRef.{name}")
+        else:
+            for message in _segment(target[name]):
+                errs.invalid(f"spec.scaleTargetRef.{name}", target[name], message)
+    cpu = spec.get("targetCPUUtilizationPercentage")
+    if cpu is not None and cpu < 1:
+        errs.invalid("spec.targetCPUUtilizationPercentage", cpu, "must be greater than 0")
+    for i, metric in enumerate(spec.get("metrics") or ()):
+        _metric(metric, f"spec.metrics[{i}]", errs)
+
+
+def _segment(text: str) -> list[str]:
+    return [f"may not contain '{part}'" for part in ("/", "%") if part in text]
+
+
+_METRICS = ("ContainerResource", "External", "Object", "Pods", "Resource")
+
+
+def _metric(metric: Object, path: str, errs: Errors) -> None:
+    kind = metric.get("type") or ""
+    if not kind:
+        errs.required(f"{path}.type", "must specify a metric source type")
+        return
+    if kind not in _METRICS:
+        errs.unsupported(f"{path}.type", kind, _METRICS)
+        return
+    field = kind[0].lower() + kind[1:]
+    source = metric.get(field)
+    if source is None:
+        errs.required(f"{path}.{field}", "must populate information for the given metric source")
+        return
+    if kind in ("Resource", "ContainerResource") and not source.get("name"):
+        errs.required(f"{path}.{field}.name", "must specify a resource name")
+    target = source.get("target") or {}
+    here = f"{path}.{field}.target"
+    if target.get("type") not in ("Utilization", "Value", "AverageValue"):
+        errs.invalid(f"{here}.type", target.get("type") or "", "must be either Utilization, Value, or AverageValue")
+    used = target.get("averageUtilization")
+    if used is not None and used < 1:
+        errs.invalid(f"{here}.averageUtilization", used, "must be greater than 0")

@@ -1,0 +1,198 @@
+"""Rules for CustomResourceDefinitions (apiextensions-apiserver/pkg/apis/apiextensions/validation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from switchboard.objects import names
+from switchboard.objects.validate.fields import Errors, Raw, go_struct
+from switchboard.objects.validate.policy import client_config
+
+Object = dict[str, Any]
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_ROOT_ONLY = "must be object at the root"
+
+
+def definition(obj: Object, errs: Errors) -> None:
+    """A CustomResourceDefinition, with the status the server gave it."""
+    spec = obj.get("spec") or {}
+    wanted = spec.get("names") or {}
+    name, full = (obj.get("metadata") or {}).get("name") or "", f"{wanted.get('plural', '')}.{spec.get('group', '')}"
+    if name != full:
+        errs.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
+    _group(spec.get("group") or "", errs)
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        if not spec.get("scope"):
+            errs.required("spec.scope")
+        else:
+            errs.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced"))
+    _versions(spec, errs)
+    _names(wanted, errs)
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") not in ("None", "Webhook"):
+        errs.unsupported("spec.conversion.strategy", conversion.get("strategy") or "", ("None", "Webhook"))
+    elif conversion["strategy"] == "Webhook":
+        _webhook(conversion.get("webhook"), errs)
+    stored = (obj.get("status") or {}).get("storedVersions")
+    if not stored:
+        errs.invalid("status.storedVersions", None, "must have at least one stored version")
+
+
+def _group(group: str, errs: Errors) -> None:
+    if not group:
+        errs.required("spec.group")
+        return
+    errs.check("spec.group", group, names.dns_subdomain)
+    if "." not in group:
+        errs.invalid("spec.group", group, "should be a domain with at least one dot")
+
+
+def _webhook(hook: Object | None, errs: Errors) -> None:
+    path = "spec.conversion.webhookClientConfig"
+    if hook is None or hook.get("clientConfig") is None:
+        errs.required(path, "required when strategy is set to Webhook")
+        return
+    client_config(hook["clientConfig"], path, errs)
+    if not hook.get("conversionReviewVersions"):
+        errs.required("spec.conversion.conversionReviewVersions")
+
+
+def _internal(version: Object, hoisted: bool) -> Object:
+    """A version as upstream's internal type is printed; what all versions share is `hoisted` to the top, away from
+    here."""
+    if hoisted:
+        version = {
+            name: version.get(name) for name in ("name", "served", "storage", "deprecated", "deprecationWarning")
+        }
+    return {
+        "Name": version.get("name", ""),
+        "Served": bool(version.get("served")),
+        "Storage": bool(version.get("storage")),
+        "Deprecated": bool(version.get("deprecated")),
+        "DeprecationWarning": version.get("deprecationWarning"),
+        "Schema": version.get("schema") or None,
+        "Subresources": version.get("subresources"),
+        "AdditionalPrinterColumns": version.get("additionalPrinterColumns"),
+        "SelectableFields": version.get("selectableFields"),
+    }
+
+
+def _versions(spec: Object, errs: Errors) -> None:
+    versions = spec.get("versions") or []
+    seen: set[str] = set()
+    # With equal schemas upstream keeps one at the top, and tells errors there; with one version that is always so.
+    single = len({repr((v.get("schema") or {}).get("openAPIV3Schema")) for v in versions}) == 1
+    for i, version in enumerate(versions):
+        path, name = f"spec.versions[{i}]", version.get("name") or ""
+        for message in names.dns_1035_label(name):
+            errs.invalid(f"{path}.name", name, message)
+        if name in seen:
+            errs.invalid("spec.versions", [name], "must contain unique version names")
+        seen.add(name)
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema is None:
+            errs.required(f"{path}.schema.openAPIV3Schema")
+            continue
+        if single and i:
+            continue
+        where = "spec.validation.openAPIV3Schema" if single else f"{path}.schema.openAPIV3Schema"
+        _root(schema, bool((version.get("subresources") or {}).get("status") is not None), where, errs)
+    storage = [version for version in versions if version.get("storage")]
+    if len(storage) != 1:
+        text = "[" + ",".join(go_struct(_internal(version, single)) for version in versions) + "]"
+        errs.invalid("spec.versions", Raw(text), "must have exactly one version marked as storage version")
+
+
+def _root(schema: Object, status: bool, path: str, errs: Errors) -> None:
+    kind = schema.get("type")
+    if status and kind not in (None, "", "object"):
+        errs.invalid(
+            f"{path}.type",
+            kind,
+            'only "object" is allowed as the type at the root of the schema if the status subresource is enabled',
+        )
+    if not kind:
+        errs.required(f"{path}.type", "must not be empty at the root")
+    elif kind != "object":
+        errs.invalid(f"{path}.type", kind, _ROOT_ONLY)
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        errs.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+    _schema(schema, path, errs, root=True)
+
+
+def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> None:
+    """Structural rules: every field has a type unless it is int-or-string or open."""
+    kind = schema.get("type")
+    free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    if not root and not kind and not free:
+        where = (
+            "must not be empty for specified array items"
+            if path.endswith(".items")
+            else "must not be empty for specified object fields"
+        )
+        errs.required(f"{path}.type", where)
+    elif kind and kind not in _TYPES:
+        errs.unsupported(f"{path}.type", kind, _TYPES)
+    if schema.get("uniqueItems"):
+        errs.forbidden(
+            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        )
+    if kind == "array" and "items" not in schema:
+        errs.required(f"{path}.items", "must be specified")
+    properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
+    if properties and additional is not None and additional is not False:
+        errs.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    for name, inner in properties.items():
+        if isinstance(inner, dict):
+            _schema(inner, f"{path}.properties[{name}]", errs)
+    if isinstance(additional, dict):
+        _schema(additional, f"{path}.additionalProperties", errs)
+    if isinstance(schema.get("items"), dict):
+        _schema(schema["items"], f"{path}.items", errs)
+
+
+_MIXED = "may have mixed case, but should otherwise match: "
+
+
+def _names(wanted: Object, errs: Errors) -> None:
+    for name in ("plural", "singular", "kind", "listKind"):
+        value = wanted.get(name) or ""
+        if not value and name != "singular":
+            errs.required(f"spec.names.{name}")
+        for message in names.dns_1035_label(value.lower()) if value else ():
+            mixed = name in ("kind", "listKind")
+            errs.invalid(f"spec.names.{name}", value, f"{_MIXED}{message}" if mixed else message)
+    for name in ("shortNames", "categories"):
+        for i, value in enumerate(wanted.get(name) or ()):
+            for message in names.dns_1035_label(value):
+                errs.invalid(f"spec.names.{name}[{i}]", value, message)
+    if wanted.get("kind") and wanted.get("kind") == wanted.get("listKind"):
+        errs.invalid("spec.names.listKind", wanted["listKind"], "kind and listKind may not be the same")
+
+
+def definition_update(obj: Object, old: Object, errs: Errors) -> None:
+    """Group and plural stay; scope and kind stay once names are established."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    established = any(
+        c.get("type") == "Established" and c.get("status") == "True"
+        for c in (old.get("status") or {}).get("conditions") or ()
+    )
+    if established:
+        errs.immutable("spec.scope", spec.get("scope"), before.get("scope"))
+        errs.immutable(
+            "spec.names.kind", (spec.get("names") or {}).get("kind"), (before.get("names") or {}).get("kind")
+        )
+    errs.immutable("spec.group", spec.get("group"), before.get("group"))
+    errs.immutable(
+        "spec.names.plural", (spec.get("names") or {}).get("plural"), (before.get("names") or {}).get("plural")
+    )
+    served = {version.get("name") for version in spec.get("versions") or ()}
+    for i, version in enumerate((obj.get("status") or {}).get("storedVersions") or ()):
+        if version not in served:
+            detail = (
+                f"missing from spec.versions; {version} was previously a storage version, and must remain in "
+                f"spec.versions until "
+                f"a storage migration ensures no data remains persisted in {version} and removes {version} from "
+                f"status.storedVersions"
+            )
+            errs.invalid(f"status.storedVersions[{i}]", version, detail)

@@ -1,0 +1,162 @@
+"""What an update may do to a Pod, through the main resource and through its subresources (ValidatePodUpdate and
+relatives)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from switchboard.objects import names
+from switchboard.objects.validate import containers, pods
+from switchboard.objects.validate.fields import Errors
+
+Object = dict[str, Any]
+_FROZEN = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+_TIGHTENED = ("nodeSelector", "affinity")
+
+
+def pod_update(obj: Object, old: Object, errs: Errors) -> None:
+    """PUT or PATCH of the pod itself."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    for name in ("containers", "initContainers"):
+        if len(spec.get(name) or ()) != len(before.get(name) or ()):
+            errs.forbidden(f"spec.{name}", "pod updates may not add or remove containers")
+            return
+    if (spec.get("ephemeralContainers") or []) != (before.get("ephemeralContainers") or []):
+        errs.forbidden("spec.ephemeralContainers", "pod updates may not change ephemeral containers")
+        return
+    for name in ("containers", "initContainers"):
+        for i, container in enumerate(spec.get(name) or ()):
+            image = container.get("image") or ""
+            if not image:
+                errs.required(f"spec.{name}[{i}].image")
+            elif image != image.strip():
+                errs.invalid(f"spec.{name}[{i}].image", image, "must not have leading or trailing whitespace")
+    _deadline(spec, before, errs)
+    _tolerations(spec, before, errs)
+    gated = bool(before.get("schedulingGates"))
+    _gates(spec, before, errs)
+    if errs:
+        return
+    if _frozen(spec, gated) != _frozen(before, gated) or not _grace_kept(spec, before):
+        errs.forbidden("spec", _FROZEN)
+
+
+def _frozen(spec: Object, gated: bool) -> Object:
+    """What is left of a spec without the fields that may change."""
+    rest = {
+        key: value
+        for key, value in spec.items()
+        if key not in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "terminationGracePeriodSeconds")
+        and not (gated and key in _TIGHTENED)
+    }
+    for name in ("containers", "initContainers"):
+        if name in rest:
+            rest[name] = [{k: v for k, v in container.items() if k != "image"} for container in rest[name] or ()]
+    return rest
+
+
+def _grace_kept(spec: Object, before: Object) -> bool:
+    now, then = spec.get("terminationGracePeriodSeconds"), before.get("terminationGracePeriodSeconds")
+    return now == then or (now == 1 and then is not None and then < 0)
+
+
+def _deadline(spec: Object, before: Object, errs: Errors) -> None:
+    now, then = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
+    path = "spec.activeDeadlineSeconds"
+    if now is not None:
+        if not 0 <= now <= 2**31 - 1:
+            errs.invalid(path, now, "must be between 0 and 2147483647, inclusive")
+        elif then is not None and then < now:
+            errs.invalid(path, now, "must be less than or equal to previous value")
+    elif then is not None:
+        errs.invalid(path, now, "must not update from a positive integer to nil value")
+
+
+def _without_seconds(toleration: Object) -> Object:
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+
+
+def _tolerations(spec: Object, before: Object, errs: Errors) -> None:
+    now = spec.get("tolerations") or []
+    kept = [_without_seconds(each) for each in now]
+    if any(_without_seconds(each) not in kept for each in before.get("tolerations") or ()):
+        errs.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+    elif now != (before.get("tolerations") or []):
+        pods.tolerations(now, "spec.tolerations", errs)
+
+
+def _gates(spec: Object, before: Object, errs: Errors) -> None:
+    known = {gate.get("name") for gate in before.get("schedulingGates") or ()}
+    for i, gate in enumerate(spec.get("schedulingGates") or ()):
+        if gate.get("name") not in known:
+            errs.forbidden(
+                f"spec.schedulingGates[{i}].name",
+                f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'",
+            )
+
+
+def status_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The status subresource: addresses are addresses, the assigned node stays."""
+    status = obj.get("status") or {}
+    seen: set[int] = set()
+    for i, entry in enumerate(status.get("podIPs") or ()):
+        address = entry.get("ip") or ""
+        wrong = names.ip(address)
+        errs.check(f"status.podIPs[{i}]", address, names.ip)
+        if not wrong:
+            parsed = names.parse_ip(address)
+            if parsed is not None and parsed.version in seen:
+                errs.invalid("status.podIPs", status["podIPs"], "may specify no more than one IP for each IP family")
+            if parsed is not None:
+                seen.add(parsed.version)
+    node = status.get("nominatedNodeName")
+    if node:
+        errs.check("status.nominatedNodeName", node, names.dns_subdomain)
+
+
+def ephemeral_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The ephemeralcontainers subresource: only additions."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    path = "spec.ephemeralContainers"
+    around = containers.Pod(spec, False)
+    around.names = {c.get("name", "") for name in ("containers", "initContainers") for c in spec.get(name) or ()}
+    entries = spec.get("ephemeralContainers") or []
+    containers.ephemeral_containers(entries, path, around, set(around.names), errs)
+    now = {each.get("name"): each for each in entries}
+    for each in before.get("ephemeralContainers") or ():
+        found = now.get(each.get("name"))
+        if found is None:
+            errs.forbidden(path, f'existing ephemeral containers "{each.get("name")}" may not be removed\n')
+        elif found != each:
+            errs.forbidden(path, f'existing ephemeral containers "{each.get("name")}" may not be changed\n')
+
+
+def resize(obj: Object, old: Object, errs: Errors) -> None:
+    """The resize subresource: only cpu and memory of containers that are there."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    if _without_resources(spec) != _without_resources(before):
+        errs.forbidden("spec", "only cpu and memory resources are mutable")
+    around = containers.Pod(spec, False)
+    for name in ("containers", "initContainers"):
+        for i, container in enumerate(spec.get(name) or ()):
+            if container.get("resources"):
+                containers.resources(container["resources"], f"spec.{name}[{i}].resources", around.claims, errs)
+
+
+def _without_resources(spec: Object) -> Object:
+    rest = copy.deepcopy(spec)
+    for name in ("containers", "initContainers"):
+        for container in rest.get(name) or ():
+            resources = container.get("resources") or {}
+            for part in ("requests", "limits"):
+                for resource in ("cpu", "memory"):
+                    (resources.get(part) or {}).pop(resource, None)
+                if not resources.get(part):
+                    resources.pop(part, None)
+            container["resources"] = resources
+    return rest

@@ -1,0 +1,398 @@
+"""Rules for RBAC, admission, scheduling and storage kinds
+(pkg/apis/{rbac,admissionregistration,scheduling,storage,core}/validation)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from switchboard.objects import names, quantity
+from switchboard.objects.validate import labels
+from switchboard.objects.validate.fields import IMMUTABLE, Errors
+from switchboard.objects.validate.metadata import path_segment
+
+Object = dict[str, Any]
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def role(obj: Object, errs: Errors) -> None:
+    """Role and ClusterRole."""
+    namespaced = obj.get("kind") == "Role"
+    for i, rule in enumerate(obj.get("rules") or ()):
+        path = f"rules[{i}]"
+        if not rule.get("verbs"):
+            errs.required(f"{path}.verbs", "verbs must contain at least one value")
+        urls = rule.get("nonResourceURLs")
+        if urls:
+            if namespaced:
+                errs.invalid(f"{path}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs")
+            if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
+                errs.invalid(
+                    f"{path}.nonResourceURLs",
+                    urls,
+                    "rules cannot apply to both regular resources and non-resource URLs",
+                )
+            continue
+        if not rule.get("apiGroups"):
+            errs.required(f"{path}.apiGroups", "resource rules must supply at least one api group")
+        if not rule.get("resources"):
+            errs.required(f"{path}.resources", "resource rules must supply at least one resource")
+    for i, selector in enumerate((obj.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()):
+        labels.selector(selector, f"aggregationRule.clusterRoleSelectors[{i}]", errs)
+    if "aggregationRule" in obj and not (obj["aggregationRule"] or {}).get("clusterRoleSelectors"):
+        errs.required(
+            "aggregationRule.clusterRoleSelectors",
+            "at least one clusterRoleSelector required if aggregationRule is non-nil",
+        )
+
+
+def binding(obj: Object, errs: Errors) -> None:
+    """RoleBinding and ClusterRoleBinding."""
+    reference = obj.get("roleRef") or {}
+    if reference.get("apiGroup") != _RBAC:
+        errs.unsupported("roleRef.apiGroup", reference.get("apiGroup") or "", (_RBAC,))
+    kinds = ("ClusterRole",) if obj.get("kind") == "ClusterRoleBinding" else ("Role", "ClusterRole")
+    if reference.get("kind") not in kinds:
+        errs.unsupported("roleRef.kind", reference.get("kind") or "", kinds)
+    if not reference.get("name"):
+        errs.required("roleRef.name")
+    else:
+        for message in path_segment(reference["name"]):
+            errs.invalid("roleRef.name", reference["name"], message)
+    for i, subject in enumerate(obj.get("subjects") or ()):
+        _subject(subject, f"subjects[{i}]", obj.get("kind") == "RoleBinding", errs)
+
+
+def _subject(subject: Object, path: str, namespaced: bool, errs: Errors) -> None:
+    kind, group = subject.get("kind") or "", subject.get("apiGroup") or ""
+    if not subject.get("name"):
+        errs.required(f"{path}.name")
+    if kind == "ServiceAccount":
+        if subject.get("name"):
+            errs.check(f"{path}.name", subject["name"], names.dns_subdomain)
+        if group:
+            errs.unsupported(f"{path}.apiGroup", group, ("",))
+        if not namespaced and not subject.get("namespace"):
+            errs.required(f"{path}.namespace")
+    elif kind in ("User", "Group"):
+        if group != _RBAC:
+            errs.unsupported(f"{path}.apiGroup", group, (_RBAC,))
+    else:
+        errs.unsupported(f"{path}.kind", kind, ("ServiceAccount", "User", "Group"))
+
+
+def binding_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The role a binding refers to stays."""
+    if obj.get("roleRef") != old.get("roleRef"):
+        errs.invalid("roleRef", _internal_ref(obj.get("roleRef") or {}), "cannot change roleRef")
+
+
+def _internal_ref(reference: Object) -> Object:
+    return {
+        "APIGroup": reference.get("apiGroup", ""),
+        "Kind": reference.get("kind", ""),
+        "Name": reference.get("name", ""),
+    }
+
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+
+
+def webhooks(obj: Object, errs: Errors) -> None:
+    """Mutating- and ValidatingWebhookConfiguration."""
+    seen: set[str] = set()
+    for i, hook in enumerate(obj.get("webhooks") or ()):
+        path, name = f"webhooks[{i}]", hook.get("name") or ""
+        _qualified_domain(name, f"{path}.name", errs)
+        if name in seen:
+            errs.duplicate(f"{path}.name", name)
+        seen.add(name)
+        labels.selector(hook.get("namespaceSelector"), f"{path}.namespaceSelector", errs)
+        labels.selector(hook.get("objectSelector"), f"{path}.objectSelector", errs)
+        _hook(hook, path, errs)
+
+
+def _qualified_domain(name: str, path: str, errs: Errors) -> None:
+    if not name:
+        errs.required(path)
+        return
+    errs.check(path, name, names.dns_subdomain)
+    if name.count(".") < 2:
+        errs.invalid(path, name, "should be a domain with at least three segments separated by dots")
+
+
+def _hook(hook: Object, path: str, errs: Errors) -> None:
+    versions = hook.get("admissionReviewVersions") or []
+    if not versions:
+        errs.required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1")
+    elif not set(versions) & {"v1", "v1beta1"}:
+        errs.invalid(f"{path}.admissionReviewVersions", versions, "must include at least one of v1, v1beta1")
+    for i, rule in enumerate(hook.get("rules") or ()):
+        _rule(rule, f"{path}.rules[{i}]", errs)
+    for name, allowed in (("failurePolicy", ("Fail", "Ignore")), ("matchPolicy", ("Equivalent", "Exact"))):
+        value = hook.get(name)
+        if value is not None and value not in allowed:
+            errs.unsupported(f"{path}.{name}", value, allowed)
+    effects = hook.get("sideEffects")
+    if effects is None:
+        errs.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
+    elif effects not in ("None", "NoneOnDryRun"):
+        errs.unsupported(f"{path}.sideEffects", effects, ("None", "NoneOnDryRun"))
+    seconds = hook.get("timeoutSeconds")
+    if seconds is not None and not 1 <= seconds <= 30:
+        errs.invalid(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
+    reinvocation = hook.get("reinvocationPolicy")
+    if reinvocation is not None and reinvocation not in ("Never", "IfNeeded"):
+        errs.unsupported(f"{path}.reinvocationPolicy", reinvocation, ("IfNeeded", "Never"))
+    client_config(hook.get("clientConfig") or {}, f"{path}.clientConfig", errs)
+    _conditions(hook.get("matchConditions") or [], f"{path}.matchConditions", errs)
+
+
+def _conditions(conditions: list[Object], path: str, errs: Errors) -> None:
+    if len(conditions) > 64:
+        errs.too_many(path, len(conditions), 64)
+    seen: set[str] = set()
+    for i, condition in enumerate(conditions):
+        here, name = f"{path}[{i}]", condition.get("name") or ""
+        if not (condition.get("expression") or "").strip():
+            errs.required(f"{here}.expression")
+        if not name:
+            errs.required(f"{here}.name")
+        else:
+            errs.check(f"{here}.name", name, names.qualified_name)
+            if name in seen:
+                errs.duplicate(f"{here}.name", name)
+        seen.add(name)
+
+
+def client_config(config: Object, path: str, errs: Errors) -> None:
+    """Where a webhook is reached: a URL or a Service."""
+    url: str | None = config.get("url")
+    service: Object | None = config.get("service")
+    if (url is None) == (service is None):
+        errs.required(path, "exactly one of url or service is required")
+        return
+    if url is not None:
+        parts = urlsplit(url)
+        form = "; desired format: https://host[/path]"
+        if parts.scheme != "https":
+            errs.invalid(f"{path}.url", parts.scheme, f"'https' is the only allowed URL scheme{form}")
+        if not parts.netloc:
+            errs.invalid(f"{path}.url", parts.netloc, f"host must be specified{form}")
+        if parts.username:
+            errs.invalid(f"{path}.url", parts.username, f"user information is not permitted in the URL{form}")
+        if parts.query:
+            errs.invalid(f"{path}.url", parts.query, f"query parameters are not permitted in the URL{form}")
+    if service is not None:
+        for name in ("name", "namespace"):
+            if not service.get(name):
+                errs.required(f"{path}.service.{name}", f"service {name} is required")
+        where = service.get("path")
+        if where is not None and not where.startswith("/"):
+            errs.invalid(f"{path}.service.path", where, "must start with a '/'")
+        if "port" in service and not 1 <= service["port"] <= 65535:
+            errs.invalid(
+                f"{path}.service.port", service["port"], "port is not valid: must be between 1 and 65535, inclusive"
+            )
+
+
+def _rule(rule: Object, path: str, errs: Errors) -> None:
+    operations = rule.get("operations") or []
+    if not operations:
+        errs.required(f"{path}.operations")
+    if len(operations) > 1 and "*" in operations:
+        errs.invalid(f"{path}.operations", operations, "if '*' is present, must not specify other operations")
+    for i, operation in enumerate(operations):
+        if operation not in _OPERATIONS:
+            errs.unsupported(f"{path}.operations[{i}]", operation, _OPERATIONS)
+    for name in ("apiGroups", "apiVersions", "resources"):
+        values = rule.get(name) or []
+        if not values:
+            errs.required(f"{path}.{name}")
+        if len(values) > 1 and "*" in values and name != "resources":
+            what = {"apiGroups": "API groups", "apiVersions": "API versions"}[name]
+            errs.invalid(f"{path}.{name}", values, f"if '*' is present, must not specify other {what}")
+    scope = rule.get("scope")
+    if scope is not None and scope not in ("*", "Cluster", "Namespaced"):
+        errs.unsupported(f"{path}.scope", scope, ("*", "Cluster", "Namespaced"))
+
+
+def priority_class(obj: Object, errs: Errors) -> None:
+    """scheduling.k8s.io/v1 PriorityClass."""
+    name, value = (obj.get("metadata") or {}).get("name") or "", obj.get("value") or 0
+    if name.startswith("system-"):
+        known = {"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}
+        if known.get(name) != value:
+            errs.forbidden(
+                "metadata.name",
+                "priority class names with 'system-' prefix are reserved for system use only. error: "
+                + (
+                    f"{name} is not a known system priority class"
+                    if name not in known
+                    else f"value of {name} PriorityClass must be {known[name]}"
+                ),
+            )
+    elif value > 1000000000:
+        errs.forbidden("value", "maximum allowed value of a user defined priority is 1000000000")
+    policy = obj.get("preemptionPolicy")
+    if policy is not None and policy not in ("Never", "PreemptLowerPriority"):
+        errs.unsupported("preemptionPolicy", policy, ("Never", "PreemptLowerPriority"))
+
+
+def priority_class_update(obj: Object, old: Object, errs: Errors) -> None:
+    """Value and preemption policy stay."""
+    if obj.get("value") != old.get("value"):
+        errs.forbidden("value", "may not be changed in an update.")
+    if obj.get("preemptionPolicy") != old.get("preemptionPolicy"):
+        errs.invalid("preemptionPolicy", obj.get("preemptionPolicy"), IMMUTABLE)
+
+
+def storage_class(obj: Object, errs: Errors) -> None:
+    """storage.k8s.io/v1 StorageClass."""
+    if not obj.get("provisioner"):
+        errs.required("provisioner")
+    else:
+        for message in names.qualified_name(obj["provisioner"].lower()):
+            errs.invalid("provisioner", obj["provisioner"], message)
+    if obj.get("reclaimPolicy") is not None and obj["reclaimPolicy"] not in ("Delete", "Retain"):
+        errs.unsupported("reclaimPolicy", obj["reclaimPolicy"], ("Delete", "Retain"))
+    mode = obj.get("volumeBindingMode")
+    if mode is None:
+        errs.required("volumeBindingMode")
+    elif mode not in ("Immediate", "WaitForFirstConsumer"):
+        errs.unsupported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer"))
+
+
+def storage_class_update(obj: Object, old: Object, errs: Errors) -> None:
+    """What volumes were made with stays."""
+    for name in ("parameters", "provisioner", "reclaimPolicy"):
+        if (obj.get(name) or None) != (old.get(name) or None):
+            errs.forbidden(name, "updates to " + name + " are forbidden.")
+    errs.immutable("volumeBindingMode", obj.get("volumeBindingMode"), old.get("volumeBindingMode"))
+
+
+_ACCESS = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+
+
+def claim(obj: Object, errs: Errors) -> None:
+    """v1 PersistentVolumeClaim."""
+    spec = obj.get("spec") or {}
+    labels.selector(spec.get("selector"), "spec.selector", errs)
+    modes = spec.get("accessModes") or []
+    if not modes:
+        errs.required("spec.accessModes", "at least 1 access mode is required")
+    for mode in modes:
+        if mode not in _ACCESS:
+            errs.unsupported("spec.accessModes", mode, _ACCESS)
+    if "ReadWriteOncePod" in modes and len(set(modes)) > 1:
+        errs.forbidden("spec.accessModes", "may not use ReadWriteOncePod with other access modes")
+    size = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+    if size is None:
+        errs.required("spec.resources[storage]")
+    elif quantity.of(size).nano <= 0:
+        errs.invalid("spec.resources[storage]", size, "must be greater than zero")
+    if spec.get("storageClassName"):
+        errs.check("spec.storageClassName", spec["storageClassName"], names.dns_subdomain)
+    if spec.get("volumeMode") is not None and spec["volumeMode"] not in ("Block", "Filesystem"):
+        errs.unsupported("spec.volumeMode", spec["volumeMode"], ("Block", "Filesystem"))
+
+
+def claim_update(obj: Object, old: Object, errs: Errors) -> None:
+    """After creation only the size may grow, and the volume name be set."""
+    spec, before = dict(obj.get("spec") or {}), dict(old.get("spec") or {})
+    size, then = ((s.get("resources") or {}).get("requests", {}).get("storage") for s in (spec, before))
+    for each in (spec, before):
+        for name in ("resources", "volumeAttributesClassName"):
+            each.pop(name, None)
+    if not before.get("volumeName"):
+        spec.pop("volumeName", None)
+        before.pop("volumeName", None)
+    if spec != before:
+        errs.forbidden(
+            "spec",
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+        )
+    if size is not None and then is not None:
+        wanted, held = quantity.of(size), quantity.of(then)
+        if wanted.nano < held.nano:
+            errs.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+        elif wanted.nano > held.nano and (old.get("status") or {}).get("phase") != "Bound":
+            errs.forbidden(
+                "spec",
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound "
+                "claims",
+            )
+
+
+_VOLUME_SOURCES = (
+    "hostPath local nfs csi iscsi fc rbd cephfs glusterfs flexVolume awsElasticBlockStore "
+    "gcePersistentDisk azureDisk azureFile "
+    "cinder vsphereVolume photonPersistentDisk portworxVolume quobyte scaleIO storageos flocker"
+).split()
+
+
+def volume(obj: Object, errs: Errors) -> None:
+    """v1 PersistentVolume."""
+    spec = obj.get("spec") or {}
+    modes = spec.get("accessModes") or []
+    if not modes:
+        errs.required("spec.accessModes")
+    for mode in modes:
+        if mode not in _ACCESS:
+            errs.unsupported("spec.accessModes", mode, _ACCESS)
+    if not spec.get("capacity"):
+        errs.required("spec.capacity")
+    elif set(spec["capacity"]) != {"storage"}:
+        errs.unsupported("spec.capacity", spec["capacity"], ("storage",))
+    for name, amount in (spec.get("capacity") or {}).items():
+        if quantity.of(amount).nano <= 0:
+            errs.invalid(f"spec.capacity[{name}]", amount, "must be greater than zero")
+    if spec.get("persistentVolumeReclaimPolicy") not in ("Delete", "Recycle", "Retain", None, ""):
+        errs.unsupported(
+            "spec.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], ("Delete", "Recycle", "Retain")
+        )
+    required = (spec.get("nodeAffinity") or {}).get("required")
+    if required is not None:
+        labels.node_selector(required, "spec.nodeAffinity.required", errs)
+    sources = [name for name in _VOLUME_SOURCES if name in spec]
+    for name in sources[1:]:
+        errs.forbidden(f"spec.{name}", "may not specify more than 1 volume type")
+    if not sources:
+        errs.required("spec", "must specify a volume type")
+    if "local" in spec and not spec.get("nodeAffinity"):
+        errs.required("spec.nodeAffinity", "Local volume requires node affinity")
+    if "hostPath" in spec and not spec["hostPath"].get("path"):
+        errs.required("spec.hostPath.path")
+    if spec.get("volumeMode") is not None and spec["volumeMode"] not in ("Block", "Filesystem"):
+        errs.unsupported("spec.volumeMode", spec["volumeMode"], ("Block", "Filesystem"))
+
+
+def volume_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The source of a volume stays."""
+    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    if any(spec.get(name) != before.get(name) for name in _VOLUME_SOURCES):
+        errs.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+    if spec.get("volumeMode") != before.get("volumeMode"):
+        errs.invalid("spec.volumeMode", spec.get("volumeMode"), IMMUTABLE)
+
+
+def csi_driver(obj: Object, errs: Errors) -> None:
+    """storage.k8s.io/v1 CSIDriver."""
+    spec = obj.get("spec") or {}
+    for name in ("attachRequired", "podInfoOnMount", "storageCapacity"):
+        if spec.get(name) is None:
+            errs.required(f"spec.{name}")
+    for mode in spec.get("volumeLifecycleModes") or ():
+        if mode not in ("Persistent", "Ephemeral"):
+            errs.unsupported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
+
+
+def runtime_class(obj: Object, errs: Errors) -> None:
+    """node.k8s.io/v1 RuntimeClass."""
+    for message in names.dns_label(obj.get("handler") or ""):
+        errs.invalid("handler", obj.get("handler") or "", message)
+
+
+def runtime_class_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The handler stays."""
+    errs.immutable("handler", obj.get("handler"), old.get("handler"))
