@@ -110,7 +110,7 @@ async def test_streams(site):
     async with client.stream("GET", base + "/big") as answer:
         async for _ in answer.body:
             break
-    assert [len(idle) for idle in client._idle.values()] == [0]
+    assert sum(len(idle) for idle in client._idle.values()) == 0
 
 
 async def test_upgrades(site):
@@ -156,8 +156,22 @@ async def test_a_connection_closed_while_idle_is_not_used_again(scripted):
             assert (await client.request("POST", base)).status == 200
             (idle,) = client._idle.values()
             async with asyncio.timeout(5):
-                assert await idle[0].read() == b""
+                assert await idle[0][1].read() == b""
             assert scripted.connections == number
+
+
+async def test_connections_nobody_uses_are_closed(scripted):
+    base = await scripted.start([OK, OK])
+    client = HttpClient()
+    await client.request("GET", base)
+    now = asyncio.get_running_loop().time()
+    client._sweep(now + 59)
+    assert len(client._idle) == 1
+    client._sweep(now + 61)
+    assert not client._idle
+    await client.request("GET", base)
+    assert scripted.connections == 2
+    await client.close()
 
 
 @pytest.mark.parametrize(

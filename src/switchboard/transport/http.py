@@ -24,6 +24,7 @@ Dial = Callable[[str, int], Awaitable[Connection]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _WITH_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
+_IDLE: Final = 60.0  # seconds after which an unused connection is closed
 _Origin = tuple[bool, str, int]  # (TLS, host, port)
 
 
@@ -102,7 +103,8 @@ class HttpClient:
         self._unix = unix
         self._max_idle = max_idle
         self._connect_timeout = connect_timeout
-        self._idle: dict[_Origin, list[Connection]] = {}
+        self._idle: dict[_Origin, list[tuple[float, Connection]]] = {}  # (since when, connection), oldest first
+        self._swept = 0.0
         self._closed = False
 
     async def request(
@@ -192,7 +194,7 @@ class HttpClient:
         """Close all idle connections; those in use close when they are done."""
         self._closed = True
         for connections in self._idle.values():
-            for connection in connections:
+            for _, connection in connections:
                 connection.close()
         self._idle.clear()
 
@@ -233,18 +235,34 @@ class HttpClient:
     def _pooled(self, origin: _Origin) -> Connection | None:
         idle = self._idle.get(origin)
         while idle:
-            connection = idle.pop()
+            _, connection = idle.pop()
             if not getattr(connection, "stale", False):
                 return connection
             connection.close()
         return None
 
     def _give_back(self, origin: _Origin, connection: Connection, reader: ResponseReader, whole: bool) -> None:
+        now = asyncio.get_running_loop().time()
         idle = self._idle.setdefault(origin, [])
         if whole and reader.keep_alive and not self._closed and len(idle) < self._max_idle:
-            idle.append(connection)
+            idle.append((now, connection))
         else:
             connection.close()
+        if now - self._swept > _IDLE / 2:
+            self._swept = now
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        """Close what has been idle for long or was closed by its server: there may be very many servers."""
+        for origin, idle in list(self._idle.items()):
+            kept = [(since, c) for since, c in idle if now - since < _IDLE and not getattr(c, "stale", False)]
+            for since, connection in idle:
+                if (since, connection) not in kept:
+                    connection.close()
+            if kept:
+                self._idle[origin] = kept
+            else:
+                del self._idle[origin]
 
     async def _connect(self, origin: _Origin) -> Connection:
         secure, host, port = origin
