@@ -70,6 +70,7 @@ disabled_plugins = [{unused}]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+        Root = "{config.run}/runc"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = "{config.run}/certs.d"
 """

@@ -45,8 +45,8 @@ def table(config: ClusterConfig) -> list[Process]:
             0,
             env={"GOGC": "20", "GOMAXPROCS": "1", "OTEL_TRACES_EXPORTER": "none"},
         ),
-        _role("node", config, wave=2, in_node=True),
-        _role("dns", config, wave=2, in_node=True),
+        _role("node", config, wave=2, in_node=True, env=_switches(config)),
+        _role("dns", config, wave=2, in_node=True, env=_switches(config)),
     ]
 
 
@@ -85,9 +85,16 @@ def plan(config: ClusterConfig) -> dict[str, Any]:
     }
 
 
-def _role(name: str, config: ClusterConfig, *, wave: int, in_node: bool = False) -> Process:
+def _role(
+    name: str, config: ClusterConfig, *, wave: int, in_node: bool = False, env: dict[str, str] | None = None
+) -> Process:
     argv = (*python("switchboard.cluster.roles", name), str(config.state / "cluster.json"))
-    return Process(name, argv, wave, in_node, _PYTHON_MEMORY)
+    return Process(name, argv, wave, in_node, _PYTHON_MEMORY | (env or {}))
+
+
+def _switches(config: ClusterConfig) -> dict[str, str]:
+    """What a role reads only when it starts; as part of its command, so that a change of it starts the role again."""
+    return {"SWITCHBOARD_EGRESS": str(config.egress).lower()}
 
 
 def _in_node(config: ClusterConfig, argv: tuple[str, ...]) -> list[str]:

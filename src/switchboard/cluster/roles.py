@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import signal
@@ -63,6 +62,35 @@ def dns(arguments: list[str]) -> int:
         from . import wiring
 
         await wiring.run_dns(await _connected(config, "dns", "switchboard-dns"), config)
+
+    return run(body)
+
+
+def dns_alone(kubeconfig: Path, listen: list[str], port: int, domain: str, upstreams: list[str]) -> int:
+    """The DNS against any API, without a cluster of ours."""
+
+    async def body() -> None:
+        from switchboard.client.verbs import Client
+        from switchboard.dns.server import DnsServer, DnsSettings
+        from switchboard.dns.upstream import Address
+
+        client = Client.from_kubeconfig(kubeconfig, user_agent="switchboard-dns")
+        asked = [Address.parse(text) for text in upstreams]
+        await DnsServer(client, DnsSettings(listen=listen, port=port, domain=domain, upstreams=asked)).run()
+
+    return run(body)
+
+
+def proxy_alone(kubeconfig: Path, node_name: str) -> int:
+    """The Service proxy of this network namespace against any API."""
+
+    async def body() -> None:
+        from switchboard.client.verbs import Client
+        from switchboard.proxy.settings import ProxySettings
+        from switchboard.proxy.sync import Proxy
+
+        client = Client.from_kubeconfig(kubeconfig, user_agent="switchboard-proxy")
+        await Proxy(client, ProxySettings(node_name=node_name)).run()
 
     return run(body)
 
@@ -135,8 +163,3 @@ async def _until_told(body: Awaitable[None]) -> int:
     except TimeoutError:
         _log.warning("the role did not end within 4 s of being told to")
     return 0
-
-
-def describe(config: ClusterConfig) -> str:
-    """For logs: which cluster this is."""
-    return json.dumps({"cluster": config.name, "node": config.node_ip, "api": config.node_api_url})

@@ -7,13 +7,8 @@ Started in this visible order: store, API objects, listeners (clients may come),
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import ssl
-import subprocess
-import sys
-from pathlib import Path
 
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
@@ -22,9 +17,10 @@ from switchboard.client.verbs import Client
 from switchboard.store.store import Store
 from switchboard.transport.server import Server
 
-from . import supervise, wiring
+from . import wiring
 from .config import ClusterConfig
 from .loopback import Loopback
+from .supervisor import guard_supervisor
 
 _log = logging.getLogger("switchboard.server")
 
@@ -34,7 +30,7 @@ _LOCAL_ADMIN = Identity("kubernetes-admin", (MASTERS, AUTHENTICATED))
 
 async def serve(config: ClusterConfig) -> None:
     """Run the server until cancelled; everything is closed in the opposite order."""
-    store = Store.open(config.state / "store.db", **wiring.store_options())
+    store = Store.open(config.state / "store.db")
     app = wiring.make_app(store, _settings(config), config)
     https = Server(app.handle, _tls(config))
     local = Server(lambda request: app.handle_as(_LOCAL_ADMIN, request))
@@ -80,43 +76,3 @@ def _tls(config: ClusterConfig) -> ssl.SSLContext:
     context.load_verify_locations(config.pki / "ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
-
-
-def guard_supervisor(config: ClusterConfig) -> None:
-    """Start another supervisor whenever the present one dies; it takes over the processes that run. It watches us,
-    we watch it.
-    """
-    try:
-        record = json.loads((config.run / "processes.json").read_bytes())["supervisor"]
-        if supervise.start_time(record["pid"]) != record["start"]:
-            raise ProcessLookupError
-        fd = os.pidfd_open(record["pid"])
-    except (OSError, ValueError, KeyError):
-        return  # run by hand, without one
-    loop = asyncio.get_running_loop()
-
-    def died() -> None:
-        loop.remove_reader(fd)
-        os.close(fd)
-        if not (config.run / "processes.json").exists():
-            return  # it was told to stop
-        _log.warning("the supervisor (pid %d) died; starting another", record["pid"])
-        start_supervisor(config)
-        loop.call_later(1.0, guard_supervisor, config)
-
-    loop.add_reader(fd, died)
-
-
-def start_supervisor(config: ClusterConfig) -> int:
-    """Start the supervisor in a session of its own. Returns its pid."""
-    config.logs.mkdir(parents=True, exist_ok=True)
-    with open(config.logs / "supervisor.log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(supervise.__file__)), str(config.run)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    return process.pid

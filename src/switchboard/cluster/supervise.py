@@ -149,6 +149,10 @@ class Supervisor:
                 log(f"{name} runs already (pid {record['pid']})")
                 self.watch(process, record["pid"])
                 process.restarts = record.get("restarts", 0)
+                if record.get("spec") != process.spec:
+                    log(f"{name} changes")
+                    self.stop([process])
+                    process.due = 0.0
 
     def watch(self, process: Process, pid: int) -> None:
         """Wait on a process from now on."""
@@ -229,7 +233,8 @@ class Supervisor:
         content = {
             "supervisor": {"pid": own, "start": start_time(own)},
             "processes": {
-                name: {"pid": p.pid, "start": p.started, "restarts": p.restarts} for name, p in self.processes.items()
+                name: {"pid": p.pid, "start": p.started, "restarts": p.restarts, "spec": p.spec}
+                for name, p in self.processes.items()
             },
         }
         path = f"{self.run_folder}/processes.json"

@@ -31,8 +31,47 @@ def make_app(store: Store, settings: Settings, config: ClusterConfig) -> App:
 def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tuple[str, Coroutine[Any, Any, None]]]:
     """Everything that watches and acts inside the server, by name, in the order it is started."""
     return [
+        ("controllers", _controllers(client_as("system:kube-controller-manager"), config)),
         ("advice", _advice(client_as("system:switchboard:advice"), app)),
     ]
+
+
+async def run_node(client: Client, config: ClusterConfig) -> None:
+    """Pods through the cluster's containerd. Must run inside the node's namespace."""
+    from switchboard.node.agent import Agent
+    from switchboard.node.settings import NodeSettings
+
+    settings = NodeSettings(
+        name=config.node_name,
+        ip=config.node_ip,
+        cri_socket=config.containerd_socket,
+        root_dir=config.state / "kubelet",
+        log_dir=config.state / "pod-logs",
+        cluster_dns=(config.dns_ip,),
+        cluster_domain=config.domain,
+        pod_cidr=config.node_pod_cidr,
+        certificate=config.pki / "kubelet.crt",
+        key=config.pki / "kubelet.key",
+        client_ca=config.pki / "ca.crt",
+        resolv_conf=write_resolv_conf(config),
+        cgroup_parent=f"/{config.cgroup}/pods",
+    )
+    await Agent(client, settings).run()
+
+
+async def run_proxy(client: Client, config: ClusterConfig) -> None:
+    """Services become rules of the node's namespace."""
+    from switchboard.proxy.settings import ProxySettings
+    from switchboard.proxy.sync import Proxy
+
+    settings = ProxySettings(
+        node_name=config.node_name,
+        node_ips=(config.node_ip,),
+        pod_cidrs=(config.node_pod_cidr,),
+        cluster_cidrs=(config.pod_cidr,),
+        service_cidrs=(config.service_cidr,),
+    )
+    await Proxy(client, settings).run()
 
 
 async def run_dns(client: Client, config: ClusterConfig) -> None:
@@ -66,6 +105,17 @@ def write_resolv_conf(config: ClusterConfig) -> Path:
     return path
 
 
+async def _controllers(client: Client, config: ClusterConfig) -> None:
+    from switchboard.controllers.run import ControllerSettings, run_controllers
+
+    settings = ControllerSettings(
+        root_ca=(config.pki / "ca.crt").read_text(),
+        load_balancer_pool=config.load_balancer_cidr,
+        host_path=str(config.state / "volumes"),
+    )
+    await run_controllers(client, settings)
+
+
 async def _advice(client: Client, app: App) -> None:
     """Warnings of `kubectl apply` and Events, when a Service's selector matches nothing."""
     from switchboard.client import EventRecorder, Informer
@@ -74,7 +124,9 @@ async def _advice(client: Client, app: App) -> None:
     from switchboard.why.loop import Watcher
     from switchboard.why.world import World
 
-    workloads = [Informer(client, res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)]
+    workloads: list[Informer[Any]] = [
+        Informer(client, res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)
+    ]
     world = World(Informer(client, r.SERVICES), Informer(client, r.PODS), Informer(client, r.ENDPOINTSLICES), workloads)
     app.advisers.append(lambda service: service_warnings(service, world))
     watcher = Watcher(client, world, EventRecorder(client, "switchboard-advice"))

@@ -1,0 +1,34 @@
+"""What every verb's parser has: the name option, help with examples."""
+
+from __future__ import annotations
+
+import argparse
+
+from switchboard.cluster.config import ClusterConfig, default_name, load_existing
+
+
+def parser(verb: str, summary: str, examples: str, name: str | None) -> argparse.ArgumentParser:
+    """A parser with `--name` and examples below its help."""
+    made = argparse.ArgumentParser(
+        prog=f"switchboard {verb}",
+        description=summary,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--name",
+        default=name or default_name(),
+        metavar="CLUSTER",
+        help="which cluster (default: $SWITCHBOARD_CLUSTER, else switchboard)",
+    )
+    return made
+
+
+def cluster(options: argparse.Namespace) -> ClusterConfig:
+    """The named cluster; ClusterError when it was never started."""
+    return load_existing(options.name)
+
+
+def launcher() -> str:
+    """How a person calls us: for the commands we suggest."""
+    return "./switchboard"

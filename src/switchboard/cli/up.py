@@ -1,0 +1,95 @@
+"""`switchboard up`."""
+
+from __future__ import annotations
+
+import argparse
+
+from switchboard.cluster import kubeconfig
+from switchboard.cluster.config import DEFAULT_NAME, ClusterConfig
+from switchboard.cluster.progress import Progress
+from switchboard.cluster.start import Wish, up
+
+from .options import launcher, parser
+
+_EXAMPLES = """\
+  switchboard up                          start, pods may reach the network
+  switchboard up --no-egress              start, pods have no way out of the machine
+  switchboard up --host-access            ClusterIPs and pods answer from this machine too
+  switchboard up --name two               a second cluster beside the first"""
+
+
+def run(verb: str, words: list[str], name: str | None) -> int:
+    """Start the cluster, merge its context into the kubeconfig, say what to try next."""
+    options = _parse(verb, words, name)
+    progress = Progress()
+    progress.say(f"Starting cluster {options.name}")
+    result = up(
+        Wish(
+            options.name,
+            egress=options.egress,
+            host_access=options.host_access,
+            node_subnet=options.node_subnet,
+            pod_cidr=options.pod_cidr,
+            service_cidr=options.service_cidr,
+            api_port=options.api_port,
+            images=options.images,
+        ),
+        progress,
+    )
+    config = result.config
+    where = _merge(config, progress) if options.kubeconfig else ""
+    if result.already:
+        progress.say(f"Cluster {config.name} is up: node {config.node_ip}, API {config.api_url}")
+    else:
+        rest = result.ready_seconds - result.containerd_seconds
+        progress.say(
+            f"Cluster {config.name} is up: node Ready after {result.ready_seconds:.2f} s"
+            f" ({rest:.2f} s without containerd's own start)"
+        )
+    _next(config, where, progress)
+    return 0
+
+
+def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
+    made = parser(verb, "Start the cluster, or repair it, or say that it runs.", _EXAMPLES, name)
+    switch = argparse.BooleanOptionalAction
+    made.add_argument(
+        "--egress", action=switch, default=None, help="pods reach the network through this machine (default)"
+    )
+    made.add_argument(
+        "--host-access", action=switch, default=None, help="routes on this machine to Services and pods (default: off)"
+    )
+    made.add_argument(
+        "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"
+    )
+    made.add_argument("--pod-cidr", metavar="CIDR", help="first start only: default 10.244.0.0/16")
+    made.add_argument("--service-cidr", metavar="CIDR", help="first start only: default 10.96.0.0/16")
+    made.add_argument("--api-port", type=int, metavar="PORT", help="first start only: default 6443, or the next free")
+    made.add_argument(
+        "--kubeconfig", action=switch, default=True, help="merge a context into your kubeconfig (default)"
+    )
+    made.add_argument("--images", action=switch, default=True, help="make the stand-in images for the mirror (default)")
+    return made.parse_args(words)
+
+
+def _merge(config: ClusterConfig, progress: Progress) -> str:
+    try:
+        path = kubeconfig.merge(config)
+    except kubeconfig.Refused as refused:
+        progress.say(f"  kubeconfig    {refused.message}")
+        progress.say(f"                what to do: {refused.advice}, or use KUBECONFIG={config.state}/kubeconfig")
+        return ""
+    return str(path)
+
+
+def _next(config: ClusterConfig, where: str, progress: Progress) -> None:
+    option = "" if config.name == DEFAULT_NAME else f" --name {config.name}"
+    if where:
+        progress.say(f'kubectl uses it: context "{config.name}" in {where}')
+        kubectl = "kubectl"
+    else:
+        kubectl = f"{launcher()} kubectl{option}"
+    progress.say("Try:")
+    progress.say(f"  {kubectl} create deployment web --image=nginx:alpine --replicas=3")
+    progress.say(f"  {kubectl} expose deployment web --port=80 --type=NodePort")
+    progress.say(f"  {kubectl} get pods,services -o wide")

@@ -1,0 +1,313 @@
+"""Starts a cluster, in an order that fits on a screen (`up`), and repairs whatever an earlier start left half done.
+
+Every step looks whether it is done and does what is missing, so `up` may be run at any time: on nothing, on half a
+start, on a cluster whose supervisor died, on one that runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import IO
+
+from switchboard.images.standins import are_published
+from switchboard.pki.ensure import ensure
+from switchboard.pki.plan import plan
+
+from . import access, containerd, mirror, network, processes, running, stop
+from . import config as configs
+from .ask import NoAnswer, ask
+from .config import ClusterConfig
+from .errors import ClusterError
+from .progress import Progress
+
+_PATIENCE = 60.0
+_TOO_OFTEN = 4  # deaths of one process during a start, after which waiting makes no sense
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `up` was asked for; None leaves what the cluster has, or the default at its first start."""
+
+    name: str
+    egress: bool | None = None
+    host_access: bool | None = None
+    node_subnet: str | None = None
+    pod_cidr: str | None = None
+    service_cidr: str | None = None
+    api_port: int | None = None
+    images: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a start went: seconds until containerd answered after its spawn, and until the node was Ready since the
+    beginning.
+    """
+
+    config: ClusterConfig
+    already: bool
+    containerd_seconds: float = 0.0
+    ready_seconds: float = 0.0
+
+
+def up(wish: Wish, progress: Progress) -> Result:
+    """Start the cluster, or make sure that it runs as wished. Raises ClusterError."""
+    if os.geteuid() != 0:
+        raise ClusterError(
+            "a cluster needs namespaces, mounts and rules, which only root can make", "sudo ./switchboard up"
+        )
+    with locked(wish.name):
+        config = decide(wish, progress)
+        if _runs_as_wished(config):
+            return Result(config, already=True)
+        began = time.time()
+        config.save()
+        _repair(config, progress)
+        prepare(config, progress)
+        spawned = progress.elapsed
+        _start_or_tell_supervisor(config)
+        builder = _start_images(config) if wish.images else None
+        containerd_seconds = _wait_containerd(config, progress, spawned)
+        _wait_ready(config, progress, spawned, began)
+        ready = progress.elapsed
+        if builder:
+            _wait_images(builder, progress)
+        _pull_pause(config)
+        return Result(config, False, containerd_seconds, ready)
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """One start or stop of a cluster at a time; a second one waits. Raises ClusterError."""
+    path = configs.run_base() / f".{configs.check_name(name)}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except PermissionError as error:
+        raise ClusterError(f"could not lock {path}: {error}", "run as root") from error
+    stop._remove_if_empty(path.parent)
+
+
+def decide(wish: Wish, progress: Progress) -> ClusterConfig:
+    """The cluster's description: as it was first started, or chosen now around what is taken. Raises ClusterError."""
+    known = configs.load(wish.name)
+    fixed = {
+        key: value
+        for key in ("node_subnet", "pod_cidr", "service_cidr", "api_port")
+        if (value := getattr(wish, key)) is not None
+    }
+    if known:
+        different = {key: value for key, value in fixed.items() if getattr(known, key) != value}
+        if different:
+            said = ", ".join(f"{key} {getattr(known, key)} (asked for {value})" for key, value in different.items())
+            raise ClusterError(
+                f"cluster {wish.name} was first started with {said}",
+                f"leave the option out, or forget the cluster first: switchboard delete --name {wish.name}",
+            )
+        return configs.with_switches(known, egress=wish.egress, host_access=wish.host_access)
+    config = configs.new(wish.name, **fixed)
+    others = [IPv4Network(other.node_subnet) for other in configs.load_all()]
+    if wish.node_subnet is None:
+        config = replace(config, node_subnet=configs.free_subnet([*network.taken_networks(), *others]))
+        if config.node_subnet != "192.168.49.0/24":
+            progress.say(f"192.168.49.0/24 is in use here; the node gets {config.node_subnet}")
+    if wish.api_port is None:
+        config = replace(config, api_port=network.free_port("127.0.0.1", config.api_port))
+    config = replace(config, node_pod_cidr=configs.first_node_range(config.pod_cidr))
+    configs.check_ranges(config)
+    return configs.with_switches(config, egress=wish.egress, host_access=wish.host_access)
+
+
+def prepare(config: ClusterConfig, progress: Progress) -> None:
+    """Everything the processes find when they start: certificates, network, files. Raises ClusterError."""
+    for folder in (config.state, config.run, config.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    since = progress.elapsed
+    certificates = plan(
+        config.name,
+        config.node_name,
+        server_addresses=(config.gateway, "127.0.0.1", config.api_service_ip),
+        node_addresses=(config.node_ip, "127.0.0.1"),
+        domain=config.domain,
+    )
+    made = ensure(config.pki, certificates)
+    access.write_role_files(config)
+    access.write_admin_file(config)
+    progress.done("certificates", "made" if made else "there", since)
+    since = progress.elapsed
+    made = network.create(config)
+    network.switch(config)
+    out = "pods reach the world through this machine" if config.egress else "pods have no way out"
+    progress.done("network", f"{config.node_subnet}, {out}", since)
+    containerd.write(config, _mirror_hosts(config))
+    mirror.write(config)
+    processes.write_plan(config)
+
+
+def _mirror_hosts(config: ClusterConfig) -> set[str]:
+    try:
+        return set(os.listdir(config.state / "registry/docker/registry/v2/repositories"))
+    except FileNotFoundError:
+        return set()
+
+
+def _runs_as_wished(config: ClusterConfig) -> bool:
+    if not running.supervisor(config) or configs.load(config.name) != config or not network.exists(config):
+        return False
+    live = {process.name for process in running.processes(config)}
+    if not live.issuperset(process.name for process in processes.table(config)):
+        return False
+    return _node_ready(config, 0.0)
+
+
+def _node_ready(config: ClusterConfig, since: float) -> bool:
+    try:
+        status, node = ask(config.api_socket, "GET", f"/api/v1/nodes/{config.node_name}", timeout=2.0)
+    except NoAnswer:
+        return False
+    return status == 200 and running.is_ready(node, since)
+
+
+def _repair(config: ClusterConfig, progress: Progress) -> None:
+    """Clean up when what runs cannot be built on: processes without their network, or a network nobody finished."""
+    if network.exists(config) or not (config.run.exists() or os.path.lexists(config.netns_path)):
+        return
+    progress.doing("cleaning up after a start that was not finished")
+    stop.stop(config)
+
+
+def _start_or_tell_supervisor(config: ClusterConfig) -> None:
+    from .supervisor import start_supervisor
+
+    pid = running.supervisor(config)
+    if pid:
+        os.kill(pid, signal.SIGHUP)
+    else:
+        start_supervisor(config)
+
+
+def _wait_containerd(config: ClusterConfig, progress: Progress, since: float) -> float:
+    import socket
+
+    progress.doing("starting containerd")
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(config.containerd_socket)) == 0:
+                break
+        _check_alive(config, deadline, "containerd to answer")
+        time.sleep(0.003)
+    took = progress.elapsed - since
+    progress.done("containerd", "answers", since)
+    return took
+
+
+def _wait_ready(config: ClusterConfig, progress: Progress, since: float, began: float) -> None:
+    progress.doing("waiting for the API")
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            if ask(config.api_socket, "GET", "/readyz", timeout=2.0)[0] == 200:
+                break
+        except NoAnswer:
+            pass
+        _check_alive(config, deadline, "the API to answer")
+        time.sleep(0.005)
+    progress.done("API", f"answers at {config.api_url}", since)
+    progress.doing(f"waiting for node {config.node_name} to be Ready")
+    while not _node_ready(config, began):
+        _check_alive(config, deadline, f"node {config.node_name} to be Ready")
+        time.sleep(0.005)
+    progress.done("node", f"{config.node_name} ({config.node_ip}) is Ready", since)
+
+
+def _check_alive(config: ClusterConfig, deadline: float, what: str) -> None:
+    """Raise ClusterError when waiting is over, or a process dies again and again; with the last lines of its log."""
+    known = running.record(config).get("processes", {})
+    dying = [name for name, entry in known.items() if entry.get("restarts", 0) >= _TOO_OFTEN]
+    if not dying and time.monotonic() < deadline:
+        return
+    names = dying or ["node", "server"]
+    lines = [f"waited for {what}" + (f", but {', '.join(dying)} keeps dying" if dying else f" for {_PATIENCE:.0f} s")]
+    for name in names:
+        lines += [f"the end of {config.logs}/{name}.log:", *tail(config.logs / f"{name}.log", 12)]
+    raise ClusterError(
+        "\n".join(lines), "look at the logs (switchboard logs), then run `switchboard up` again: it repairs"
+    )
+
+
+def tail(path: Path, count: int) -> list[str]:
+    """The last lines of a log; none when there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _start_images(config: ClusterConfig) -> subprocess.Popen[str] | None:
+    """Build the stand-in images beside everything else, unless the mirror has them."""
+    storage = config.state / "registry"
+    if are_published(storage):
+        return None
+    argv = processes.python("switchboard.images.build", "main")
+    return subprocess.Popen([*argv, str(config.images), str(storage)], stdout=subprocess.PIPE, text=True)
+
+
+def _wait_images(builder: subprocess.Popen[str], progress: Progress) -> None:
+    since = progress.elapsed
+    failed = ""
+    assert builder.stdout
+    for line in _lines(builder.stdout, progress):
+        if line.startswith("error: "):
+            failed = line.removeprefix("error: ")
+        else:
+            progress.doing(line)
+    if builder.wait() or failed:
+        progress.say(f"  images        the stand-in images could not be made: {failed or 'no reason given'}")
+        progress.say("                the cluster runs; `switchboard up` tries again")
+        return
+    progress.done("images", "the mirror has the stand-in images", since)
+
+
+def _lines(stream: IO[str], progress: Progress) -> Iterator[str]:
+    """Lines as they come; when none comes for a while, say that it still goes on."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN | select.POLLHUP)
+    while True:
+        if not poll.poll(10_000):
+            progress.doing(f"still at it after {progress.elapsed:.0f} s")
+            continue
+        line = stream.readline()
+        if not line:
+            return
+        yield line.strip()
+
+
+def _pull_pause(config: ClusterConfig) -> None:
+    """Have the sandbox image in the node before the first pod asks for it. A failure is no failure: the first pod
+    pulls it.
+    """
+    stamp = config.state / "containerd" / ".pause"
+    if stamp.exists():
+        return
+    argv = ["nsenter", f"--net={config.netns_path}", "--", "ctr", "-a", str(config.containerd_socket), "-n", "k8s.io"]
+    argv += ["images", "pull", "--hosts-dir", str(config.run / "certs.d"), containerd.PAUSE_IMAGE]
+    if subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+        stamp.touch()
