@@ -97,6 +97,11 @@ class Kind:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def error_group(self) -> str:
+        """The group that messages about an object name: Events are core objects whichever way they come."""
+        return self.group if self.definition is None else self.storage[0]
+
+    @property
     def storage_prefix(self) -> str:
         """Start of the store keys of its objects: `/core/pods/`."""
         return f"/{self.storage[0] or 'core'}/{self.storage[2]}/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects import names, quantity
-from switchboard.objects.validate import addresses
+from switchboard.objects.validate import addresses, environment, mounts
 from switchboard.objects.validate.fields import Errors
 
 Object = dict[str, Any]
@@ -14,54 +14,20 @@ _PULL = ("Always", "IfNotPresent", "Never")
 _RESTART = ("Always", "Never", "OnFailure")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-_ENV_FIELDS = (
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-)
-VOLUME_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
-_RESOURCE_FIELDS = (
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-)
 _NOT_EPHEMERAL = ("ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "resizePolicy")
 
 
 class Pod:
     """What checks of containers need of the pod around them."""
 
-    __slots__ = (
-        "claims",
-        "grace",
-        "host_network",
-        "host_ports",
-        "host_users",
-        "names",
-        "policy",
-        "template",
-        "volumes",
-    )
+    __slots__ = ("claims", "host_network", "host_ports", "names", "volumes")
 
-    def __init__(self, spec: Object, template: bool) -> None:
+    def __init__(self, spec: Object) -> None:
         self.names: set[str] = set()
         self.host_ports: set[str] = set()
-        self.volumes: dict[str, Object] = {each.get("name", ""): each for each in spec.get("volumes") or ()}
-        self.claims = {each.get("name", "") for each in spec.get("resourceClaims") or ()}
-        self.policy = spec.get("restartPolicy")
-        self.grace = spec.get("terminationGracePeriodSeconds")
+        self.volumes: set[str] = {each.get("name", "") for each in spec.get("volumes") or ()}
+        self.claims: set[str] = {each.get("name", "") for each in spec.get("resourceClaims") or ()}
         self.host_network = bool(spec.get("hostNetwork"))
-        self.host_users = spec.get("hostUsers", True)
-        self.template = template
 
 
 def containers(entries: list[Object], path: str, pod: Pod, errs: Errors) -> None:
@@ -147,13 +113,13 @@ def _common(entry: Object, path: str, pod: Pod, errs: Errors) -> None:
         errs.unsupported(f"{path}.terminationMessagePolicy", policy, ("File", "FallbackToLogsOnError"))
     if entry.get("ports"):
         _ports(entry["ports"], f"{path}.ports", pod, errs)
-    for i, variable in enumerate(entry.get("env") or ()):
-        _variable(variable, f"{path}.env[{i}]", errs)
+    for i, one in enumerate(entry.get("env") or ()):
+        environment.variable(one, f"{path}.env[{i}]", errs)
     for i, source in enumerate(entry.get("envFrom") or ()):
-        _env_from(source, f"{path}.envFrom[{i}]", errs)
+        environment.env_from(source, f"{path}.envFrom[{i}]", errs)
     if entry.get("volumeMounts"):
-        _mounts(entry, path, pod, errs)
-    _devices(entry, path, pod, errs)
+        mounts.mounts(entry, path, pod.volumes, errs)
+    mounts.devices(entry, path, pod.volumes, errs)
     pull = entry.get("imagePullPolicy")
     if not pull:
         errs.required(f"{path}.imagePullPolicy")
@@ -202,190 +168,6 @@ def _ports(ports: list[Object], path: str, pod: Pod, errs: Errors) -> None:
                     port.get("containerPort"),
                     "must match `hostPort` when `hostNetwork` is true",
                 )
-
-
-def _variable(variable: Object, path: str, errs: Errors) -> None:
-    name = variable.get("name") or ""
-    if not name:
-        errs.required(f"{path}.name")
-    else:
-        errs.check(f"{path}.name", name, names.env_name)
-    source = variable.get("valueFrom")
-    if source is None:
-        return
-    here = f"{path}.valueFrom"
-    kinds = [
-        kind
-        for kind in ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-        if kind in source
-    ]
-    if "fieldRef" in source:
-        field_ref(source["fieldRef"], f"{here}.fieldRef", _ENV_FIELDS, errs)
-    if "resourceFieldRef" in source:
-        resource_ref(source["resourceFieldRef"], f"{here}.resourceFieldRef", False, errs)
-    for kind in ("configMapKeyRef", "secretKeyRef"):
-        if kind in source:
-            _key_ref(source[kind], f"{here}.{kind}", errs)
-    if "fileKeyRef" in source:
-        for part in ("key", "volumeName", "path"):
-            if not source["fileKeyRef"].get(part):
-                errs.required(f"{here}.fileKeyRef.{part}")
-    if not kinds:
-        errs.invalid(
-            here,
-            "",
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-        )
-    elif variable.get("value"):
-        errs.invalid(here, "", "may not be specified when `value` is not empty")
-    elif len(kinds) > 1:
-        errs.invalid(here, "", "may not have more than one field specified at a time")
-
-
-def _key_ref(reference: Object, path: str, errs: Errors) -> None:
-    if not reference.get("name"):
-        errs.required(f"{path}.name")
-    if not reference.get("key"):
-        errs.required(f"{path}.key")
-    else:
-        errs.check(f"{path}.key", reference["key"], names.config_key)
-
-
-_KNOWN_FIELDS = (
-    set(_ENV_FIELDS)
-    | set(VOLUME_FIELDS)
-    | {
-        "spec.restartPolicy",
-        "spec.schedulerName",
-        "spec.hostNetwork",
-        "status.phase",
-        "status.nominatedNodeName",
-        "spec.host",
-    }
-)
-
-
-def field_ref(reference: Object, path: str, allowed: tuple[str, ...], errs: Errors) -> None:
-    """A downward API field."""
-    if not reference.get("apiVersion"):
-        errs.required(f"{path}.apiVersion")
-        return
-    field = reference.get("fieldPath") or ""
-    if not field:
-        errs.required(f"{path}.fieldPath")
-        return
-    base, bracket, key = field.partition("['")
-    if bracket and key.endswith("']") and base in ("metadata.annotations", "metadata.labels"):
-        wanted = key[:-2]
-        for message in names.qualified_name(wanted.lower() if base.endswith("annotations") else wanted):
-            errs.invalid(path, wanted, message)
-        return
-    if base not in _KNOWN_FIELDS:
-        errs.invalid(f"{path}.fieldPath", field, f"error converting fieldPath: field label not supported: {field}")
-    elif bracket or field not in allowed:
-        errs.unsupported(f"{path}.fieldPath", field, sorted(allowed))
-
-
-def resource_ref(reference: Object, path: str, volume: bool, errs: Errors) -> None:
-    """A downward API resource."""
-    name = reference.get("resource") or ""
-    if volume and not reference.get("containerName"):
-        errs.required(f"{path}.containerName")
-    elif not name:
-        errs.required(f"{path}.resource")
-    elif name not in _RESOURCE_FIELDS and not name.startswith(("limits.hugepages-", "requests.hugepages-")):
-        errs.unsupported(f"{path}.resource", name, _RESOURCE_FIELDS)
-    divisor = reference.get("divisor") or "0"
-    allowed = (
-        ("1m", "1")
-        if name.endswith(".cpu")
-        else ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
-    )
-    if divisor not in ("0", *allowed):
-        what = "cpu resources" if name.endswith(".cpu") else "memory resources"
-        listed = " ".join(allowed)
-        errs.invalid(f"{path}.divisor", divisor, f"unsupported divisor for {what}, must be one of [{listed}]")
-
-
-def _env_from(source: Object, path: str, errs: Errors) -> None:
-    prefix = source.get("prefix")
-    if prefix:
-        errs.check(f"{path}.prefix", prefix, names.env_name)
-    kinds = [kind for kind in ("configMapRef", "secretRef") if kind in source]
-    for kind in kinds:
-        if not source[kind].get("name"):
-            errs.required(f"{path}.{kind}.name")
-    if not kinds:
-        errs.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")
-    elif len(kinds) > 1:
-        errs.invalid(path, "", "may not have more than one field specified at a time")
-
-
-def _mounts(entry: Object, path: str, pod: Pod, errs: Errors) -> None:
-    points: set[str] = set()
-    for i, mount in enumerate(entry["volumeMounts"]):
-        here = f"{path}.volumeMounts[{i}]"
-        name, point = mount.get("name") or "", mount.get("mountPath") or ""
-        if not name:
-            errs.required(f"{here}.name")
-        elif name not in pod.volumes:
-            errs.not_found(f"{here}.name", name)
-        if not point:
-            errs.required(f"{here}.mountPath")
-        elif point in points:
-            errs.invalid(f"{here}.mountPath", point, "must be unique")
-        points.add(point)
-        for part in ("subPath", "subPathExpr"):
-            if mount.get(part):
-                local_path(mount[part], f"{path}.volumeMounts.{part}", errs)
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            errs.invalid(
-                f"{path}.volumeMounts.subPathExpr",
-                mount["subPathExpr"],
-                "subPathExpr and subPath are mutually exclusive",
-            )
-        propagation = mount.get("mountPropagation")
-        if propagation is not None and propagation not in ("Bidirectional", "HostToContainer", "None"):
-            errs.unsupported(
-                f"{path}.volumeMounts.mountPropagation", propagation, ("Bidirectional", "HostToContainer", "None")
-            )
-        privileged = (entry.get("securityContext") or {}).get("privileged")
-        if propagation == "Bidirectional" and not privileged:
-            errs.forbidden(
-                f"{path}.volumeMounts.mountPropagation",
-                "Bidirectional mount propagation is available only to privileged containers",
-            )
-
-
-def local_path(text: str, path: str, errs: Errors) -> None:
-    """A relative path that stays inside: not absolute, no `..`."""
-    if text.startswith("/"):
-        errs.invalid(path, text, "must be a relative path")
-    no_backsteps(text, path, errs)
-
-
-def no_backsteps(text: str, path: str, errs: Errors) -> None:
-    """No `..` element in a path."""
-    if ".." in text.split("/"):
-        errs.invalid(path, text, "must not contain '..'")
-
-
-def _devices(entry: Object, path: str, pod: Pod, errs: Errors) -> None:
-    seen: set[str] = set()
-    for i, device in enumerate(entry.get("volumeDevices") or ()):
-        here = f"{path}.volumeDevices[{i}]"
-        name, point = device.get("name") or "", device.get("devicePath") or ""
-        if not name:
-            errs.required(f"{here}.name")
-        elif name not in pod.volumes:
-            errs.not_found(f"{here}.name", name)
-        if not point:
-            errs.required(f"{here}.devicePath")
-        elif point in seen:
-            errs.invalid(f"{here}.devicePath", point, "must be unique")
-        else:
-            no_backsteps(point, f"{here}.devicePath", errs)
-        seen.add(point)
 
 
 def _lifecycle(hooks: Object, path: str, errs: Errors) -> None:
@@ -524,7 +306,7 @@ def seccomp(profile: Object | None, path: str, errs: Errors) -> None:
         if local is None:
             errs.required(f"{path}.localhostProfile", "must be set when seccomp type is Localhost")
         else:
-            local_path(local, f"{path}.localhostProfile", errs)
+            mounts.local_path(local, f"{path}.localhostProfile", errs)
     elif local is not None:
         errs.invalid(f"{path}.localhostProfile", local, "can only be set when seccomp type is Localhost")
     if kind and kind not in ("Localhost", "RuntimeDefault", "Unconfined"):

@@ -123,7 +123,7 @@ def ephemeral_update(obj: Object, old: Object, errs: Errors) -> None:
     """The ephemeralcontainers subresource: only additions."""
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
     path = "spec.ephemeralContainers"
-    around = containers.Pod(spec, False)
+    around = containers.Pod(spec)
     around.names = {c.get("name", "") for name in ("containers", "initContainers") for c in spec.get(name) or ()}
     entries = spec.get("ephemeralContainers") or []
     containers.ephemeral_containers(entries, path, around, set(around.names), errs)
@@ -141,7 +141,7 @@ def resize(obj: Object, old: Object, errs: Errors) -> None:
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
     if _without_resources(spec) != _without_resources(before):
         errs.forbidden("spec", "only cpu and memory resources are mutable")
-    around = containers.Pod(spec, False)
+    around = containers.Pod(spec)
     for name in ("containers", "initContainers"):
         for i, container in enumerate(spec.get(name) or ()):
             if container.get("resources"):

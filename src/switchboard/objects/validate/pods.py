@@ -18,7 +18,7 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 def pod(obj: Object, errs: Errors) -> None:
     """A new Pod but its metadata."""
     spec: Object = obj.get("spec") or {}
-    pod_spec(spec, "spec", errs, template=False)
+    pod_spec(spec, "spec", errs)
     if spec.get("ephemeralContainers"):
         errs.forbidden("spec.ephemeralContainers", "cannot be set on create")
     if spec.get("schedulingGates") and spec.get("nodeName"):
@@ -33,14 +33,14 @@ def template(value: Object, path: str, errs: Errors) -> None:
     if meta.get("annotations"):
         meta_rules.check_annotations(meta["annotations"], f"{path}.annotations", errs)
     spec = value.get("spec") or {}
-    pod_spec(spec, f"{path}.spec", errs, template=True)
+    pod_spec(spec, f"{path}.spec", errs)
     if spec.get("ephemeralContainers"):
         errs.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
-def pod_spec(spec: Object, path: str, errs: Errors, *, template: bool = False) -> None:
+def pod_spec(spec: Object, path: str, errs: Errors) -> None:
     """Every rule of a pod spec, in upstream's order."""
-    around = containers.Pod(spec, template)
+    around = containers.Pod(spec)
     if spec.get("volumes"):
         volumes(spec["volumes"], f"{path}.volumes", errs)
     containers.containers(spec.get("containers") or [], f"{path}.containers", around, errs)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects import names, quantity
-from switchboard.objects.validate.containers import VOLUME_FIELDS, field_ref, local_path, no_backsteps, resource_ref
+from switchboard.objects.validate.environment import VOLUME_FIELDS, field_ref, resource_ref
 from switchboard.objects.validate.fields import Errors
+from switchboard.objects.validate.mounts import local_path, no_backsteps
 
 Object = dict[str, Any]
 _HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
