@@ -1,0 +1,187 @@
+"""Discovery: which groups, versions and resources there are, at /api, /apis and below, plain and aggregated.
+
+Documents are built from the kinds registry when first asked for and again when it has changed (custom resources).
+Aggregated discovery (KEP-3352) is `apidiscovery.k8s.io/v2`; v2beta1 is gone in 1.36 and answered with 406.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from switchboard.api.documents import Document
+from switchboard.objects.errors import NotAcceptable
+from switchboard.objects.kinds import Kind, Registry, Subresource
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_UNACCEPTABLE = (
+    "only the following media types are accepted: application/json, application/yaml, "
+    "application/vnd.kubernetes.protobuf, application/cbor"
+)
+
+
+class Discovery:
+    """The discovery documents of a registry. `address` (host:port) is what /api says clients reach the server at."""
+
+    def __init__(self, registry: Registry, address: str = "") -> None:
+        self._registry, self._address = registry, address
+        self._built = -1
+        self._documents: dict[tuple[str, bool], Document | None] = {}
+
+    def find(self, path: str, accept: str | None) -> Document | None:
+        """The document of a path, None when it is not a discovery path that exists. Raises NotAcceptable."""
+        if self._built != self._registry.changes:
+            self._documents.clear()
+            self._built = self._registry.changes
+        path = path.rstrip("/")
+        aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
+        key = path, aggregated
+        if key not in self._documents:
+            if len(self._documents) > 4096:  # paths that do not exist are remembered as well
+                self._documents.clear()
+            self._documents[key] = self._build(path, aggregated)
+        return self._documents[key]
+
+    def _build(self, path: str, aggregated: bool) -> Document | None:
+        head, _, rest = path.lstrip("/").partition("/")
+        if head not in ("api", "apis") or rest.count("/") > 1:
+            return None
+        content: dict[str, Any] | None
+        if aggregated:
+            content = aggregated_list(self._registry, core=head == "api")
+        elif not rest:
+            content = self._versions() if head == "api" else group_list(self._registry)
+        elif head == "api" or "/" in rest:
+            group, _, version = rest.rpartition("/")
+            content = resource_list(self._registry, group, version) if bool(group) == (head == "apis") else None
+        else:
+            content = api_group(self._registry, rest)
+            content = {"kind": "APIGroup", "apiVersion": "v1", **content} if content else None
+        if content is None:
+            return None
+        body = msgspec.json.encode(content)
+        return Document([body, b"\n"], AGGREGATED if aggregated else "application/json")
+
+    def _versions(self) -> dict[str, Any]:
+        return {
+            "kind": "APIVersions",
+            "versions": self._registry.versions(""),
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address}],
+        }
+
+
+def _wants_aggregated(accept: str | None) -> bool:
+    """Whether the first clause of Accept that can be served asks for that form. Raises NotAcceptable if none can."""
+    for clause in (accept or "").split(","):
+        media, *raw = (part.strip() for part in clause.split(";"))
+        params = dict(part.split("=", 1) for part in raw if "=" in part)
+        if media in ("", "*/*", "application/*", "application/json", "application/yaml") and "as" not in params:
+            return False
+        if media == "application/json" and params.get("g") == "apidiscovery.k8s.io" and params.get("v") == "v2":
+            return True
+    if "as=" in (accept or ""):
+        raise NotAcceptable(_UNACCEPTABLE)
+    return False
+
+
+def api_group(registry: Registry, group: str) -> dict[str, Any] | None:
+    """An `APIGroup` without its type, or None when there is no such group."""
+    versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in registry.versions(group)]
+    if not group or not versions:
+        return None
+    return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+
+def group_list(registry: Registry) -> dict[str, Any]:
+    """`/apis`: every named group, in order of priority."""
+    groups = [api_group(registry, group) for group in registry.groups() if group]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def resource_list(registry: Registry, group: str, version: str) -> dict[str, Any] | None:
+    """`/apis/<group>/<version>` or `/api/v1`: the resources and their subresources; None when there are none."""
+    kinds = registry.kinds(group, version)
+    if not kinds:
+        return None
+    resources = []
+    for kind in kinds:
+        resources.append(_resource(kind))
+        resources += [_subresource(kind, sub) for _, sub in sorted(kind.subresources.items())]
+    group_version = f"{group}/{version}" if group else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
+
+
+def _names(kind: Kind) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if kind.short_names:
+        out["shortNames"] = kind.short_names
+    if kind.categories:
+        out["categories"] = kind.categories
+    return out
+
+
+def _resource(kind: Kind) -> dict[str, Any]:
+    return {
+        "name": kind.plural,
+        "singularName": kind.singular,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": kind.verbs,
+    } | _names(kind)
+
+
+def _subresource(kind: Kind, sub: Subresource) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "name": f"{kind.plural}/{sub.name}",
+        "singularName": "",
+        "namespaced": kind.namespaced,
+        "kind": sub.kind,
+        "verbs": sub.verbs,
+    }
+    if (sub.group, sub.version) != (kind.group, kind.version):
+        out |= {"group": sub.group, "version": sub.version}
+    return out
+
+
+def aggregated_list(registry: Registry, *, core: bool) -> dict[str, Any]:
+    """`APIGroupDiscoveryList`: everything below /api (core) or /apis in one document."""
+    items = []
+    for group in registry.groups():
+        if (group == "") == core:
+            versions = [
+                {
+                    "version": v,
+                    "resources": [_discovery(kind) for kind in registry.kinds(group, v)],
+                    "freshness": "Current",
+                }
+                for v in registry.versions(group)
+            ]
+            items.append({"metadata": {"name": group} if group else {}, "versions": versions})
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+
+
+def _response_kind(kind: Kind, group: str, version: str, name: str) -> dict[str, str]:
+    # Built-in kinds leave group and version empty where they are those of the path; custom ones say them.
+    own = (group, version) == (kind.group, kind.version) and not kind.custom
+    return {"group": "" if own else group, "version": "" if own else version, "kind": name}
+
+
+def _discovery(kind: Kind) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "resource": kind.plural,
+        "responseKind": _response_kind(kind, kind.group, kind.version, kind.kind),
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    } | _names(kind)
+    if kind.subresources:
+        out["subresources"] = [
+            {
+                "subresource": sub.name,
+                "responseKind": _response_kind(kind, sub.group, sub.version, sub.kind),
+                "verbs": sub.verbs,
+            }
+            for _, sub in sorted(kind.subresources.items())
+        ]
+    return out

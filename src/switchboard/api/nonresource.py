@@ -1,0 +1,124 @@
+"""Paths that are not resources: discovery, OpenAPI, version, health, metrics, and 404 for the rest.
+
+Each part gives a dict of path -> function; `prefixes` are parts that answer whole trees of paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api import answers, health, query
+from switchboard.api.authz import Attributes, Decision
+from switchboard.api.discovery import Discovery
+from switchboard.api.identity import Identity
+from switchboard.api.keyspace import encode_any
+from switchboard.api.negotiate import accept
+from switchboard.api.settings import KUBERNETES_VERSION
+from switchboard.objects.errors import MethodNotAllowed, NotFound
+from switchboard.transport.messages import Request, Response
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+Answer = Callable[[Request], "Response | Awaitable[Response]"]
+_NO_METHOD = "the server does not allow this method on the requested resource"
+
+
+def version() -> dict[str, Any]:
+    """/version: clients parse gitVersion as a semantic version and compare minors."""
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"v{KUBERNETES_VERSION}+switchboard",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "cpython",
+        "platform": "linux/amd64",
+    }
+
+
+class NonResource:
+    """The table of everything that is not a resource."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.exact: dict[str, Answer] = {
+            "/version": self._version,
+            "/version/": self._version,
+            "/metrics": self._metrics,
+            "/": self._root,
+            "/index.html": self._root,
+        }
+        self.prefixes: list[tuple[str, Answer]] = [
+            *((name, self._health) for name in ("/healthz", "/livez", "/readyz")),
+        ]
+        self._any_method = ("/healthz", "/livez", "/readyz")
+        address = app.settings.advertise_address
+        self._discovery = Discovery(app.registry, f"{address}:{app.settings.advertise_port}" if address else "")
+
+    def handle(self, request: Request, identity: Identity) -> Response | Awaitable[Response]:
+        """Answer, or 404 as plain text (an API path that names nothing: a Status)."""
+        path = request.path
+        found = self.exact.get(path)
+        if found is None:
+            for prefix, answer in self.prefixes:
+                if path == prefix or path.startswith(prefix + "/"):
+                    found = answer
+                    break
+        if found is None and path.startswith("/api"):
+            document = self._discovery.find(path, request.headers.get("accept"))
+            found = document.respond if document is not None else None
+        if found is None:
+            if path.startswith(("/api/", "/apis/")) and len(path.strip("/").split("/")) > (2 if path[4] == "s" else 1):
+                raise NotFound("the server could not find the requested resource", details={})
+            return answers.text("404 page not found\n", 404)
+        if request.method not in ("GET", "HEAD") and not path.startswith(self._any_method):
+            raise MethodNotAllowed(_NO_METHOD, details={})
+        return found(request)
+
+    def _version(self, request: Request) -> Response:
+        body = encode_any(version())
+        return answers.encoded(request, [body, b"\n"], accepted=accept(request.headers.get("accept")), pretty=True)
+
+    def _metrics(self, request: Request) -> Response:
+        return answers.text(
+            self._app.metrics.render(self._app), content_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    def _health(self, request: Request) -> Response:
+        params = query.parse(request.query)
+        return health.answer(self._app, request.path, verbose="verbose" in params, excluded=params.get("exclude", []))
+
+    def _root(self, request: Request) -> Response:
+        paths = {
+            "/.well-known/openid-configuration",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/",
+            "/openapi/v2",
+            "/openapi/v3",
+        }
+        paths |= {"/openid/v1/jwks", "/version", "/metrics", "/healthz", "/livez", "/readyz"}
+        registry = self._app.registry
+        for group in registry.groups():
+            if group:
+                paths.add(f"/apis/{group}")
+                paths |= {f"/apis/{group}/{v}" for v in registry.versions(group)}
+        for name in ("/healthz", "/livez", "/readyz"):
+            paths |= {f"{name}/{check}" for check in health.names(self._app)}
+        body = encode_any({"paths": sorted(paths)})
+        return answers.encoded(request, [body, b"\n"], pretty=True)
+
+    def may(self, identity: Identity, path: str, verb: str = "get") -> bool:
+        """Whether an identity may use a path."""
+        decision, _ = self._app.authorizer.authorize(Attributes(identity, verb, path=path))
+        return decision is Decision.ALLOW
