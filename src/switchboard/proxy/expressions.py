@@ -1,6 +1,7 @@
 """Rules as the kernel's expressions: every `Op` becomes loads, lookups and statements on registers. Pure.
 
-Registers: four-byte ones, NFT_REG32_00 = 8 and up; a key's fields are loaded side by side, a lookup writes its data over them.
+Registers: four-byte ones, NFT_REG32_00 = 8 and up; a key's fields are loaded side by side, a lookup writes its data
+over them.
 """
 
 from __future__ import annotations
@@ -8,13 +9,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from switchboard.proxy.messages import CREATE, APPEND, DELRULE, NEWCHAIN, NEWRULE, NFPROTO, attr, be32, message, name, nest
+from switchboard.proxy.messages import (
+    APPEND,
+    CREATE,
+    DELRULE,
+    NEWCHAIN,
+    NEWRULE,
+    NFPROTO,
+    attr,
+    be32,
+    message,
+    name,
+    nest,
+)
 from switchboard.proxy.rules import MASK, Chain, Family, Key, Op, Rule
 
 R = 8  # the first register
 _PRIORITY, _MARK, _IIFNAME, _OIFNAME, _L4PROTO = 2, 3, 6, 7, 16  # enum nft_meta_keys
 _DNATED = 0x20  # IPS_DST_NAT
 _LO = b"lo".ljust(16, b"\0")
+_PART = {"base": MASK, "kind": 0xFFFFFFFF ^ MASK}
 _native = struct.Struct("=I")
 
 
@@ -32,7 +46,14 @@ def _set_meta(key: int, register: int = R) -> bytes:
 
 def _bits(mask: int, xor: int, register: int = R) -> bytes:
     """value = (value & mask) ^ xor, in native order as meta fields are."""
-    return _expr("bitwise", be32(1, register), be32(2, register), be32(3, 4), nest(4, attr(1, _native.pack(mask))), nest(5, attr(1, _native.pack(xor))))
+    return _expr(
+        "bitwise",
+        be32(1, register),
+        be32(2, register),
+        be32(3, 4),
+        nest(4, attr(1, _native.pack(mask))),
+        nest(5, attr(1, _native.pack(xor))),
+    )
 
 
 def _compare(value: bytes, *, equal: bool = True) -> bytes:
@@ -74,8 +95,8 @@ def load(key: Key, family: Family, n: int = 0) -> tuple[bytes, int]:
             out.append(_expr("numgen", be32(1, register), be32(2, n), be32(3, 1), be32(4, 0)))
         else:
             out.append(_meta(_PRIORITY, register))
-            if field == "base":
-                out.append(_bits(MASK, 0, register))
+            if field in _PART:
+                out.append(_bits(_PART[field], 0, register))
         register += step
     return b"".join(out), register
 
@@ -92,7 +113,9 @@ def _dnat(op: Op, family: Family) -> bytes:
 
 def _remember(op: Op, family: Family) -> bytes:
     keys, after = load(op.key, family)
-    update = _expr("dynset", name(1, op.name), be32(3, 1), be32(4, R), be32(5, after), attr(6, struct.pack(">Q", op.value * 1000)))
+    update = _expr(
+        "dynset", name(1, op.name), be32(3, 1), be32(4, R), be32(5, after), attr(6, struct.pack(">Q", op.value * 1000))
+    )
     return keys + _meta(_PRIORITY, after) + update
 
 
@@ -125,7 +148,9 @@ _ENCODE: dict[str, Callable[[Op, Family], bytes]] = {
     "marked": lambda op, _: _meta(_MARK) + _bits(op.value, 0) + _compare(bytes(4), equal=False),
     "base": lambda _, __: _meta(_PRIORITY) + _bits(MASK, 0) + _set_meta(_PRIORITY),
     "clear": lambda _, __: _expr("immediate", be32(1, R), nest(2, attr(1, bytes(4)))) + _set_meta(_PRIORITY),
-    "translated": lambda _, __: _expr("ct", be32(2, 2), be32(1, R)) + _bits(_DNATED, 0) + _compare(bytes(4), equal=False),
+    "translated": lambda _, __: (
+        _expr("ct", be32(2, 2), be32(1, R)) + _bits(_DNATED, 0) + _compare(bytes(4), equal=False)
+    ),
     "local": lambda _, __: _expr("fib", be32(1, R), be32(2, 3), be32(3, 2)) + _compare(_native.pack(2)),
     "protocol": lambda op, _: _meta(_L4PROTO) + _compare(bytes([op.value])),
     "not_from_lo": lambda _, __: _meta(_IIFNAME) + _compare(_LO, equal=False),

@@ -1,11 +1,12 @@
 """Plans become map elements, and changed plans become the fewest element changes: pure, one `State` per address family.
 
-An element is (index into rules.MAPS, key, data), key and data packed as the kernel keeps them: fields in order, each padded to four
-bytes, addresses and ports in network order, numbers in native order; the data of a verdict is a chain's name. An *owner* (a Service
-or a pod with host ports) contributes elements; replacing its contribution touches only what differs.
+An element is (index into rules.MAPS, key, data), key and data packed as the kernel keeps them: fields in order, each
+padded to four bytes, addresses and ports in network order, numbers in native order; the data of a verdict is a chain's
+name. An *owner* (a Service or a pod with host ports) contributes elements; replacing its contribution touches only what
+differs.
 
-Two owners may claim one address (same externalIP and port): the smaller name has it, the other takes over when it goes. Elements of
-sets that several owners share are counted.
+Two owners may claim one address (same externalIP and port): the smaller name has it, the other takes over when it goes.
+Elements of sets that several owners share are counted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ipaddress import collapse_addresses, ip_network
 from zlib import crc32
 
 from switchboard.proxy.messages import Change
-from switchboard.proxy.rules import INDEX, MAPS, SLOT_BITS, Family, Layout
+from switchboard.proxy.rules import INDEX, LOW_BITS, MAPS, MASK, Family, Layout
 from switchboard.proxy.services import PortPlan
 
 Flat = tuple[int | bytes, ...]  # map, key, data, map, key, data ...
@@ -25,11 +26,17 @@ Tables = list[dict[bytes, bytes]]
 _number = struct.Struct("=I")
 _slot = struct.Struct("=II")
 _front = struct.Struct(">BxxxHxx")
-MOST_STICKY = (1 << SLOT_BITS) - 1
+MOST_STICKY = (1 << LOW_BITS) - 1
 _MANAGED = [item.kind != "packets" for item in MAPS]
 _SHARED = {INDEX["cluster_ips"], INDEX["hairpin"], INDEX["pods"], INDEX["cluster_nets"], INDEX["service_nets"]}
-BALANCERS, ENDPOINTS, PICKS, TARGETS, SETTLED = (INDEX[n] for n in "balancers endpoints picks targets settled".split())
+KINDS, OPEN_KINDS, ENDPOINTS, PICKS, TARGETS, SETTLED = (
+    INDEX[n] for n in "kinds open_kinds endpoints picks targets settled".split()
+)
 GATED, ALLOWED, CLUSTER_IPS, HAIRPIN = (INDEX[n] for n in "gated allowed cluster_ips hairpin".split())
+_LEADING = {
+    INDEX[n] for n in "inside outside masked node_inside node_outside node_masked gated".split()
+}  # data says a kind
+_FIXED_KINDS = {"refuse": 1, "deny": 2, "gate": 3}
 
 
 def empty_tables() -> Tables:
@@ -48,13 +55,19 @@ def front_key(address: bytes, protocol: int, port: int) -> bytes:
 
 
 class State:
-    """All elements of one family's table as they should be, what changed since the last `changes`, and who owns which number."""
+    """All elements of one family's table as they should be, what changed since the last `changes`, and who owns which
+    number.
+    """
 
     def __init__(self, family: Family) -> None:
         self.family = family
         self.live = empty_tables()
         self.prior: Tables | None = None  # what the kernel had at start: numbers and slots are taken over from there
-        self.chains: dict[str, int] = {}  # chains for counts -> elements that lead there
+        self._prior_numbers: set[int] = set()
+        self._kinds = dict(_FIXED_KINDS)  # chain -> its kind
+        self._kind_names = {kind: name for name, kind in _FIXED_KINDS.items()}
+        self._kind_uses: dict[int, int] = {}  # kinds of chains for counts -> elements that lead there
+        self._next_kind = 16
         self._flat: dict[str, Flat] = {}
         self._numbers: dict[str, dict[str, int]] = {}
         self._used: set[int] = set()
@@ -62,6 +75,20 @@ class State:
         self._counts: dict[tuple[int, bytes], int] = {}
         self._rivals: dict[tuple[int, bytes], dict[str, bytes]] = {}
         self._before: dict[tuple[int, bytes], bytes | None] = {}
+
+    def adopt(self, kernel: Tables | None) -> None:
+        """Numbers, kinds and slots in a table that was read back are kept where they fit, until `adopt(None)`."""
+        self.prior = kernel
+        self._prior_numbers = set()
+        if kernel is None:
+            return
+        for at in _LEADING:
+            self._prior_numbers.update(_number.unpack(data)[0] & MASK for data in kernel[at].values())
+        for key, name in kernel[KINDS].items():
+            kind = _number.unpack(key)[0]
+            if kind >= 16 and kind not in self._kind_names and name.decode() not in self._kinds:
+                self._kinds[name.decode()] = kind
+                self._kind_names[kind] = name.decode()
 
     # What is wanted
 
@@ -74,10 +101,20 @@ class State:
         self._swap(owner, old, new)
 
     def networks(self, layout: Layout) -> None:
-        """The interval sets: who is a pod of this node, what is reached without masquerade, where ClusterIPs are."""
+        """What is there without any Service: who is a pod of this node, what is reached without masquerade, where
+        ClusterIPs are.
+        """
         out: list[int | bytes] = []
+        for name, kind in _FIXED_KINDS.items():
+            out += [KINDS, number_key(kind), name.encode()]
+            if name != "gate":
+                out += [OPEN_KINDS, number_key(kind), name.encode()]
         multicast = "224.0.0.0/4" if self.family == 4 else "ff00::/8"
-        for name, nets in (("pods", layout.pods), ("cluster_nets", (*layout.cluster, *layout.pods, multicast)), ("service_nets", layout.services)):
+        for name, nets in (
+            ("pods", layout.pods),
+            ("cluster_nets", (*layout.cluster, *layout.pods, multicast)),
+            ("service_nets", layout.services),
+        ):
             for first, behind in _intervals(nets, self.family):
                 out += [INDEX[name], first, b""]
                 if behind:
@@ -87,6 +124,11 @@ class State:
     def owners(self) -> Iterable[str]:
         """Everybody who contributes."""
         return self._flat.keys()
+
+    def chains(self) -> set[str]:
+        """The chains for counts that are needed now."""
+        used = {self._kind_names[kind] for kind in self._kind_uses}
+        return used | {"s" + name.partition("_")[2] for name in used if name[0] == "a"}
 
     def changes(self) -> list[Change]:
         """What the kernel needs to be told since the last time: what goes first, then what comes."""
@@ -146,32 +188,36 @@ class State:
         if not fronts:
             return
         policy = "local" if local else "cluster"
-        keys = [(*_place(front.address, front.view), front_key(front.address, plan.protocol, front.port)) for front in fronts]
+        keys = [
+            (*_place(front.address, front.view), front_key(front.address, plan.protocol, front.port))
+            for front in fronts
+        ]
 
         def known(gated: bool) -> Callable[[], Iterator[tuple[int, bytes]]]:
             return lambda: ((at, key) for front, (at, key) in zip(fronts, keys, strict=True) if front.gated == gated)
 
         own = number(f"{plan.name}/{policy}", known(False))
         gate = number(f"{plan.name}/{policy}/gate", known(True)) if any(front.gated for front in fronts) else 0
+        targets = plan.local if local else plan.cluster
+        if not targets:
+            whole = own | self._kind(plan.no_local if local else plan.when_empty)
+        elif plan.sticky:
+            whole = own | self._sticky(own, targets[:MOST_STICKY], plan.sticky, out)
+        else:
+            whole = own | self._kind(f"n{len(targets)}")
+            for slot, target in enumerate(arrange(self._held(ENDPOINTS, own), targets)):
+                out += [ENDPOINTS, _slot.pack(own, slot), target]
         if gate:
-            out += [BALANCERS, number_key(gate), b"gate", GATED, number_key(gate), number_key(own)]
+            out += [GATED, number_key(gate), number_key(whole)]
             for network, prefix in plan.ranges:
                 out += [ALLOWED, number_key(gate) + network, number_key(gate) + _last(network, prefix)]
         for front, (at, key) in zip(fronts, keys, strict=True):
-            out += [at, key, number_key(gate if front.gated else own)]
-        targets = plan.local if local else plan.cluster
-        if not targets:
-            out += [BALANCERS, number_key(own), (plan.no_local if local else plan.when_empty).encode()]
-        elif plan.sticky:
-            self._sticky(own, targets, plan.sticky, out)
-        else:
-            out += [BALANCERS, number_key(own), b"n%d" % len(targets)]
-            for slot, target in enumerate(arrange(self._held(ENDPOINTS, own), targets)):
-                out += [ENDPOINTS, _slot.pack(own, slot), target]
+            out += [at, key, number_key(gate | self._kind("gate") if front.gated else whole)]
 
-    def _sticky(self, own: int, targets: Sequence[bytes], seconds: int, out: list[int | bytes]) -> None:
-        """A balancer with affinity: every endpoint has a number of its own that stays its as long as it takes part."""
-        targets = targets[:MOST_STICKY]
+    def _sticky(self, own: int, targets: Sequence[bytes], seconds: int, out: list[int | bytes]) -> int:
+        """A balancer with affinity: every endpoint has a number of its own that stays its as long as it takes part.
+        Returns the kind.
+        """
         tables = self.live if self._held(PICKS, own) or self.prior is None else self.prior
         before = self._held(PICKS, own)
         names = {tables[TARGETS][pick]: pick for pick in before if pick in tables[TARGETS]}
@@ -183,12 +229,11 @@ class State:
                     place = (place + 1) % MOST_STICKY
                 names[target] = pick
                 taken.add(pick)
-        out += [BALANCERS, number_key(own), b"a%d_%d" % (len(targets), seconds)]
         for slot, pick in enumerate(arrange(before, [names[target] for target in targets])):
             out += [PICKS, _slot.pack(own, slot), pick]
-        settle = b"s%d" % seconds
         for target in targets:
-            out += [TARGETS, names[target], target, SETTLED, names[target], settle]
+            out += [TARGETS, names[target], target, SETTLED, names[target], names[target]]
+        return self._kind(f"a{len(targets)}_{seconds}")
 
     def _held(self, at: int, number: int) -> list[bytes]:
         """The data of a balancer's slots today, or in the kernel at start."""
@@ -204,15 +249,27 @@ class State:
         if self.prior is not None:
             for at, key in keys():
                 data = self.prior[at].get(key)
-                if data is not None and (old := _number.unpack(data)[0]) not in self._used:
+                if data is not None and (old := _number.unpack(data)[0] & MASK) not in self._used:
                     self._used.add(old)
                     return int(old)
         while True:
-            number = self._next << SLOT_BITS
-            self._next = self._next % ((1 << 32 - SLOT_BITS) - 1) + 1
-            if number not in self._used and (self.prior is None or number_key(number) not in self.prior[BALANCERS]):
+            number = self._next << LOW_BITS
+            self._next = self._next % ((1 << 32 - LOW_BITS) - 1) + 1
+            if number not in self._used and number not in self._prior_numbers:
                 self._used.add(number)
                 return number
+
+    def _kind(self, name: str) -> int:
+        """The kind that leads to a chain; one is made, or taken over from the kernel, for a new chain."""
+        kind = self._kinds.get(name)
+        while kind is None:
+            kind, self._next_kind = self._next_kind, max(16, self._next_kind + 1 & (1 << LOW_BITS) - 1)
+            if kind in self._kind_names:
+                kind = None
+        if name not in self._kinds:
+            self._kinds[name] = kind
+            self._kind_names[kind] = name
+        return kind
 
     # Elements come and go
 
@@ -273,14 +330,22 @@ class State:
             table.pop(key, None)
         else:
             table[key] = data
-        if at == BALANCERS or at == SETTLED:
-            self._count_chain(old, -1)
-            self._count_chain(data, 1)
+        if at in _LEADING:
+            self._use_kind(data, 1)
+            self._use_kind(old, -1)
 
-    def _count_chain(self, data: bytes | None, step: int) -> None:
-        if data is not None and data[:1] in b"nas":
-            name = data.decode()
-            self.chains[name] = self.chains.get(name, 0) + step
+    def _use_kind(self, data: bytes | None, step: int) -> None:
+        kind = _number.unpack(data)[0] & ~MASK if data is not None else 0
+        if kind < 16:
+            return
+        uses = self._kind_uses[kind] = self._kind_uses.get(kind, 0) + step
+        if uses == step == 1:
+            for table in (KINDS, OPEN_KINDS):
+                self._put(table, number_key(kind), self._kind_names[kind].encode())
+        elif not uses:
+            del self._kind_uses[kind], self._kinds[self._kind_names.pop(kind)]
+            for table in (KINDS, OPEN_KINDS):
+                self._put(table, number_key(kind), None)
 
 
 def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:

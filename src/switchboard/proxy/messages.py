@@ -1,7 +1,7 @@
 """nf_tables over netlink, as bytes: attributes, messages of a transaction, set elements, and what a dump says. Pure.
 
-Source: include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h. Numbers in attributes are big-endian; header fields are native.
-A transaction is BATCH_BEGIN, messages, BATCH_END in one datagram: the kernel applies all of it or nothing.
+Source: include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h. Numbers in attributes are big-endian; header fields
+are native. A transaction is BATCH_BEGIN, messages, BATCH_END in one datagram: the kernel applies all of it or nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,22 @@ SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 REQUEST, ACK, DUMP, CREATE, APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 GOTO = struct.pack(">i", -4)
-WIDTH = {"protocol": 4, "port": 4, "number": 4, "base": 4, "slot": 4}  # of a field in a key, padded; addresses by family
-_LENGTH = {"protocol": 1, "port": 2, "number": 4, "slot": 4}
-_TYPE = {"protocol": 12, "port": 13, "number": 23, "slot": 19}  # nft's datatype numbers: what `nft list` prints
+_LENGTH = {
+    "protocol": 1,
+    "port": 2,
+    "number": 4,
+    "base": 4,
+    "kind": 4,
+    "slot": 4,
+}  # bytes of a field; addresses by family
+_TYPE = {
+    "protocol": 12,
+    "port": 13,
+    "number": 23,
+    "base": 23,
+    "kind": 23,
+    "slot": 19,
+}  # nft's datatype numbers: what `nft list` prints
 _SET_FLAGS = {"hash": 0, "interval": 0x4, "ranges": 0x84, "packets": 0x30}
 _head, _nf, _attr = struct.Struct("=IHHII"), struct.Struct(">BBH"), struct.Struct("=HH")
 _CHUNK = 40_000  # bytes of elements in one message: a nested attribute's length has 16 bits
@@ -64,26 +77,36 @@ def message(kind: int, family: Family, flags: int, *attributes: bytes) -> bytes:
 
 
 def batch(messages: Sequence[bytes], sequence: int) -> bytes:
-    """A whole transaction. Messages get the numbers from `sequence` + 1 on; only the last asks for an answer besides errors."""
+    """A whole transaction. Messages get the numbers from `sequence` + 1 on; only the last asks for an answer besides
+    errors.
+    """
     out = [_head.pack(20, BATCH_BEGIN, REQUEST, sequence, 0) + _nf.pack(0, 0, SUBSYSTEM)]
     last = len(messages) - 1
     for at, one in enumerate(messages):
         size, kind, flags, _, _ = _head.unpack_from(one)
         out.append(_head.pack(size, kind, flags | (ACK if at == last else 0), sequence + 1 + at, 0))
-        out.append(memoryview(one)[16:])
+        out.append(one[16:])
     out.append(_head.pack(20, BATCH_END, REQUEST, sequence + len(messages) + 1, 0) + _nf.pack(0, 0, SUBSYSTEM))
     return b"".join(out)
 
 
 def width(key: Key, family: Family) -> int:
-    """Bytes of a concatenated key in registers."""
-    return sum(WIDTH.get(field) or (4 if family == 4 else 16) for field in key)
+    """Bytes of a key in registers: fields of a concatenation are padded to four."""
+    if len(key) == 1:
+        return _bare(key[0], family)
+    return sum(_bare(field, family) + 3 & ~3 for field in key)
 
 
 def set_message(table: str, item: Map, family: Family, number: int, size: int = 0) -> bytes:
     """NEWSET: a map or set of the fixed table."""
     flags = _SET_FLAGS[item.kind] | (8 if item.data else 0)
-    out = [name(1, table), name(2, item.name), be32(3, flags), be32(4, _types(item.key, family)), be32(5, width(item.key, family) if len(item.key) > 1 else _bare(item.key[0], family))]
+    out = [
+        name(1, table),
+        name(2, item.name),
+        be32(3, flags),
+        be32(4, _types(item.key, family)),
+        be32(5, width(item.key, family)),
+    ]
     if item.data == ("verdict",):
         out += [be32(6, 0xFFFFFF00), be32(7, 0)]
     elif item.data:
@@ -109,7 +132,9 @@ def _types(key: Key, family: Family) -> int:
 
 
 def element(item: Map, key: bytes, data: bytes) -> bytes:
-    """One element as NFTA_LIST_ELEM; data is the value, a chain's name, the end of a range, or the flag of an interval's end."""
+    """One element as NFTA_LIST_ELEM; data is the value, a chain's name, the end of a range, or the flag of an
+    interval's end.
+    """
     size = len(key)
     inner = _attr.pack(8 + size, 0x8001) + _attr.pack(4 + size, 1) + key
     if item.kind == "interval":

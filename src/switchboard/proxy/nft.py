@@ -23,7 +23,9 @@ _head = struct.Struct("=IHHII")
 
 
 class NftError(OSError):
-    """The kernel refused a transaction; nothing of it happened. `errno` says why, `message` which of its messages (from 0)."""
+    """The kernel refused a transaction; nothing of it happened. `errno` says why, `message` which of its messages (from
+    0).
+    """
 
     def __init__(self, code: int, message: int) -> None:
         super().__init__(code, f"{os.strerror(code)} (message {message} of the transaction)")
@@ -138,7 +140,9 @@ class Nft:
 
 
 def skeleton(layout: Layout, table: str, chains: list[Chain], *, fresh: bool) -> list[bytes]:
-    """Messages that make the table with maps and chains, or mend one that is there: its elements stay, its rules are written anew."""
+    """Messages that make the table with maps and chains, or mend one that is there: its elements stay, its rules are
+    written anew.
+    """
     family = layout.family
     out = [m.message(m.NEWTABLE, family, m.CREATE, m.name(1, table))]
     if fresh:
@@ -151,10 +155,13 @@ def skeleton(layout: Layout, table: str, chains: list[Chain], *, fresh: bool) ->
     return out
 
 
-def full(layout: Layout, table: str, state: State, kernel: Tables | None, there: list[str]) -> tuple[list[bytes], list[m.Change]]:
-    """One transaction from whatever the kernel has (`kernel` read back, `there` its chains) to exactly this state, and the elements
-    that differ."""
-    chains = [*fixed(layout), *(counted(name) for name, count in state.chains.items() if count)]
+def full(
+    layout: Layout, table: str, state: State, kernel: Tables | None, there: list[str]
+) -> tuple[list[bytes], list[m.Change]]:
+    """One transaction from whatever the kernel has (`kernel` read back, `there` its chains) to exactly this state, and
+    the elements that differ.
+    """
+    chains = [*fixed(layout), *(counted(name) for name in sorted(state.chains()))]
     out = skeleton(layout, table, chains, fresh=kernel is None)
     changes = state.difference(kernel or empty_tables())
     out += m.element_messages(table, changes, layout.family)

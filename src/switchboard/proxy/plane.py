@@ -1,15 +1,18 @@
 """The data plane of one node: what is wanted, and the kernel made equal to it, one transaction at a time.
 
-Knows neither API nor event loop. `service` and `pod` say what is wanted; `commit` sends the difference; `restore` compares with the
-kernel itself and mends it, which is also how the proxy starts: whatever a predecessor left is taken over.
+Knows neither API nor event loop. `service` and `pod` say what is wanted; `commit` sends the difference; `restore`
+compares with the kernel itself and mends it, which is also how the proxy starts: whatever a predecessor left is taken
+over.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
 
+from switchboard.proxy import conntrack, netlink
 from switchboard.proxy import messages as m
 from switchboard.proxy.expressions import chain_message, rule_messages
 from switchboard.proxy.maps import State
@@ -20,7 +23,6 @@ from switchboard.proxy.services import EndpointSlice, Node, PortPlan, Service, p
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
-_AT_ONCE = 60_000  # elements in one transaction: bounds memory, and how long the kernel holds its lock, when very much comes
 
 
 class Plane:
@@ -32,19 +34,56 @@ class Plane:
         self.node = Node(settings.node_name, settings.zone, settings.faithful)
         self.layouts = {family: layout_of(settings, family, settings.pod_cidrs) for family in families}
         self.states = {family: State(family) for family in families}
-        self._chains: dict[Family, set[str] | None] = dict.fromkeys(families)  # chains for counts in the kernel; None: not known
+        self._pairs: dict[str, set[conntrack.Pair]] = {}
+        self._stale: list[conntrack.Flows] = []
+        self._chains: dict[Family, set[str] | None] = dict.fromkeys(
+            families
+        )  # chains for counts in the kernel; None: not known
         for family, state in self.states.items():
             state.networks(self.layouts[family])
 
-    def service(self, key: str, service: Service | None, slices: Sequence[EndpointSlice]) -> None:
+    def service(self, key: str, service: Service | None, slices: Collection[EndpointSlice]) -> None:
         """What a Service should do from the next commit on; None for one that is gone."""
-        for family, state in self.states.items():
-            state.replace(key, plan(service, slices, family, self.node) if service is not None else [])
+        self.owner(
+            key,
+            {family: plan(service, slices, family, self.node) for family in self.states} if service is not None else {},
+        )
 
     def owner(self, key: str, plans: dict[Family, list[PortPlan]]) -> None:
-        """The same for anything else that has addresses (pods with host ports)."""
+        """The same for anything that has addresses (Services, pods with host ports)."""
         for family, state in self.states.items():
             state.replace(key, plans.get(family, []))
+        after = conntrack.pairs(one for some in plans.values() for one in some)
+        before = self._pairs.get(key, set())
+        if after == before:
+            return
+        self._stale += conntrack.stale(before, after, _local_addresses)
+        if after:
+            self._pairs[key] = after
+        else:
+            del self._pairs[key]
+
+    def stale_flows(self) -> list[conntrack.Flows]:
+        """Flows that must be forgotten now that the kernel has the last commit; told once."""
+        out, self._stale = self._stale, []
+        return out
+
+    def forget_strays(self, table: conntrack.Conntrack) -> None:
+        """What a predecessor left: flows to our addresses that are answered by something that is no endpoint there."""
+        self._stale = []
+        good: dict[tuple[int, bytes, int], set[bytes]] = {}
+        for pairs in self._pairs.values():
+            for protocol, address, port, goal in pairs:
+                good.setdefault((protocol, address, port), set()).add(goal)
+        own = set(_local_addresses()) if good else set()
+        for protocol in {pair[0] for pair in good}:
+            for family in (AF_INET, AF_INET6):
+                for original, (_, address, port, source) in table.dump(protocol, family):
+                    goals = good.get((protocol, address, port))
+                    if goals is None and address in own:
+                        goals = good.get((protocol, b"", port))
+                    if goals and source not in goals:
+                        table.remove([(family, original)])
 
     def networks(self, pod_cidrs: tuple[str, ...]) -> None:
         """This node's pods live there from now on; rules that depend on it are written anew."""
@@ -56,8 +95,9 @@ class Plane:
                 self._chains[family] = None
 
     def commit(self) -> list[Change]:
-        """Tell the kernel what changed since the last commit, in one transaction, and return it. A table that is not as we left it
-        is restored whole."""
+        """Tell the kernel what changed since the last commit, in one transaction, and return it. A table that is not as
+        we left it is restored whole.
+        """
         if None in self._chains.values():
             return self.restore()
         done: list[Change] = []
@@ -79,20 +119,21 @@ class Plane:
     def _difference(self, family: Family, state: State, changes: list[Change]) -> list[bytes]:
         table, chains = self.settings.table, self._chains[family] or set()
         out: list[bytes] = []
-        wanted = {name for name, count in state.chains.items() if count}
+        wanted = state.chains()
         for name in sorted(wanted - chains, reverse=True):  # s600 before the a3_600 that leads to it
-            out += [chain_message(table, counted(name), family), *rule_messages(table, counted(name), family, flush=False)]
+            out += [
+                chain_message(table, counted(name), family),
+                *rule_messages(table, counted(name), family, flush=False),
+            ]
         out += m.element_messages(table, changes, family)
         out += remove_chains(table, sorted(chains - wanted), family)
         self._chains[family] = wanted
-        for name in [name for name, count in state.chains.items() if not count]:
-            del state.chains[name]
         return out
 
     def prior(self) -> None:
-        """Look at what the kernel has before anything is wanted, so that numbers and slots of a predecessor are kept."""
+        """Look at the kernel before anything is wanted, so that numbers and slots of a predecessor are kept."""
         for family, state in self.states.items():
-            state.prior = self.nft.read(family, self.settings.table)
+            state.adopt(self.nft.read(family, self.settings.table))
 
     def restore(self) -> list[Change]:
         """Make the kernel equal to what is wanted whatever it has now, and return the elements that differed."""
@@ -100,7 +141,7 @@ class Plane:
         for family, state in self.states.items():
             changes = self._restore(family, state, fresh=False)
             done += changes
-            state.prior = None
+            state.adopt(None)
         return done
 
     def _restore(self, family: Family, state: State, *, fresh: bool) -> list[Change]:
@@ -115,8 +156,12 @@ class Plane:
                 raise
             log.warning("the table cannot be mended, making it anew", exc_info=True)
             return self._restore(family, state, fresh=True)
-        self._chains[family] = {name for name, count in state.chains.items() if count} 
+        self._chains[family] = state.chains()
         return changes
+
+
+def _local_addresses() -> list[bytes]:
+    return [packed for packed, _ in netlink.addresses()]
 
 
 def layout_of(settings: ProxySettings, family: Family, pod_cidrs: tuple[str, ...]) -> Layout:
@@ -135,4 +180,3 @@ def layout_of(settings: ProxySettings, family: Family, pod_cidrs: tuple[str, ...
         settings.localhost_node_ports,
         settings.faithful,
     )
-

@@ -1,12 +1,18 @@
-"""The fixed table: maps, chains and rules as a literal value, which `expressions` encodes for the kernel and `trace` executes.
+"""The fixed table: maps, chains and rules as a literal value, which `expressions` encodes for the kernel and `trace`
+executes.
 
-Nothing here depends on how many Services there are. A packet of a new connection finds its balancer's number by its address, the
-balancer's chain by that number (one chain per distinct *count* of endpoints), and the endpoint by number and a drawn slot. The number
-travels in `meta priority`, a field of the packet inside this machine that routing does not look at and that `post` clears again. A
-lookup that does not find its key ends the rule (NFT_BREAK), so a statement behind it is never reached.
+Nothing here depends on how many Services there are. A packet of a new connection finds a number by its address: high
+bits say which balancer, low bits which kind of chain continues (one per distinct *count* of endpoints). That chain
+finds the endpoint by balancer and a drawn slot. The number travels in `meta priority`, a field of the packet inside
+this machine that routing does not look at and that `post` clears again. A lookup that does not find its key ends the
+rule (NFT_BREAK), so a statement behind it is never reached.
 
-All base chains are of type nat: the kernel asks them for the first packet of a connection only, so established traffic pays for
-nothing but conntrack. Rejecting from there is allowed (nft_reject checks the hook, not the chain's type).
+Verdicts stand only in the small map `kinds`: the kernel walks every verdict of every map when one of them changes
+(measured: 0.4 us each, 4 ms at 10,000), so a map with a verdict per Service would make each change as slow as there are
+Services.
+
+All base chains are of type nat: the kernel asks them for the first packet of a connection only, so established traffic
+pays for nothing but conntrack. Rejecting from there is allowed (nft_reject checks the hook, not the chain's type).
 """
 
 from __future__ import annotations
@@ -15,8 +21,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Family = Literal[4, 6]
-SLOT_BITS = 14  # low bits of a balancer's number: the endpoint, for Services with affinity
-MASK = 0xFFFFFFFF ^ ((1 << SLOT_BITS) - 1)
+LOW_BITS = 14  # of a number: the kind of chain, or the endpoint of a Service with affinity
+MASK = 0xFFFFFFFF ^ ((1 << LOW_BITS) - 1)
 REMEMBERED = 262144  # clients with affinity at one time, all Services together
 
 # Fields of the packet that keys are made of, as nft writes them; {ip} is `ip` or `ip6`.
@@ -27,20 +33,25 @@ FIELDS = {
     "port": "th dport",
     "number": "meta priority",
     "base": f"meta priority & {MASK:#x}",
+    "kind": f"meta priority & {0xFFFFFFFF ^ MASK:#x}",
     "slot": "numgen random mod {n}",
 }
 Key = tuple[str, ...]
 FRONT: Key = ("daddr", "protocol", "port")
 PORT: Key = ("protocol", "port")
 NUMBER: Key = ("number",)
-SLOT: Key = ("number", "slot")
-CLIENT: Key = ("number", "saddr")
+BALANCER: Key = ("base",)
+KIND: Key = ("kind",)
+SLOT: Key = ("base", "slot")
+CLIENT: Key = ("base", "saddr")
 TARGET: Key = ("daddr", "port")
 VERDICT: Key = ("verdict",)
 
 
 class Map(NamedTuple):
-    """A map, or a set where `data` is empty. `kind`: hash, interval (networks), ranges (number and network), packets (filled by them)."""
+    """A map, or a set where `data` is empty. `kind`: hash, interval (networks), ranges (number and network), packets
+    (filled by them).
+    """
 
     name: str
     key: Key
@@ -55,19 +66,20 @@ MAPS: tuple[Map, ...] = (
     Map("node_inside", PORT, NUMBER),  # ports of every address of the node
     Map("node_outside", PORT, NUMBER),
     Map("node_masked", PORT, NUMBER),
-    Map("balancers", NUMBER, VERDICT),  # number -> chain for its count of endpoints, or refuse
-    Map("endpoints", SLOT, TARGET),  # without affinity: number and slot -> endpoint
-    Map("picks", SLOT, NUMBER),  # with affinity: number and slot -> number of an endpoint
+    Map("kinds", KIND, VERDICT),  # low bits of a number -> chain for a count of endpoints, or refuse
+    Map("open_kinds", KIND, VERDICT),  # the same without `gate`, for what is behind a gate: the kernel forbids loops
+    Map("endpoints", SLOT, TARGET),  # without affinity: balancer and slot -> endpoint
+    Map("picks", SLOT, NUMBER),  # with affinity: balancer and slot -> number of an endpoint
+    Map("settled", NUMBER, NUMBER),  # numbers of endpoints that still exist, each to itself
     Map("targets", NUMBER, TARGET),  # number of an endpoint -> endpoint
-    Map("settled", NUMBER, VERDICT),  # number of an endpoint that still exists -> how its clients are remembered
-    Map("gated", NUMBER, NUMBER),  # number of a guarded address -> balancer
+    Map("gated", BALANCER, NUMBER),  # a guarded address's gate -> what is behind it
     Map("allowed", CLIENT, (), "ranges"),  # who may pass a gate
     Map("cluster_ips", ("daddr",)),
     Map("hairpin", ("saddr", "daddr")),  # endpoints that may meet themselves
     Map("pods", ("saddr",), (), "interval"),  # networks of this node's pods
     Map("cluster_nets", ("daddr",), (), "interval"),  # networks that are reached without masquerade
     Map("service_nets", ("daddr",), (), "interval"),
-    Map("clients", CLIENT, NUMBER, "packets"),  # number and client -> number of the endpoint it sticks to
+    Map("clients", CLIENT, NUMBER, "packets"),  # balancer and client -> number of the endpoint it sticks to
 )
 INDEX = {item.name: at for at, item in enumerate(MAPS)}
 
@@ -92,11 +104,6 @@ def take(name: str, key: Key, n: int = 0) -> Op:
     return Op("take", f"meta priority set {words(key, n)} map @{name}", name, key, n)
 
 
-def dispatch(name: str) -> Op:
-    """Go to the chain the packet's number leads to."""
-    return Op("dispatch", f"meta priority vmap @{name}", name, NUMBER)
-
-
 def member(name: str, key: Key, *, absent: bool = False) -> Op:
     """Only packets whose key is (not) in the set."""
     return Op("member", f"{words(key)} {'!= ' if absent else ''}@{name}", name, key, int(absent))
@@ -119,9 +126,17 @@ def jump(chain: str) -> Op:
 
 def remember(seconds: int) -> Op:
     """Keep where this client goes, or its time fresh."""
-    return Op("remember", f"update @clients {{{{ {words(('base', 'saddr'))} timeout {seconds}s : meta priority }}}}", "clients", ("base", "saddr"), seconds)
+    return Op(
+        "remember",
+        f"update @clients {{{{ {words(CLIENT)} timeout {seconds}s : meta priority }}}}",
+        "clients",
+        CLIENT,
+        seconds,
+    )
 
 
+DISPATCH = Op("dispatch", f"{words(KIND)} vmap @kinds", "kinds", KIND)
+BEHIND_GATE = Op("dispatch", f"{words(KIND)} vmap @open_kinds", "open_kinds", KIND)
 LOCAL = Op("local", "fib daddr type local")
 NOT_FROM_LO = Op("not_from_lo", 'iifname != "lo"')
 TO_LO = Op("to_lo", 'oifname "lo"')
@@ -172,10 +187,10 @@ def fixed(layout: Layout) -> tuple[Chain, ...]:
     marked = Op("marked", f"meta mark & {layout.mark:#010x} != 0x00000000", value=layout.mark)
     unmark = Op("unmark", f"meta mark set meta mark & {0xFFFFFFFF ^ layout.mark:#010x}", value=layout.mark)
     outside_node = (
-        (take("node_outside", PORT), dispatch("balancers")),
-        (take("node_masked", PORT), mark, dispatch("balancers")),
+        (take("node_outside", PORT), DISPATCH),
+        (take("node_masked", PORT), mark, DISPATCH),
     )
-    gate = ((member("allowed", CLIENT), take("gated", NUMBER), dispatch("balancers")), (DROP,))
+    gate = ((member("allowed", CLIENT), take("gated", BALANCER), BEHIND_GATE), (DROP,))
     return (
         Chain("deny", ((DROP,),)),
         Chain("refuse", ((TCP, RESET), (UNREACHABLE,))),
@@ -191,11 +206,12 @@ def fixed(layout: Layout) -> tuple[Chain, ...]:
 def _pre(layout: Layout, mark: Op) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     if layout.family == 4 and layout.localhost:
-        # route_localnet lets packets to 127/8 in from other machines; nobody may start a connection that way (CVE-2020-8558)
+        # route_localnet lets packets to 127/8 in from other machines; nobody may start a connection that way
+        # (CVE-2020-8558)
         rules.append((NOT_FROM_LO, TO_LOOPBACK, DROP))
     rules.append((member("pods", ("saddr",)), goto("from_inside")))
-    rules.append((take("outside", FRONT), dispatch("balancers")))
-    rules.append((take("masked", FRONT), mark, dispatch("balancers")))
+    rules.append((take("outside", FRONT), DISPATCH))
+    rules.append((take("masked", FRONT), mark, DISPATCH))
     rules.append((LOCAL, jump("outside_node")))
     # without knowing the pods' networks nobody can be told from a pod, and a pod's address is worth keeping
     rules.append((member("cluster_ips", ("daddr",)), *((mark,) if layout.pods else ()), goto("from_inside")))
@@ -205,8 +221,8 @@ def _pre(layout: Layout, mark: Op) -> tuple[Rule, ...]:
 
 def _inside(layout: Layout) -> tuple[Rule, ...]:
     return (
-        (take("inside", FRONT), dispatch("balancers")),
-        (LOCAL, take("node_inside", PORT), dispatch("balancers")),
+        (take("inside", FRONT), DISPATCH),
+        (LOCAL, take("node_inside", PORT), DISPATCH),
         (member("cluster_ips", ("daddr",)), goto("refuse")),
         _unknown(layout),
     )
@@ -228,19 +244,18 @@ def _post(layout: Layout, marked: Op, unmark: Op) -> tuple[Rule, ...]:
 
 
 def counted(name: str) -> Chain:
-    """The chain of one verdict: `n3` draws from 3 endpoints, `a3_600` the same for clients remembered 600 s, `s600` settles one."""
+    """The chain of one verdict: `n3` draws from 3 endpoints, `a3_600` the same for clients remembered 600 s, `s600`
+    settles one.
+    """
     kind, _, seconds = name[1:].partition("_")
     if name[0] == "n":
         return Chain(name, ((dnat("endpoints", SLOT, int(kind)),),))
     if name[0] == "s":
         return Chain(name, ((remember(int(kind)),), (dnat("targets", NUMBER),)))
-    pick = take("picks", SLOT, int(kind))
-    return Chain(name, ((take("clients", CLIENT),), (dispatch("settled"),), (BASE,), (FORGET,), (pick,), (goto(f"s{seconds}"),)))
-
-
-def is_counted(name: str) -> bool:
-    """Whether a chain's name is one that `counted` makes."""
-    return name[:1] in ("n", "a", "s") and name[1:].replace("_", "").isdigit()
+    pick, settle = take("picks", SLOT, int(kind)), goto(f"s{seconds}")
+    return Chain(
+        name, ((take("clients", CLIENT), take("settled", NUMBER), settle), (BASE,), (FORGET,), (pick,), (settle,))
+    )
 
 
 def rule_text(rule: Rule, family: Family) -> str:

@@ -1,13 +1,13 @@
 """Services and EndpointSlices as the proxy sees them, and what each Service port should do: pure.
 
-The structs name only the fields that are read, because thousands of them are kept (msgspec decodes them in ~2 us). Which endpoints
-take part follows kube-proxy (`pkg/proxy/topology.go`, CategorizeEndpoints): ready ones, narrowed by hints where every ready endpoint
-carries them; if none is ready, those that are serving while terminating (KEP-1669).
+The structs name only the fields that are read, because thousands of them are kept (msgspec decodes them in ~2 us).
+Which endpoints take part follows kube-proxy (`pkg/proxy/topology.go`, CategorizeEndpoints): ready ones, narrowed by
+hints where every ready endpoint carries them; if none is ready, those that are serving while terminating (KEP-1669).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
@@ -17,7 +17,15 @@ PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LAST_RESORT = 10800  # sessionAffinityConfig.clientIP.timeoutSeconds when absent (core/v1 defaults)
 
 
-class Labels(Struct, gc=False, rename={"service": "kubernetes.io/service-name", "proxy": "service.kubernetes.io/service-proxy-name", "headless": "service.kubernetes.io/headless"}):
+class Labels(
+    Struct,
+    gc=False,
+    rename={
+        "service": "kubernetes.io/service-name",
+        "proxy": "service.kubernetes.io/service-proxy-name",
+        "headless": "service.kubernetes.io/headless",
+    },
+):
     """The three labels that matter: of which Service a slice is, and whether somebody else's proxy cares for it."""
 
     service: str = ""
@@ -72,7 +80,7 @@ class ServiceSpec(Struct, gc=False):
 
 
 class Ingress(Struct, gc=False):
-    """core/v1 LoadBalancerIngress: `ipMode` Proxy means packets come to the nodePort, not to this address (KEP-1860)."""
+    """core/v1 LoadBalancerIngress: `ipMode` Proxy means that packets come to the nodePort instead (KEP-1860)."""
 
     ip: str | None = None
     ipMode: str | None = None
@@ -154,7 +162,7 @@ class Node(NamedTuple):
 
 
 class Backend(NamedTuple):
-    """One endpoint of one port: its packed target (see `target`), and the conditions that decide whether it takes part."""
+    """One endpoint of one port: its packed target (see `target`), and what decides whether it takes part."""
 
     target: bytes
     ready: bool
@@ -169,9 +177,9 @@ class Backend(NamedTuple):
 class Front(NamedTuple):
     """One address a port answers at. `address` is packed, or b"" for every address of the node.
 
-    `view`: who sees it: `cluster` (everybody, through `inside`, and no other port of this address exists), `inside` (local pods and
-    the node itself), `outside` (everybody else, source kept), `masked` (everybody else,
-    masqueraded). `local`: whether it leads to local endpoints only. `gated`: whether loadBalancerSourceRanges guard it.
+    `view`: who sees it: `cluster` (everybody, through `inside`, and no other port of this address exists), `inside`
+    (local pods and the node itself), `outside` (everybody else, source kept), `masked` (everybody else, masqueraded).
+    `local`: whether it leads to local endpoints only. `gated`: whether loadBalancerSourceRanges guard it.
     """
 
     address: bytes
@@ -193,7 +201,9 @@ class PortPlan(NamedTuple):
     when_empty: str = "refuse"
     no_local: str = "refuse"
     ranges: tuple[tuple[bytes, int], ...] = ()
-    neighbours: tuple[bytes, ...] = ()  # endpoints that may be on this node: they can meet themselves through the Service
+    neighbours: tuple[
+        bytes, ...
+    ] = ()  # endpoints that may be on this node: they can meet themselves through the Service
 
 
 def pack(address: str, family: int) -> bytes | None:
@@ -226,7 +236,9 @@ def is_ours(service: Service) -> bool:
 
 
 def backends(slices: Iterable[EndpointSlice], port: ServicePort, family: int, node: Node) -> list[Backend]:
-    """All endpoints of one Service port in one family, each target once; a later, readier twin wins over an earlier one."""
+    """All endpoints of one Service port in one family, each target once; a later, readier twin wins over an earlier
+    one.
+    """
     wanted, protocol = port.name or "", port.protocol or "TCP"
     kind = "IPv4" if family == 4 else "IPv6"
     found: dict[bytes, Backend] = {}
@@ -352,7 +364,7 @@ def source_ranges(spec: ServiceSpec, family: int) -> tuple[tuple[bytes, int], ..
     return tuple(dict.fromkeys(out))
 
 
-def plan(service: Service, slices: Sequence[EndpointSlice], family: int, node: Node) -> list[PortPlan]:
+def plan(service: Service, slices: Collection[EndpointSlice], family: int, node: Node) -> list[PortPlan]:
     """What every port of a Service should do in one family; nothing for a Service that is not ours."""
     spec = service.spec
     if spec is None or not is_ours(service):
@@ -387,4 +399,3 @@ def plan(service: Service, slices: Sequence[EndpointSlice], family: int, node: N
             )
         )
     return out
-

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 class ProxySettings:
     """`node_name`: the Node this proxy serves. CIDRs are strings of either family; unknown ones are empty.
 
-    `node_ips`: addresses of the node (empty: whatever the namespace has). `pod_cidrs`: pods of *this* node (empty: taken from
-    `Node.spec.podCIDRs`, then `cluster_cidrs`). `cluster_cidrs`: pods of all nodes. `service_cidrs`: ClusterIPs; packets to those of
-    them that nobody has are refused, and get a route when the node has no default route. `mark`: the one bit of the packet mark
-    that means "masquerade" (kube-proxy's default bit). `faithful`: upstream's choices where ours are kinder (drop instead of
-    refuse under a Local policy without local endpoints; masquerade of every packet to a node port).
-    `health_address`: `host:port` of /healthz, empty for none. `flush_seconds`: how often a foreign change is looked for besides
-    the kernel's own notifications.
+    `node_ips`: addresses of the node (empty: whatever the namespace has). `pod_cidrs`: pods of *this* node (empty:
+    taken from `Node.spec.podCIDRs`, then `cluster_cidrs`). `cluster_cidrs`: pods of all nodes. `service_cidrs`:
+    ClusterIPs; packets to those of them that nobody has are refused, and get a route when the node has no default
+    route. `mark`: the one bit of the packet mark that means "masquerade" (kube-proxy's default bit). `faithful`:
+    upstream's choices where ours are kinder (drop instead of refuse under a Local policy without local endpoints;
+    masquerade of every packet to a node port). `health_address`: `host:port` of /healthz, empty for none.
+    `flush_seconds`: how often a foreign change is looked for besides the kernel's own notifications.
     """
 
     node_name: str

@@ -1,0 +1,207 @@
+"""Flows without connections (UDP, SCTP) that conntrack still sends to an endpoint that is gone, or past a Service that
+has come.
+
+TCP is left alone: a connection to an endpoint that no longer takes part is let finish. Source: nfnetlink_conntrack.h;
+filters in a flush exist since Linux 6.7, before that flows are dumped and deleted one by one. Upstream's story:
+kubernetes issue 126130.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from switchboard.proxy.messages import attr, attributes, nest
+from switchboard.proxy.services import PortPlan
+
+log = logging.getLogger(__name__)
+_GET, _DELETE = 1, 2
+_ERROR, _DONE = 2, 3
+_SRC, _DST, _PROTOCOL, _SRC_PORT, _DST_PORT = 1, 2, 8, 16, 32  # CTA_FILTER_F_*
+_head = struct.Struct("=IHHII")
+TCP = 6
+
+
+class Flows(NamedTuple):
+    """Flows of one protocol to an address (b"": any) and port, that are answered from `source` (and `source_port`
+    unless 0).
+    """
+
+    protocol: int
+    address: bytes
+    port: int
+    source: bytes
+    source_port: int
+
+
+Pair = tuple[int, bytes, int, bytes]  # protocol, front address, front port, target
+
+
+def pairs(plans: Iterable[PortPlan]) -> set[Pair]:
+    """Every (front, endpoint) along which packets of a connectionless protocol go; a front without endpoint has b"" as
+    its own.
+    """
+    out: set[Pair] = set()
+    for plan in plans:
+        if plan.protocol == TCP:
+            continue
+        for front in plan.fronts:
+            targets = {*plan.cluster, *plan.local}
+            for target in targets or (b"",):
+                out.add((plan.protocol, front.address, front.port, target))
+    return out
+
+
+def stale(before: set[Pair], after: set[Pair], local_addresses: Callable[[], Iterable[bytes]]) -> list[Flows]:
+    """Which flows must go when a Service changes: those to endpoints that went, and those that passed a front that now
+    has endpoints.
+    """
+    out = []
+    for protocol, address, port, target in before - after:
+        if target:
+            out.append(Flows(protocol, address, port, target[:-4], int.from_bytes(target[-4:-2], "big")))
+    served = {pair[:3] for pair in before if pair[3]}
+    for protocol, address, port in {pair[:3] for pair in after if pair[3]} - served:
+        for own in [address] if address else list(local_addresses()):
+            out.append(Flows(protocol, own, port, own, port))
+    return out
+
+
+def _tuple(
+    kind: int, protocol: int, family: int, *, src: bytes = b"", dst: bytes = b"", sport: int = 0, dport: int = 0
+) -> tuple[bytes, int]:
+    """CTA_TUPLE_ORIG or _REPLY with only what is given, and the filter flags that say what that is."""
+    ip = 1 if family == socket.AF_INET else 3
+    inner = (attr(ip, src) if src else b"") + (attr(ip + 1, dst) if dst else b"")
+    ports = (attr(2, sport.to_bytes(2, "big")) if sport else b"") + (
+        attr(3, dport.to_bytes(2, "big")) if dport else b""
+    )
+    parts = [nest(1, inner)] if inner else []
+    parts.append(nest(2, attr(1, bytes([protocol])), ports))
+    flags = _PROTOCOL | bool(src) * _SRC | bool(dst) * _DST | bool(sport) * _SRC_PORT | bool(dport) * _DST_PORT
+    return nest(kind, *parts), flags
+
+
+def _selection(flows: Flows) -> tuple[int, bytes]:
+    family = socket.AF_INET if len(flows.source) == 4 else socket.AF_INET6
+    original, original_flags = _tuple(1, flows.protocol, family, dst=flows.address, dport=flows.port)
+    reply, reply_flags = _tuple(2, flows.protocol, family, src=flows.source, sport=flows.source_port)
+    flags = nest(25, attr(1, struct.pack("=I", original_flags)), attr(2, struct.pack("=I", reply_flags)))
+    return family, original + reply + flags
+
+
+class Conntrack:
+    """One socket to the connection table of the thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+        self._flush = True
+
+    def close(self) -> None:
+        """Done with it."""
+        self._socket.close()
+
+    def delete(self, flows: Iterable[Flows]) -> None:
+        """Forget such flows; the next packet of each is looked at as the first of a new one."""
+        for one in flows:
+            family, selection = _selection(one)
+            if self._flush:
+                try:
+                    self._request(_DELETE, 0x5, family, selection, version=1)
+                    continue
+                except OSError as error:
+                    if error.errno == errno.ENOENT:
+                        continue
+                    log.debug("no filtered flush (%s): deleting flows one by one", error)
+                    self._flush = False
+            self.remove(self._dump(family, selection))
+
+    def remove(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Delete flows given as (family, attributes of the original tuple)."""
+        for family, original in list(entries):
+            try:
+                self._request(_DELETE, 0x5, family, nest(1, original))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+    def dump(self, protocol: int, family: int) -> Iterator[tuple[bytes, Pair]]:
+        """Every flow of a protocol: its original tuple's attributes, and where it was sent and is answered from."""
+        selection, flags = _tuple(1, protocol, family)
+        for data, start, end in self._messages(family, selection + nest(25, attr(1, struct.pack("=I", flags)))):
+            found = {kind: (at, stop) for kind, at, stop in attributes(data, start, end) if kind in (1, 2)}
+            if 1 not in found or 2 not in found:
+                continue
+            original, reply = _fields(data, *found[1]), _fields(data, *found[2])
+            if original[2] == protocol:
+                yield (
+                    data[slice(*found[1])],
+                    (protocol, original[1], original[4], reply[0] + reply[3].to_bytes(2, "big") + b"\0\0"),
+                )
+
+    def _dump(self, family: int, selection: bytes) -> list[tuple[int, bytes]]:
+        out = []
+        for data, start, end in self._messages(family, selection):
+            for kind, at, stop in attributes(data, start, end):
+                if kind == 1:
+                    out.append((family, data[at:stop]))
+        return out
+
+    def _messages(self, family: int, body: bytes) -> list[tuple[bytes, int, int]]:
+        self._send(_GET, 0x301, family, body, 0)
+        out: list[tuple[bytes, int, int]] = []
+        while True:
+            reply, at = self._socket.recv(1 << 17), 0
+            while at + 16 <= len(reply):
+                size, kind, _, sequence, _ = _head.unpack_from(reply, at)
+                if sequence == self._sequence:
+                    if kind in (_ERROR, _DONE):
+                        self._raise(reply, at)
+                        return out
+                    out.append((reply, at + 20, at + size))
+                at += size + 3 & ~3
+
+    def _request(self, kind: int, flags: int, family: int, body: bytes, version: int = 0) -> None:
+        self._send(kind, flags, family, body, version)
+        while True:
+            reply = self._socket.recv(1 << 16)
+            _, type_, _, sequence, _ = _head.unpack_from(reply)
+            if sequence == self._sequence and type_ == _ERROR:
+                self._raise(reply, 0)
+                return
+
+    def _send(self, kind: int, flags: int, family: int, body: bytes, version: int) -> None:
+        self._sequence += 1
+        head = _head.pack(20 + len(body), 1 << 8 | kind, flags, self._sequence, 0)
+        self._socket.send(head + struct.pack(">BBH", family, version, 0) + body)
+
+    @staticmethod
+    def _raise(reply: bytes, at: int) -> None:
+        code = -struct.unpack_from("=i", reply, at + 16)[0]
+        if code > 0:
+            raise OSError(code, os.strerror(code))
+
+
+def _fields(data: bytes, start: int, end: int) -> tuple[bytes, bytes, int, int, int]:
+    """(source, destination, protocol, source port, destination port) of a tuple."""
+    src = dst = b""
+    protocol = sport = dport = 0
+    for kind, at, stop in attributes(data, start, end):
+        for inner, first, last in attributes(data, at, stop):
+            value = data[first:last]
+            if kind == 1:
+                src, dst = (value, dst) if inner in (1, 3) else (src, value)
+            elif inner == 1:
+                protocol = value[0]
+            elif inner == 2:
+                sport = int.from_bytes(value, "big")
+            elif inner == 3:
+                dport = int.from_bytes(value, "big")
+    return src, dst, protocol, sport, dport

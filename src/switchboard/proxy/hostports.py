@@ -1,0 +1,93 @@
+"""Host ports of this node's pods, as plans beside those of Services: pure. Source: core/v1 ContainerPort; CNI portmap's
+behaviour.
+
+A host port answers at `hostIP` (or every address of the node) and leads to one pod, with the client's address kept. One
+on a loopback address is for the node itself only.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from msgspec import Struct
+
+from switchboard.proxy.rules import Family
+from switchboard.proxy.services import PROTOCOLS, Front, Meta, PortPlan, pack, target
+
+
+class ContainerPort(Struct, gc=False):
+    """core/v1 ContainerPort."""
+
+    containerPort: int = 0
+    hostPort: int | None = None
+    hostIP: str | None = None
+    protocol: str | None = "TCP"
+
+
+class Container(Struct, gc=False):
+    """Of core/v1 Container its ports."""
+
+    ports: list[ContainerPort] | None = None
+    restartPolicy: str | None = None
+
+
+class PodSpec(Struct, gc=False):
+    """Of core/v1 PodSpec what has ports."""
+
+    containers: list[Container] | None = None
+    initContainers: list[Container] | None = None
+    hostNetwork: bool | None = None
+
+
+class PodIP(Struct, gc=False):
+    """core/v1 PodIP."""
+
+    ip: str = ""
+
+
+class PodStatus(Struct, gc=False):
+    """Of core/v1 PodStatus whether it runs, and where."""
+
+    phase: str | None = None
+    podIPs: list[PodIP] | None = None
+
+
+class Pod(Struct, gc=False):
+    """core/v1 Pod."""
+
+    metadata: Meta
+    spec: PodSpec | None = None
+    status: PodStatus | None = None
+
+
+def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
+    """What the host ports of a pod should do in one family."""
+    spec, status = pod.spec, pod.status
+    if spec is None or status is None or spec.hostNetwork or status.phase in ("Succeeded", "Failed"):
+        return []
+    address = next((ip for ip in (pack(one.ip, family) for one in status.podIPs or ()) if ip is not None), None)
+    if address is None:
+        return []
+    sidecars = [one for one in spec.initContainers or () if one.restartPolicy == "Always"]
+    out = []
+    for container in [*(spec.containers or ()), *sidecars]:
+        for port in container.ports or ():
+            protocol = PROTOCOLS.get(port.protocol or "TCP")
+            at = _fronts(port, family) if port.hostPort and protocol else ()
+            if at and protocol:
+                goal = (target(address, port.containerPort),)
+                name = f"{port.hostIP or ''}:{port.hostPort}/{port.protocol or 'TCP'}"
+                out.append(PortPlan(name, protocol, at, goal, (), neighbours=goal))
+    return out
+
+
+def _fronts(port: ContainerPort, family: Family) -> tuple[Front, ...]:
+    number = port.hostPort or 0
+    if not port.hostIP or not any(ip_address(port.hostIP).packed):
+        return (Front(b"", number, "inside"), Front(b"", number, "outside"))
+    host = pack(port.hostIP, family)
+    if host is None:
+        return ()
+    if ip_address(host).is_loopback:
+        return (Front(host, number, "inside"),)
+    return (Front(host, number, "inside"), Front(host, number, "outside"))

@@ -1,0 +1,255 @@
+"""The proxy of one node: what the API says becomes what the kernel does, as soon as it is said.
+
+Informers (Services, EndpointSlices, this Node, this node's pods) mark keys as dirty; one flush plans the dirty ones and
+sends one transaction, so whatever came in one turn of the event loop is one change of the kernel. The kernel tells of
+foreign changes of our table, which is then compared and mended. Nothing is sent before every informer is in step: a
+restart changes only what differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from socket import AF_INET, AF_INET6, inet_pton
+from time import monotonic
+from typing import Any
+
+from msgspec import Struct
+
+from switchboard.client.informer import Informer
+from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
+from switchboard.client.verbs import Client
+from switchboard.proxy import conntrack, netlink
+from switchboard.proxy.health import Health
+from switchboard.proxy.hostports import Pod, plan_pod
+from switchboard.proxy.nft import Monitor, Nft
+from switchboard.proxy.plane import Plane
+from switchboard.proxy.rules import Family
+from switchboard.proxy.services import EndpointSlice, Service, of_service
+from switchboard.proxy.settings import ProxySettings
+
+log = logging.getLogger(__name__)
+_NOT_OURS = "!service.kubernetes.io/service-proxy-name"
+_NO_HEADLESS = f"!service.kubernetes.io/headless,{_NOT_OURS}"
+_REPAIR_PAUSE, _RETRY_PAUSE = 0.002, 1.0  # seconds
+
+
+class NodeLabels(Struct, gc=False, rename={"zone": "topology.kubernetes.io/zone"}):
+    """The one label that matters."""
+
+    zone: str = ""
+
+
+class NodeMeta(Struct, gc=False):
+    """Of ObjectMeta of a Node."""
+
+    name: str = ""
+    resourceVersion: str = ""
+    labels: NodeLabels | None = None
+
+
+class NodeSpec(Struct, gc=False):
+    """Of core/v1 NodeSpec where its pods live."""
+
+    podCIDR: str | None = None
+    podCIDRs: list[str] | None = None
+
+
+class NodeObject(Struct, gc=False):
+    """core/v1 Node."""
+
+    metadata: NodeMeta
+    spec: NodeSpec | None = None
+
+
+class Proxy:
+    """`Proxy(client, settings).run()` serves this node until cancelled; its rules stay, so that traffic goes on without
+    it.
+
+    Run it in the node's network namespace. `ready` is set once the kernel equals the API.
+    """
+
+    def __init__(self, client: Client, settings: ProxySettings) -> None:
+        self.settings = settings
+        self.ready = asyncio.Event()
+        self._services = Informer(client, SERVICES, label_selector=_NOT_OURS, type_=Service)
+        self._slices = Informer(client, ENDPOINTSLICES, label_selector=_NO_HEADLESS, type_=EndpointSlice)
+        self._slices.index("service", lambda item: [key] if (key := of_service(item)) else [])
+        name = settings.node_name
+        self._node = Informer(client, NODES, field_selector=f"metadata.name={name}", type_=NodeObject)
+        self._pods = Informer(client, PODS, field_selector=f"spec.nodeName={name}", type_=Pod)
+        self._dirty: set[str] = set()
+        self._dirty_pods: set[str] = set()
+        self._scheduled = False
+        self._broken = False
+        self._last_repair = 0.0
+        self._plane: Plane
+        self._conntrack: conntrack.Conntrack
+        self._health = Health(settings.health_address)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        if self.settings.set_sysctls:
+            netlink.set_sysctls(localhost=self.settings.localhost_node_ports)
+        nft = Nft()
+        monitor = Monitor(self.settings.table, nft.port)
+        self._conntrack = conntrack.Conntrack()
+        self._plane = Plane(self.settings, nft, families(self.settings))
+        informers: list[Informer[Any]] = [self._services, self._slices, self._node]
+        if self.settings.host_ports:
+            informers.append(self._pods)
+        tasks = [asyncio.create_task(one.run()) for one in informers]
+        try:
+            await self._health.start()
+            await asyncio.gather(*(one.synced.wait() for one in informers))
+            self._begin()
+            self._loop.add_reader(monitor.fileno(), self._heard, monitor)
+            await asyncio.gather(*tasks)
+        finally:
+            self._loop.remove_reader(monitor.fileno())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._health.stop()
+            for one in (nft, monitor, self._conntrack):
+                one.close()
+
+    def _begin(self) -> None:
+        """Everything there is, once; then every change as it comes."""
+        self._look_at_node()
+        nodes = [inet_pton(AF_INET6 if ":" in ip else AF_INET, ip) for ip in self.settings.node_ips]
+        netlink.reach_services(self.settings.service_cidrs, nodes)
+        self._plane.prior()
+        self._dirty.update(self._services.keys())
+        self._dirty_pods.update(self._pods.keys())
+        self._services.on_change(self._service_changed)
+        self._slices.on_change(self._slice_changed)
+        self._node.on_change(self._node_changed)
+        self._pods.on_change(self._pod_changed)
+        self._flush()
+        if not self._broken:
+            self._plane.forget_strays(self._conntrack)
+
+    # Something changed
+
+    def _service_changed(self, old: Service | None, new: Service | None) -> None:
+        meta = (new or old).metadata  # type: ignore[union-attr]  # one of them is there
+        self._mark(f"{meta.namespace}/{meta.name}")
+
+    def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        for item in (old, new):
+            if item is not None and (key := of_service(item)):
+                self._mark(key)
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        meta = (new or old).metadata  # type: ignore[union-attr]  # one of them is there
+        self._dirty_pods.add(f"{meta.namespace}/{meta.name}")
+        self._schedule()
+
+    def _node_changed(self, _: NodeObject | None, __: NodeObject | None) -> None:
+        if self._look_at_node():
+            self._dirty.update(self._services.keys())
+        self._schedule()
+
+    def _mark(self, key: str) -> None:
+        self._dirty.add(key)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _look_at_node(self) -> bool:
+        """Take over zone and pod networks; True when Services have to be planned anew."""
+        node = self._node.get(None, self.settings.node_name)
+        if node is None:
+            return False
+        spec, labels = node.spec, node.metadata.labels
+        if not self.settings.pod_cidrs and spec is not None:
+            self._plane.networks(tuple(spec.podCIDRs or ([spec.podCIDR] if spec.podCIDR else ())))
+        zone = self.settings.zone or (labels.zone if labels else "")
+        changed = zone != self._plane.node.zone
+        self._plane.node = self._plane.node._replace(zone=zone)
+        return changed
+
+    # The kernel follows
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        for key in self._dirty:
+            service = self._services.get_key(key)
+            slices: Collection[EndpointSlice] = self._slices.by("service", key) if service is not None else ()
+            self._plan(key, service, slices)
+        self._dirty.clear()
+        for key in self._dirty_pods:
+            pod = self._pods.get_key(key)
+            plans = {family: plan_pod(pod, family) for family in self._plane.states} if pod is not None else {}
+            self._plane.owner(f"~pod/{key}", plans)
+        self._dirty_pods.clear()
+        self._commit(restore=self._broken)
+
+    def _plan(self, key: str, service: Service | None, slices: Collection[EndpointSlice]) -> None:
+        try:
+            self._plane.service(key, service, slices)
+        except Exception:
+            # whatever one object holds, the others go on; it keeps what it had
+            log.exception("cannot plan Service %s", key)
+        self._health.update(key, service, slices, self._plane.node)
+
+    def _commit(self, *, restore: bool) -> None:
+        try:
+            if restore:
+                self._plane.restore()
+            else:
+                self._plane.commit()
+        except OSError as error:
+            log.error("the kernel refuses the rules: %s", error)
+            self._broken = True
+            self._health.beat(ok=False)
+            self._loop.call_later(_RETRY_PAUSE, self._schedule)
+            return
+        self._broken = False
+        self._health.beat(ok=True)
+        self.ready.set()
+        flows = self._plane.stale_flows()
+        if flows:
+            try:
+                self._conntrack.delete(flows)
+            except OSError as error:
+                log.warning("cannot forget %d stale flows: %s", len(flows), error)
+
+    def _heard(self, monitor: Monitor) -> None:
+        if monitor.touched():
+            # somebody who fights with us gets an answer once a second
+            quiet = monotonic() - self._last_repair
+            self._loop.call_later(_REPAIR_PAUSE if quiet > _RETRY_PAUSE else _RETRY_PAUSE, self._repair)
+
+    def _repair(self) -> None:
+        if monotonic() - self._last_repair < _RETRY_PAUSE / 2:
+            return
+        self._last_repair = monotonic()
+        log.warning("somebody changed table %s: comparing and mending it", self.settings.table)
+        self._commit(restore=True)
+
+
+def families(settings: ProxySettings) -> tuple[Family, ...]:
+    """4, and 6 where it is wanted and the kernel has it."""
+    if settings.ipv6 is None:
+        from os.path import exists
+
+        return (4, 6) if exists("/proc/sys/net/ipv6/conf") else (4,)
+    return (4, 6) if settings.ipv6 else (4,)
+
+
+def with_node_ips(settings: ProxySettings) -> ProxySettings:
+    """The same settings with the addresses of this namespace where none are given."""
+    if settings.node_ips:
+        return settings
+    from ipaddress import ip_address
+
+    found = [ip_address(packed) for packed, _ in netlink.addresses()]
+    return replace(settings, node_ips=tuple(str(ip) for ip in found if not (ip.is_loopback or ip.is_link_local)))

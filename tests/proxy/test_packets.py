@@ -1,0 +1,367 @@
+"""Every field of a Service as packets: who answers, and with which address the pod saw the client."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from switchboard.proxy.hostports import Pod, plan_pod
+from switchboard.proxy.plane import Plane
+from switchboard.proxy.services import EndpointSlice, Service
+from switchboard.testing.netns import FAR4, NODE4, NODE6, OUT4, OUT6, PODS, World
+from switchboard.testing.services import endpoint, service, slice_of
+
+VIP, VIP6 = "10.96.0.10", "fd00:96::10"
+A, B, C = (PODS[name][0] for name in "abc")
+LB = "192.168.78.5"
+Apply = Callable[..., None]
+
+
+@pytest.fixture
+def apply(world: World, plane: Plane) -> Apply:
+    """Make the node serve exactly this about one Service."""
+
+    def fn(one: Service | None, *slices: EndpointSlice, name: str = "web") -> None:
+        def act() -> None:
+            plane.service(f"t/{name}", one, slices)
+            plane.commit()
+
+        world.node.run(act)
+
+    return fn
+
+
+def test_cluster_ip_from_a_pod_keeps_its_address(world: World, apply: Apply) -> None:
+    apply(service("web"), slice_of("web", B))
+    assert world.pods["a"].tcp(VIP, 80) == f"b {A}"
+    assert world.pods["a"].udp(VIP, 80) == "refused"  # another protocol is another port
+
+
+def test_cluster_ip_from_the_node_and_from_outside(world: World, apply: Apply) -> None:
+    apply(service("web"), slice_of("web", B))
+    assert world.node.tcp(VIP, 80) == f"b {NODE4}"
+    assert world.out.tcp(VIP, 80) == "b 10.244.0.1"  # masqueraded: nobody else knows the way back
+
+
+def test_udp(world: World, apply: Apply) -> None:
+    apply(service("web", ports=[{"port": 53, "protocol": "UDP"}]), slice_of("web", B, protocol="UDP"))
+    assert world.pods["a"].udp(VIP, 53) == f"b {A}"
+    assert world.node.udp(VIP, 53) == f"b {NODE4}"
+    assert world.out.udp(VIP, 53) == "b 10.244.0.1"
+
+
+def test_hairpin_is_masqueraded(world: World, apply: Apply) -> None:
+    apply(service("web"), slice_of("web", A))
+    assert world.pods["a"].tcp(VIP, 80) == "a 10.244.0.1"
+
+
+def test_spread_is_uniform(world: World, apply: Apply) -> None:
+    apply(service("web"), slice_of("web", A, B, C))
+    n = 600
+    got = collections.Counter(world.node.tcp(VIP, 80)[0] for _ in range(n))
+    expected = n / 3
+    chi_squared = sum((got[name] - expected) ** 2 / expected for name in "abc")
+    assert chi_squared < 18.42, got  # two degrees of freedom: one run in 10,000 fails by chance
+
+
+def test_no_endpoints_is_refused_at_once(world: World, apply: Apply) -> None:
+    ports = [
+        {"port": 80, "nodePort": 30080, "name": ""},
+        {"port": 53, "protocol": "UDP", "nodePort": 30053, "name": "dns"},
+    ]
+    apply(service("web", ports=ports, type="LoadBalancer", ingress=[LB]))
+    for space in (world.pods["a"], world.node, world.out):
+        # a process of the node itself has its datagram refused by its own kernel
+        no = "refused" if space is not world.node else "Operation not permitted"
+        assert space.tcp(VIP, 80) == "refused"
+        assert space.udp(VIP, 53) == no
+        assert space.tcp(NODE4, 30080) == "refused"
+        assert space.udp(NODE4, 30053) == no
+        assert space.tcp(LB, 80) == "refused"
+    assert world.node.tcp("127.0.0.1", 30080) == "refused"
+
+
+def test_unknown_port_and_unknown_cluster_ip_are_refused(world: World, apply: Apply) -> None:
+    apply(service("web"), slice_of("web", B))
+    for space in (world.pods["a"], world.node, world.out):
+        assert space.tcp(VIP, 81) == "refused"
+        assert space.tcp("10.96.7.7", 80) == "refused"
+
+
+def test_node_port_everywhere(world: World, apply: Apply) -> None:
+    apply(service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", B))
+    assert world.out.tcp(NODE4, 30080) == "b 10.244.0.1"
+    assert world.node.tcp(NODE4, 30080) == f"b {NODE4}"
+    assert world.node.tcp("127.0.0.1", 30080) == "b 10.244.0.1"
+    assert world.pods["a"].tcp(NODE4, 30080) == f"b {A}"
+    assert world.pods["a"].tcp("10.244.0.1", 30080) == f"b {A}"
+    assert world.pods["b"].tcp(NODE4, 30080) == "b 10.244.0.1"  # hairpin
+
+
+def test_udp_node_port_on_localhost(world: World, apply: Apply) -> None:
+    ports = [{"port": 53, "protocol": "UDP", "nodePort": 30053}]
+    apply(service("web", ports=ports, type="NodePort"), slice_of("web", B, protocol="UDP"))
+    assert world.node.udp("127.0.0.1", 30053) == "b 10.244.0.1"
+    assert world.out.udp(NODE4, 30053) == "b 10.244.0.1"
+
+
+def test_nobody_outside_reaches_loopback(world: World, apply: Apply) -> None:
+    apply(service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", B))
+    stop = world.serve(world.node, "node", 7777, "127.0.0.1")
+    world.out.sysctl("net/ipv4/conf/all/route_localnet", "1")
+    world.out.ip("route", "add", "127.7.0.0/16", "via", NODE4)
+    try:
+        assert world.node.tcp("127.0.0.1", 7777) == "node 127.0.0.1"
+        for port in (7777, 30080):
+            assert world.out.tcp("127.7.0.1", port, source=OUT4, timeout=0.3) == "silent"
+    finally:
+        world.out.ip("route", "del", "127.7.0.0/16")
+        stop()
+
+
+def test_load_balancer_and_external_ip(world: World, apply: Apply) -> None:
+    apply(service("web", type="LoadBalancer", ingress=[LB], externalIPs=["203.0.113.9"]), slice_of("web", B))
+    for address in (LB, "203.0.113.9"):
+        assert world.out.tcp(address, 80) == "b 10.244.0.1"
+        assert world.pods["a"].tcp(address, 80) == f"b {A}"
+
+
+def test_ip_mode_proxy_is_not_ours(world: World, apply: Apply) -> None:
+    apply(service("web", type="LoadBalancer", ingress=[{"ip": LB, "ipMode": "Proxy"}]), slice_of("web", B))
+    assert world.out.tcp(LB, 80, timeout=0.3) != f"b {OUT4}"
+    assert not world.out.tcp(LB, 80, timeout=0.3).startswith("b")
+
+
+def test_external_policy_local_keeps_the_client(world: World, apply: Apply) -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    one = service("web", ports=ports, type="LoadBalancer", ingress=[LB], externalTrafficPolicy="Local")
+    apply(one, slice_of("web", endpoint(B), endpoint("10.244.9.9", "node-2")))
+    for _ in range(6):
+        assert world.out.tcp(LB, 80) == f"b {OUT4}"
+        assert world.out.tcp(NODE4, 30080) == f"b {OUT4}"
+
+
+def test_external_policy_local_without_local_says_no(world: World, apply: Apply) -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    one = service("web", ports=ports, type="LoadBalancer", ingress=[LB], externalTrafficPolicy="Local")
+    apply(one, slice_of("web", endpoint(B, "node-2")))
+    assert world.out.tcp(LB, 80) == "refused"
+    assert world.out.tcp(NODE4, 30080) == "refused"
+    assert world.pods["a"].tcp(LB, 80) == f"b {A}"  # from inside every endpoint counts
+    assert world.pods["a"].tcp(VIP, 80) == f"b {A}"
+
+
+def test_internal_policy_local(world: World, apply: Apply) -> None:
+    one = service("web", internalTrafficPolicy="Local")
+    apply(one, slice_of("web", endpoint(B), endpoint("10.244.9.9", "node-2")))
+    assert {world.pods["a"].tcp(VIP, 80) for _ in range(6)} == {f"b {A}"}
+    apply(one, slice_of("web", endpoint(B, "node-2")))
+    assert world.pods["a"].tcp(VIP, 80) == "refused"
+
+
+def test_source_ranges(world: World, apply: Apply) -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    ranges = [f"{OUT4}/32", "10.0.0.0/8"]
+    apply(
+        service("web", ports=ports, type="LoadBalancer", ingress=[LB], loadBalancerSourceRanges=ranges),
+        slice_of("web", B),
+    )
+    assert world.out.tcp(LB, 80, source=OUT4) == "b 10.244.0.1"
+    assert world.out.tcp(LB, 80, source=FAR4, timeout=0.3) == "silent"
+    assert world.pods["a"].tcp(LB, 80) == f"b {A}"
+    assert world.out.tcp(NODE4, 30080, source=FAR4) == "b 10.244.0.1"  # only the balancer's address is guarded
+    apply(
+        service("web", ports=ports, type="LoadBalancer", ingress=[LB], loadBalancerSourceRanges=[f"{FAR4}/32"]),
+        slice_of("web", B),
+    )
+    assert world.out.tcp(LB, 80, source=OUT4, timeout=0.3) == "silent"
+    assert world.out.tcp(LB, 80, source=FAR4) == "b 10.244.0.1"
+
+
+def test_affinity_is_kept_across_changes_and_frontends(world: World, apply: Apply) -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    one = service("web", ports=ports, type="NodePort", sessionAffinity="ClientIP")
+    apply(one, slice_of("web", A, B, C))
+    first = world.out.tcp(VIP, 80)[0]
+    assert {world.out.tcp(VIP, 80)[0] for _ in range(10)} == {first}
+    assert {world.out.tcp(NODE4, 30080)[0] for _ in range(5)} == {first}
+    seen = {world.out.tcp(VIP, 80, source=source)[0] for source in (OUT4, FAR4)}
+    assert seen <= set("abc")
+    rest = [PODS[name][0] for name in "abc" if name != first]
+    apply(one, slice_of("web", PODS[first][0], rest[0]))
+    assert {world.out.tcp(VIP, 80)[0] for _ in range(10)} == {first}
+    apply(one, slice_of("web", *rest))
+    second = world.out.tcp(VIP, 80)[0]
+    assert second != first
+    assert {world.out.tcp(VIP, 80)[0] for _ in range(10)} == {second}
+    apply(one, slice_of("web", A, B, C))
+    assert {world.out.tcp(VIP, 80)[0] for _ in range(10)} == {second}
+
+
+def test_affinity_ends_with_its_time(world: World, apply: Apply) -> None:
+    config = {"clientIP": {"timeoutSeconds": 1}}
+    apply(service("web", sessionAffinity="ClientIP", sessionAffinityConfig=config), slice_of("web", A, B, C))
+    got = collections.Counter()
+    import time
+
+    deadline = time.monotonic() + 20
+    while len(got) < 2 and time.monotonic() < deadline:
+        got[world.node.tcp(VIP, 80)[0]] += 1
+        assert got.total() < 25
+        time.sleep(1.1)  # the time to pass is what is tested
+    assert len(got) > 1
+
+
+def test_terminating_endpoints_are_the_last_resort(world: World, apply: Apply) -> None:
+    leaving = endpoint(B, ready=False, serving=True, terminating=True)
+    apply(service("web"), slice_of("web", endpoint(C), leaving))
+    assert {world.pods["a"].tcp(VIP, 80) for _ in range(8)} == {f"c {A}"}
+    apply(service("web"), slice_of("web", endpoint(C, ready=False), leaving))
+    assert world.pods["a"].tcp(VIP, 80) == f"b {A}"
+    apply(service("web"), slice_of("web", endpoint(C, ready=False)))
+    assert world.pods["a"].tcp(VIP, 80) == "refused"
+
+
+def test_an_open_connection_outlives_its_endpoint(world: World, apply: Apply) -> None:
+    import socket
+
+    listener = world.pods["b"].run(lambda: socket.create_server((B, 9000)))
+    with listener:
+        apply(service("web"), slice_of("web", B, port=9000))
+        client = world.pods["a"].run(lambda: socket.create_connection((VIP, 80), 2))
+        server, _ = listener.accept()
+        apply(service("web"), slice_of("web", C))
+        server.sendall(b"still here")
+        assert client.recv(100) == b"still here"
+        client.sendall(b"and back")
+        assert server.recv(100) == b"and back"
+        apply(None)
+        client.sendall(b"even now")
+        assert server.recv(100) == b"even now"
+        client.close()
+        server.close()
+
+
+def test_udp_flow_follows_its_endpoint(world: World, plane: Plane, apply: Apply) -> None:
+    from switchboard.proxy.conntrack import Conntrack
+
+    table = world.node.run(Conntrack)
+
+    def forget() -> None:
+        table.delete(plane.stale_flows())
+
+    one = service("web", ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
+    ask = [
+        lambda: world.pods["a"].udp(VIP, 53, source_port=5000),
+        lambda: world.out.udp(NODE4, 30053, source_port=5001),
+        lambda: world.node.udp(VIP, 53, source_port=5002),
+    ]
+    apply(one, slice_of("web", B, protocol="UDP"))
+    assert [fn()[0] for fn in ask] == ["b"] * 3
+    apply(one, slice_of("web", C, protocol="UDP"))
+    world.node.run(forget)
+    assert [fn()[0] for fn in ask] == ["c"] * 3
+    # one endpoint more or less elsewhere leaves a flow where it is
+    apply(one, slice_of("web", B, C, protocol="UDP"))
+    world.node.run(forget)
+    assert [fn()[0] for fn in ask] == ["c"] * 3
+    table.close()
+
+
+def test_udp_flow_past_a_service_that_comes_later(world: World, plane: Plane, apply: Apply) -> None:
+    from switchboard.proxy.conntrack import Conntrack
+
+    table = world.node.run(Conntrack)
+    stop = world.serve(world.node, "node", 30053, NODE4)
+    try:
+        assert world.out.udp(NODE4, 30053, source_port=5003) == f"node {OUT4}"
+        one = service("web", ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
+        apply(one, slice_of("web", C, protocol="UDP"))
+        world.node.run(lambda: table.delete(plane.stale_flows()))
+        assert world.out.udp(NODE4, 30053, source_port=5003)[0] == "c"
+    finally:
+        stop()
+        table.close()
+
+
+def test_host_network_endpoint(world: World, apply: Apply) -> None:
+    stop = world.serve(world.node, "node", 9100)
+    try:
+        apply(
+            service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", NODE4, port=9100)
+        )
+        assert world.pods["a"].tcp(VIP, 80) == f"node {A}"
+        assert world.node.tcp(VIP, 80).startswith("node ")
+        assert world.node.tcp("127.0.0.1", 30080).startswith("node ")
+        assert world.out.tcp(NODE4, 30080) == f"node {OUT4}"
+    finally:
+        stop()
+
+
+def test_named_ports_lead_to_their_own_endpoints(world: World, apply: Apply) -> None:
+    ports = [{"port": 80, "name": "one"}, {"port": 81, "name": "two"}]
+    apply(service("web", ports=ports), slice_of("web", A, name="one"), slice_of("web", B, name="two"))
+    assert world.pods["c"].tcp(VIP, 80) == f"a {C}"
+    assert world.pods["c"].tcp(VIP, 81) == f"b {C}"
+
+
+def test_dual_stack(world: World, apply: Apply) -> None:
+    one = service("web", [VIP, VIP6], ports=[{"port": 80, "nodePort": 30080}], type="NodePort")
+    apply(one, slice_of("web", B), slice_of("web", PODS["b"][1]))
+    a6 = PODS["a"][1]
+    assert world.pods["a"].tcp(VIP, 80) == f"b {A}"
+    assert world.pods["a"].tcp(VIP6, 80) == f"b {a6}"
+    assert world.out.tcp(VIP6, 80) == "b fd00:244::1"
+    assert world.out.tcp(NODE6, 30080) == "b fd00:244::1"
+    assert world.node.tcp(VIP6, 80).startswith("b ")
+    assert world.pods["b"].tcp(VIP6, 80) == "b fd00:244::1"  # hairpin
+    assert world.pods["a"].tcp(VIP6, 81) == "refused"
+    assert world.pods["a"].udp(VIP6, 80) == "refused"
+    sticky = service("web", [VIP6], ports=[{"port": 80}], sessionAffinity="ClientIP")
+    apply(sticky, slice_of("web", *(PODS[name][1] for name in "abc")))
+    assert len({world.out.tcp(VIP6, 80, source=OUT6)[0] for _ in range(10)}) == 1
+
+
+def host_port_pod(address: str, *ports: dict[str, Any]) -> Pod:
+    import msgspec
+
+    return msgspec.convert(
+        {
+            "metadata": {"name": "p", "namespace": "t"},
+            "spec": {"containers": [{"ports": list(ports)}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": address}]},
+        },
+        Pod,
+    )
+
+
+def test_host_ports(world: World, plane: Plane) -> None:
+    def own(name: str, address: str, **port: Any) -> None:
+        pod = host_port_pod(address, {"containerPort": 8080, **port})
+        plane.owner(f"~pod/t/{name}", {family: plan_pod(pod, family) for family in (4, 6)})
+
+    own("a", A, hostPort=54323, hostIP="127.0.0.1")
+    own("b", B, hostPort=54323, hostIP=NODE4)
+    own("c", C, hostPort=54323, hostIP=NODE4, protocol="UDP")
+    own("d", B, hostPort=54400)
+    world.node.run(plane.commit)
+    assert world.node.tcp("127.0.0.1", 54323, source=NODE4)[0] == "a"
+    assert world.node.tcp("127.0.0.1", 54323)[0] == "a"
+    assert world.node.tcp(NODE4, 54323) == f"b {NODE4}"
+    assert world.node.udp(NODE4, 54323) == f"c {NODE4}"
+    assert world.out.tcp(NODE4, 54323) == f"b {OUT4}"
+    assert world.out.tcp(NODE4, 54400) == f"b {OUT4}"
+    assert world.node.tcp("127.0.0.1", 54400)[0] == "b"
+    assert world.pods["b"].tcp(NODE4, 54400) == "b 10.244.0.1"
+
+
+def test_egress_is_masqueraded_and_the_cluster_is_not(world: World, plane: Plane) -> None:
+    stop = world.serve(world.out, "out", 7000)
+    try:
+        assert world.pods["a"].tcp(OUT4, 7000) == f"out {NODE4}"
+        assert world.pods["a"].tcp(B, 8080) == f"b {A}"
+    finally:
+        stop()
