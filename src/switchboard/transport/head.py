@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from email.utils import formatdate
 from http import HTTPStatus
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -15,6 +14,8 @@ _LINES[413] = b"HTTP/1.1 413 Request Entity Too Large\r\n"
 _LINES[422] = b"HTTP/1.1 422 Unprocessable Entity\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _date = b""
 _date_second = 0
@@ -26,8 +27,15 @@ def date_line() -> bytes:
     now = int(time.time())
     if now != _date_second:
         _date_second = now
-        _date = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
+        _date = f"Date: {http_date(now)}\r\n".encode()
     return _date
+
+
+def http_date(seconds: int) -> str:
+    """A time since the epoch as RFC 9110 section 5.6.7 wants it, whatever the locale."""
+    t = time.gmtime(seconds)
+    clock = f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
+    return f"{_DAYS[t.tm_wday]}, {t.tm_mday:02d} {_MONTHS[t.tm_mon - 1]} {t.tm_year} {clock} GMT"
 
 
 def status_line(status: int) -> bytes:

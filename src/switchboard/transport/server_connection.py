@@ -216,6 +216,9 @@ class ServerConnection(asyncio.Protocol):
                 self._send_whole(parsed, response)
         except asyncio.CancelledError:
             self._transport.abort()  # the client left, or the server ends
+        except ConnectionError as error:
+            _log.debug("the answer to %s %s broke off: %s", parsed.request.method, parsed.request.path, error)
+            self._transport.abort()
         except Exception:
             _log.exception("the answer to %s %s failed midway", parsed.request.method, parsed.request.path)
             self._transport.abort()
