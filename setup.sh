@@ -2,7 +2,7 @@
 # Installs what Switchboard needs and this machine lacks: Debian packages and a Python environment in .venv.
 #   setup.sh         what running a cluster needs
 #   setup.sh dev     also what ./check needs
-# Nothing is done twice: a stamp in .venv remembers. Debian is kept from starting or enabling the services of the
+# Nothing is done twice: a stamp in .venv, a copy of pyproject.toml, remembers for what it was made. Debian is kept from starting or enabling the services of the
 # packages installed here, because a cluster starts private instances of its own.
 set -eu
 
@@ -91,8 +91,8 @@ make_environment() {
     "$root/.venv/bin/python" -m pip install --disable-pip-version-check -e "$root$extras" >>"$log" 2>&1 ||
         fail "pip could not install the project into $root/.venv" "see that this machine reaches a Python package index, then run this again"
     "$root/.venv/bin/python" -m compileall -q "$root/src/switchboard" >>"$log" 2>&1 || true
-    : >"$root/.venv/.ready-run"
-    [ "$kind" = run ] || : >"$root/.venv/.ready-dev"
+    cp "$root/pyproject.toml" "$root/.venv/.ready-run"
+    [ "$kind" = run ] || cp "$root/pyproject.toml" "$root/.venv/.ready-dev"
 }
 
 exec 9>"$root/.setup.lock"
@@ -102,6 +102,8 @@ packages=$(missing_packages)
 # shellcheck disable=SC2086  # a list of words
 [ -z "$packages" ] || install_packages $packages
 stamp=$root/.venv/.ready-$kind
-if [ ! -f "$stamp" ] || [ "$root/pyproject.toml" -nt "$stamp" ] || [ "$root/setup.sh" -nt "$stamp" ]; then
+if cmp -s "$root/pyproject.toml" "$stamp"; then
+    touch "$stamp" # only newer, not different: a checkout does that
+else
     make_environment
 fi

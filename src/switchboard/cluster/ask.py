@@ -44,10 +44,12 @@ def _parse(answer: bytes) -> tuple[int, dict[str, Any]]:
     if not found:
         raise NoAnswer("the API broke off its answer")
     lines = head.decode("latin-1").split("\r\n")
-    if any(line.lower().replace(" ", "") == "transfer-encoding:chunked" for line in lines):
+    headers = dict(line.lower().replace(" ", "").split(":", 1) for line in lines[1:] if ":" in line)
+    if headers.get("transfer-encoding") == "chunked":
         body = _unchunked(body)
     try:
-        value = json.loads(body) if body else {}
+        # health checks answer in plain text
+        value = json.loads(body) if body and headers.get("content-type", "").startswith("application/json") else {}
         return int(lines[0].split()[1]), value if isinstance(value, dict) else {}
     except (ValueError, IndexError) as error:
         raise NoAnswer(f"the API answered something else than JSON: {error}") from error

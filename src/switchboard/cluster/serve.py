@@ -17,7 +17,7 @@ from switchboard.client.verbs import Client
 from switchboard.store.store import Store
 from switchboard.transport.server import Server
 
-from . import wiring
+from . import policy, wiring
 from .config import ClusterConfig
 from .loopback import Loopback
 from .supervisor import guard_supervisor
@@ -36,6 +36,7 @@ async def serve(config: ClusterConfig) -> None:
     local = Server(lambda request: app.handle_as(_LOCAL_ADMIN, request))
     try:
         await app.start()
+        await policy.ensure(client_as(app, "system:apiserver"))
         await https.listen(config.gateway, config.api_port)
         await https.listen("127.0.0.1", config.api_port)
         await local.listen_unix(config.api_socket)

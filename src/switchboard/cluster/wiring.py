@@ -85,6 +85,7 @@ async def run_dns(client: Client, config: ClusterConfig) -> None:
         networks=(config.service_cidr, config.pod_cidr),
         upstreams=[Address(host) for host in resolvers(config)],
         resolv_conf=write_resolv_conf(config),
+        status_port=9153,  # where CoreDNS has its metrics
         announce_ip=config.dns_ip,
         node_name=config.node_name,
     )
