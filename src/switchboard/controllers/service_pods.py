@@ -1,0 +1,60 @@
+"""Which pods a Service selects and which Services select a pod, without looking at all of either.
+
+Pods are indexed by each of their labels, Services by one pair of their selector (the one that sorts first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from switchboard.client import Cache, key_of
+from switchboard.client.resources import PODS, SERVICES
+
+Object = dict[str, Any]
+
+_LABELS = "labels"
+_SELECTOR = "selector"
+
+
+def _pod_labels(pod: Object) -> list[str]:
+    meta = pod["metadata"]
+    return [f"{meta.get('namespace')}/{key}={value}" for key, value in (meta.get("labels") or {}).items()]
+
+
+def _first_pair(service: Object) -> list[str]:
+    selector = (service.get("spec") or {}).get("selector")
+    if not selector:
+        return []
+    key = min(selector)
+    return [f"{service['metadata'].get('namespace')}/{key}={selector[key]}"]
+
+
+class Selection:
+    """The relation between Services and pods, over shared informers."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._pods, self._services = cache.informer(PODS), cache.informer(SERVICES)
+        self._pods.index(_LABELS, _pod_labels)
+        self._services.index(_SELECTOR, _first_pair)
+
+    def pods(self, service: Object) -> Iterator[Object]:
+        """Pods that the Service's selector matches; none for a Service without selector."""
+        selector = (service.get("spec") or {}).get("selector")
+        if not selector:
+            return
+        space = service["metadata"].get("namespace")
+        candidates = min((self._pods.by(_LABELS, f"{space}/{k}={v}") for k, v in selector.items()), key=len)
+        for pod in candidates:
+            labels = pod["metadata"].get("labels") or {}
+            if all(labels.get(key) == value for key, value in selector.items()):
+                yield pod
+
+    def services(self, pod: Object) -> Iterator[str]:
+        """Keys of the Services that select the pod."""
+        labels = pod["metadata"].get("labels") or {}
+        for pair in _pod_labels(pod):
+            for service in self._services.by(_SELECTOR, pair):
+                selector = service["spec"]["selector"]
+                if all(labels.get(key) == value for key, value in selector.items()):
+                    yield key_of(service["metadata"].get("namespace"), service["metadata"]["name"])
