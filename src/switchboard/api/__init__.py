@@ -1,0 +1,1 @@
+"""The API server: a request comes in, is authenticated, authorised, decoded, admitted, stored and answered."""

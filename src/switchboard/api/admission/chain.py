@@ -1,0 +1,95 @@
+"""The admission chain: plugins in upstream's recommended order, each mutating, validating, or both.
+
+A plugin method gets the Operation and may change `operation.obj`, add warnings to its call, or raise StatusError; it
+returns None, or an awaitable where it has to wait (webhooks). Source: `pkg/kubeapiserver/options/plugins.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from switchboard.api.call import Call
+
+Object = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Operation:
+    """One write (or connect) on its way through admission.
+
+    `verb` is CREATE, UPDATE, DELETE or CONNECT; `obj` the new object (None for DELETE), `old` the stored one (None for
+    CREATE); `namespace`, `name` as in the URL (name may be "" for a create with generateName).
+    """
+
+    call: Call
+    verb: str
+    obj: Object | None
+    old: Object | None
+    namespace: str
+    name: str
+    options: Object = field(default_factory=dict)
+    final: bool = False  # set while validating
+
+    @property
+    def plural(self) -> str:
+        """Resource name, without group."""
+        return self.call.kind.plural
+
+    @property
+    def group(self) -> str:
+        """API group, "" for core."""
+        return self.call.kind.group
+
+    @property
+    def sub(self) -> str:
+        """Subresource, "" for the object itself."""
+        return self.call.sub
+
+
+class Plugin(Protocol):
+    """An admission plugin."""
+
+    def mutate(self, op: Operation) -> Awaitable[None] | None:
+        """Change or refuse the operation before defaults are validated."""
+        ...
+
+    def validate(self, op: Operation) -> Awaitable[None] | None:
+        """Refuse the operation when the object is final."""
+        ...
+
+
+class Neutral:
+    """A plugin that does nothing: base for those that only mutate or only validate."""
+
+    def mutate(self, op: Operation) -> Awaitable[None] | None:
+        """Nothing."""
+        return None
+
+    def validate(self, op: Operation) -> Awaitable[None] | None:
+        """Nothing."""
+        return None
+
+
+class Chain:
+    """The plugins, run in order; every plugin mutates before any validates."""
+
+    def __init__(self, plugins: list[Plugin]) -> None:
+        self.plugins = plugins
+
+    async def mutate(self, op: Operation) -> None:
+        """Run the mutating half."""
+        for plugin in self.plugins:
+            waiting = plugin.mutate(op)
+            if waiting is not None:
+                await waiting
+
+    async def validate(self, op: Operation) -> None:
+        """Run the validating half."""
+        op.final = True
+        for plugin in self.plugins:
+            waiting = plugin.validate(op)
+            if waiting is not None:
+                await waiting

@@ -1,0 +1,331 @@
+"""The API server: every request goes down one visible list (`App.handle`).
+
+identity -> impersonation -> (not a resource: discovery, health, metrics) -> authorise -> kind -> verb -> encode.
+The verb decodes, runs admission and writes (`verbs.py`, `writing.py`). Reads are answered at once, without a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from switchboard.api import answers, authn, reading, watching
+from switchboard.api.admission.chain import Chain
+from switchboard.api.admission.namespaces import NamespaceLifecycle
+from switchboard.api.admission.serviceaccounts import ServiceAccounts
+from switchboard.api.authn import Authentication
+from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
+from switchboard.api.call import Call
+from switchboard.api.deleting import delete, delete_collection
+from switchboard.api.identity import Identity
+from switchboard.api.kinds import table as kind_table
+from switchboard.api.kinds.base import Strategy
+from switchboard.api.metrics import Metrics
+from switchboard.api.nonresource import NonResource
+from switchboard.api.paths import Target, parse
+from switchboard.api.query import parse as parse_query
+from switchboard.api.rbac import Rbac
+from switchboard.api.settings import Settings
+from switchboard.api.verbs import create, patching, update
+from switchboard.objects.errors import InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
+from switchboard.objects.fieldselectors import parse as parse_fields
+from switchboard.objects.kinds import Kind, Registry
+from switchboard.store.errors import StoreError
+from switchboard.store.record import Event, Record
+from switchboard.store.store import Store
+from switchboard.transport.messages import Request, Response
+
+_log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Handler = Callable[[Call], "Response | Awaitable[Response]"]
+Adviser = Callable[[Object], "list[str] | Awaitable[list[str]]"]
+
+NO_RESOURCE = "the server could not find the requested resource"
+NO_METHOD = "the server does not allow this method on the requested resource"
+
+_ITEM_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection", "PUT": "update", "PATCH": "patch"}
+
+_HANDLERS: dict[str, Handler] = {
+    "get": reading.get,
+    "list": reading.listing,
+    "watch": watching.watch,
+    "create": create,
+    "update": update,
+    "patch": patching,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
+
+
+class App:
+    """The API over a store. `handle` is a transport handler; `handle_as` is for the in-process client."""
+
+    def __init__(self, store: Store, settings: Settings | None = None, *, kubelet: Any = None) -> None:
+        self.store = store
+        self.settings = settings or Settings()
+        self.registry = Registry()
+        self.kubelet = kubelet  # a streams.KubeletDialer; None where there are no nodes
+        self.advisers: list[Adviser] = []
+        self.watchers: set[watching.Watcher] = set()
+        self.metrics = Metrics()
+        self.rbac = Rbac(store)
+        self.authorizer = Union([Masters(), self.rbac])
+        self.authentication = Authentication(
+            [
+                authn.from_certificate,
+                authn.static_tokens(self.settings.tokens),
+                authn.refuse_unknown_token,
+                *([authn.anonymous] if self.settings.anonymous else []),
+            ]
+        )
+        self.admission = Chain([NamespaceLifecycle(store), ServiceAccounts(store)])
+        self.pools = kind_table.Pools(self)
+        self.nonresource = NonResource(self)
+        self._strategies: dict[Kind, Strategy] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.token_issuer: Any = None  # has `async create(call) -> Response`; set by whoever holds the signing key
+        self.ready = False
+
+    # The way of a request
+
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request; never raises."""
+        try:
+            identity = self.authentication.identify(request)
+            if isinstance(identity, Identity):
+                return self._authenticated(identity, request)
+            return self._identified_later(identity, request)
+        except Exception as e:
+            return self.failed(request, e)
+
+    def handle_as(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request of a caller who is already known (in-process)."""
+        try:
+            return self._dispatch(identity, request)
+        except Exception as e:
+            return self.failed(request, e)
+
+    async def _identified_later(self, waiting: Awaitable[Identity], request: Request) -> Response:
+        try:
+            response = self._authenticated(await waiting, request)
+            return response if isinstance(response, Response) else await response
+        except Exception as e:
+            return self.failed(request, e)
+
+    def _authenticated(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+        for name in request.headers:
+            if name.startswith("impersonate-"):
+                identity = self._impersonated(identity, request)
+                break
+        return self._dispatch(identity, request)
+
+    def _impersonated(self, identity: Identity, request: Request) -> Identity:
+        wanted, checks = authn.impersonation_of(request)
+        for group, resource, sub, namespace, name in checks:
+            self.authorise(Attributes(identity, "impersonate", group, "v1", resource, sub, namespace, name))
+        return wanted
+
+    def authorise(self, attributes: Attributes) -> None:
+        """Forbidden unless allowed."""
+        decision, reason = self.authorizer.authorize(attributes)
+        if decision is not Decision.ALLOW:
+            raise refusal(attributes, reason)
+
+    def _dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+        started = time.perf_counter()
+        target = parse(request.path)
+        if not target.is_resource:
+            if not identity.is_master:
+                verb = request.method.lower()
+                self.authorise(Attributes(identity, verb, path=request.path))
+            return self._guarded(self.nonresource.handle(request, identity), request, None, started)
+        verb = self._verb(request, target)
+        if not identity.is_master:
+            self.authorise(self._attributes(identity, request, target, verb))
+        call = self._call(request, identity, target, verb)
+        handler = self._handler(call)
+        return self._guarded(handler(call), request, call, started)
+
+    def _guarded(
+        self, result: Response | Awaitable[Response], request: Request, call: Call | None, started: float
+    ) -> Response | Awaitable[Response]:
+        if isinstance(result, Response):
+            self.metrics.observe(request, call, result.status, started)
+            return result
+        return self._finish(result, request, call, started)
+
+    async def _finish(
+        self, waiting: Awaitable[Response], request: Request, call: Call | None, started: float
+    ) -> Response:
+        try:
+            response = await waiting
+        except Exception as e:
+            response = self.failed(request, e, call)
+        self.metrics.observe(request, call, response.status, started)
+        return response
+
+    @staticmethod
+    def _verb(request: Request, target: Target) -> str:
+        if target.watch:
+            return "watch"
+        if target.name:
+            return _ITEM_VERBS.get(request.method, request.method.lower())
+        verb = _COLLECTION_VERBS.get(request.method, request.method.lower())
+        if verb == "list" and request.query and "watch=" in request.query:
+            values = parse_query(request.query).get("watch")
+            if values and values[0].lower() not in ("false", "0"):
+                return "watch"
+        return verb
+
+    def _attributes(self, identity: Identity, request: Request, target: Target, verb: str) -> Attributes:
+        name = target.name
+        if not name and verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
+            text = parse_query(request.query).get("fieldSelector", [""])[0]
+            kind = self.registry.resource(target.group, target.version, target.plural)
+            if kind is not None:
+                try:
+                    name = parse_fields(text, kind).exact("metadata.name") or ""
+                except StatusError:
+                    name = ""
+        namespace = target.namespace
+        if target.plural == "namespaces" and not target.group and target.name:
+            namespace = target.name
+        return Attributes(
+            identity, verb, target.group, target.version, target.plural, target.subresource, namespace, name
+        )
+
+    def _call(self, request: Request, identity: Identity, target: Target, verb: str) -> Call:
+        kind = self.registry.resource(target.group, target.version, target.plural)
+        if kind is None or (target.namespace and not kind.namespaced):
+            raise NotFound(NO_RESOURCE, details={})
+        call = Call(self, request, identity, target, kind, verb)
+        if target.subresource:
+            sub = kind.subresources.get(target.subresource)
+            if sub is None or (target.rest and target.rest != "/" and target.subresource != "proxy"):
+                raise NotFound(NO_RESOURCE, details={})
+            call.subresource = sub
+        if kind.namespaced and not target.namespace and (target.name or verb not in ("list", "watch")):
+            raise NotFound(NO_RESOURCE, details={}) if target.name else MethodNotAllowed(NO_METHOD, details={})
+        return call
+
+    def _handler(self, call: Call) -> Handler:
+        verb, sub = call.verb, call.sub
+        if sub:
+            own = kind_table.subresource(call.kind, sub)
+            if own is not None:
+                if verb in call.subresource.verbs or sub in kind_table.CONNECT:  # type: ignore[union-attr]
+                    return own
+                raise MethodNotAllowed(NO_METHOD, details={})
+            if verb not in ("get", "update", "patch") or verb not in call.subresource.verbs:  # type: ignore[union-attr]
+                raise MethodNotAllowed(NO_METHOD, details={})
+            return _HANDLERS[verb]
+        if verb not in call.kind.verbs or (verb == "create" and call.name) or call.request.method == "HEAD":
+            raise MethodNotAllowed(NO_METHOD, details={})
+        return kind_table.verb(call.kind, verb) or _HANDLERS[verb]
+
+    def failed(self, request: Request, error: Exception, call: Call | None = None) -> Response:
+        """Any error as a Status answer; what we did not foresee is logged and becomes a plain 500."""
+        warnings = call.warnings if call is not None else None
+        if isinstance(error, StatusError):
+            status = error
+        elif isinstance(error, StoreError):
+            _log.error("the store refused %s %s: %s", request.method, request.path, error)
+            status = InternalError(f"Internal error occurred: the store refused the request: {error}")
+        else:
+            _log.exception("%s %s failed", request.method, request.path, exc_info=error)
+            status = InternalError("Internal error occurred")
+        if isinstance(status, Unauthorized):
+            status = Unauthorized("Unauthorized")
+        return answers.failure(status, warnings=warnings)
+
+    # What the verbs ask of the app
+
+    def strategy(self, kind: Kind) -> Strategy:
+        """The strategy of a kind, made once."""
+        found = self._strategies.get(kind)
+        if found is None:
+            if len(self._strategies) > 4096:
+                self._strategies.clear()
+            found = self._strategies[kind] = kind_table.strategy(kind)
+        return found
+
+    def prepare(self, call: Call, strategy: Strategy, obj: Object, old: Object) -> None:
+        """The strategy's preparation of an update for the object itself or one of its subresources."""
+        sub = call.sub
+        if sub in ("", "scale"):
+            strategy.prepare_update(call, obj, old)
+        elif sub == "status":
+            strategy.prepare_status(call, obj, old)
+        else:
+            strategy.prepare_sub(call, obj, old)
+
+    async def advise(self, call: Call, obj: Object) -> None:
+        """Let the advisers add warnings after a Service was written."""
+        if call.kind.plural != "services" or call.kind.group or call.sub or call.dry_run:
+            return
+        for adviser in self.advisers:
+            try:
+                advice = adviser(obj)
+                for text in advice if isinstance(advice, list) else await advice:
+                    call.warn(text)
+            except Exception:
+                _log.exception("an adviser failed")
+
+    def background(self, waiting: Awaitable[Any]) -> None:
+        """Let a write finish on its own; a failure is logged."""
+
+        async def finish() -> None:
+            try:
+                await waiting
+            except StoreError as e:
+                _log.warning("a write in the background failed: %s", e)
+
+        task = asyncio.get_running_loop().create_task(finish())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def durable(self, head: Record) -> None:
+        """Wait until a head record that was read is committed (it may still be on its way)."""
+        if self.store.revision >= head.revision:
+            return
+        done = asyncio.get_running_loop().create_future()
+
+        def seen(events: list[Event]) -> None:
+            if events[-1].revision >= head.revision and not done.done():
+                done.set_result(None)
+
+        subscription = self.store.subscribe(head.key, self.store.revision, seen)
+        try:
+            async with asyncio.timeout(10.0):
+                await done
+        finally:
+            subscription.close()
+
+    # Life
+
+    async def start(self) -> None:
+        """Bootstrap objects, repair allocations, begin the housekeeping tasks. Call once, on the running loop."""
+        from switchboard.api import bootstrap, housekeeping
+
+        self.pools.load()
+        await bootstrap.run(self)
+        for job in housekeeping.JOBS:
+            task: asyncio.Task[None] = asyncio.get_running_loop().create_task(job(self))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self.ready = True
+
+    async def stop(self) -> None:
+        """End watches and housekeeping; the store is the caller's."""
+        self.ready = False
+        for watcher in list(self.watchers):
+            watcher.end()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

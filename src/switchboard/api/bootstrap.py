@@ -1,0 +1,193 @@
+"""What a new cluster has from its first moment, and what each start repairs: namespaces, the `kubernetes` Service and
+its
+endpoints, the default ServiceCIDR, priority classes, and addresses that a crash left without their Service (or the
+reverse).
+
+Everything is written in one turn of the loop, so that it is one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import uuid
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api import typed
+from switchboard.api.keyspace import decode, encode, key_of
+from switchboard.api.kinds.pools import ADDRESSES, MANAGED_BY, MANAGER, Cidr, addresses_of
+from switchboard.api.metadata import now
+from switchboard.objects.kinds import Kind
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+Object = dict[str, Any]
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_CIDR_FINALIZER = "networking.k8s.io/service-cidr-finalizer"
+_PRIORITIES = (
+    ("system-node-critical", 2_000_001_000, "For pods that a node cannot do without; never displaced."),
+    ("system-cluster-critical", 2_000_000_000, "For pods that the cluster cannot do without."),
+)
+
+
+async def run(app: App) -> None:
+    """Make what is missing, mend what a crash broke; returns when it is durable."""
+    waits: list[Awaitable[Any]] = []
+    for name in NAMESPACES:
+        waits += _namespace(app, name)
+    waits += _service_cidr(app)
+    waits += _priorities(app)
+    waits += _kubernetes_service(app)
+    waits += _endpoints(app)
+    waits += repair_addresses(app)
+    if waits:
+        await asyncio.gather(*waits)
+
+
+def _kind(app: App, group: str, version: str, plural: str) -> Kind:
+    kind = app.registry.resource(group, version, plural)
+    assert kind is not None, plural
+    return kind
+
+
+def write(app: App, kind: Kind, obj: Object) -> list[Awaitable[Any]]:
+    """Queue an object unless it is there as it should be; what differs is overwritten, metadata of the server's
+    kept."""
+    meta = obj["metadata"]
+    key = key_of(kind, meta.get("namespace", ""), meta["name"])
+    head = app.store.head(key)
+    if head is not None:
+        old = decode(head.value)
+        wanted = {k: v for k, v in obj.items() if k not in ("metadata", "status")}
+        if all(old.get(k) == v for k, v in wanted.items()):
+            return []
+        obj = {**old, **obj, "metadata": old["metadata"]}
+    else:
+        meta |= {"uid": str(uuid.uuid4()), "resourceVersion": "", "creationTimestamp": now()}
+    typed.settle(kind, obj)
+
+    def seal(revision: int) -> bytes:
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return encode(obj)
+
+    return [app.store.put(key, seal, expect=head)]
+
+
+def _absent(app: App, kind: Kind, obj: Object) -> list[Awaitable[Any]]:
+    meta = obj["metadata"]
+    if app.store.head(key_of(kind, meta.get("namespace", ""), meta["name"])) is not None:
+        return []
+    return write(app, kind, obj)
+
+
+def _object(kind: Kind, name: str, namespace: str = "", **body: Any) -> Object:
+    meta: Object = {"name": name}
+    if namespace:
+        meta["namespace"] = namespace
+    return {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta, **body}
+
+
+def _namespace(app: App, name: str) -> list[Awaitable[Any]]:
+    kind = _kind(app, "", "v1", "namespaces")
+    obj = _object(kind, name, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
+    obj["metadata"]["labels"] = {"kubernetes.io/metadata.name": name}
+    return _absent(app, kind, obj)
+
+
+def _service_cidr(app: App) -> list[Awaitable[Any]]:
+    kind = _kind(app, "networking.k8s.io", "v1", "servicecidrs")
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": now(),
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+    }
+    obj = _object(kind, "kubernetes", spec={"cidrs": list(app.settings.service_cidrs)}, status={"conditions": [ready]})
+    obj["metadata"]["finalizers"] = [_CIDR_FINALIZER]
+    return _absent(app, kind, obj)
+
+
+def _priorities(app: App) -> list[Awaitable[Any]]:
+    kind = _kind(app, "scheduling.k8s.io", "v1", "priorityclasses")
+    waits: list[Awaitable[Any]] = []
+    for name, value, description in _PRIORITIES:
+        obj = _object(kind, name, value=value, description=description, preemptionPolicy="PreemptLowerPriority")
+        obj["metadata"]["generation"] = 1
+        waits += _absent(app, kind, obj)
+    return waits
+
+
+def service_address(app: App) -> str:
+    """The first address of the primary range: the cluster IP of `default/kubernetes`."""
+    cidr = Cidr(app.settings.service_cidrs[0])
+    return cidr.text(cidr.first)
+
+
+def _kubernetes_service(app: App) -> list[Awaitable[Any]]:
+    kind = _kind(app, "", "v1", "services")
+    address, family = service_address(app), app.pools.families[0]
+    port = {"name": "https", "protocol": "TCP", "port": 443, "targetPort": app.settings.advertise_port}
+    spec = {
+        "ports": [port],
+        "clusterIP": address,
+        "clusterIPs": [address],
+        "type": "ClusterIP",
+        "sessionAffinity": "None",
+        "ipFamilies": [family],
+        "ipFamilyPolicy": "SingleStack",
+        "internalTrafficPolicy": "Cluster",
+    }
+    obj = _object(kind, "kubernetes", "default", spec=spec, status={"loadBalancer": {}})
+    obj["metadata"]["labels"] = {"component": "apiserver", "provider": "kubernetes"}
+    waits = write(app, kind, obj)
+    if app.store.head(ADDRESSES + address) is None:
+        waits.append(app.pools.put_address(address, family, "default", "kubernetes"))
+    return waits
+
+
+def _endpoints(app: App) -> list[Awaitable[Any]]:
+    address, port = app.settings.advertise_address, app.settings.advertise_port
+    if not address:
+        return []
+    endpoints = _kind(app, "", "v1", "endpoints")
+    subset = {"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}
+    old = _object(endpoints, "kubernetes", "default", subsets=[subset])
+    old["metadata"]["labels"] = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    slices = _kind(app, "discovery.k8s.io", "v1", "endpointslices")
+    slice_ = _object(
+        slices,
+        "kubernetes",
+        "default",
+        addressType=f"IPv{ipaddress.ip_address(address).version}",
+        endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+        ports=[{"name": "https", "protocol": "TCP", "port": port}],
+    )
+    slice_["metadata"]["labels"] = {"kubernetes.io/service-name": "kubernetes"}
+    slice_["metadata"]["generation"] = 1
+    return [*write(app, endpoints, old), *write(app, slices, slice_)]
+
+
+def repair_addresses(app: App) -> list[Awaitable[Any]]:
+    """IPAddresses without their Service go; Services without their IPAddress get it."""
+    waits: list[Awaitable[Any]] = []
+    held: dict[str, tuple[str, str]] = {}
+    for record in app.store.scan("/core/services/"):
+        service = decode(record.value)
+        meta = service["metadata"]
+        for address in addresses_of(service):
+            held[address] = (meta["namespace"], meta["name"])
+    for record in app.store.scan(ADDRESSES):
+        obj = decode(record.value)
+        name = obj["metadata"]["name"]
+        ours = (obj["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
+        if ours and name not in held and name != service_address(app):
+            app.pools.drop_address(name)
+    for address, (namespace, name) in held.items():
+        if app.store.head(ADDRESSES + address) is None:
+            family = f"IPv{ipaddress.ip_address(address).version}"
+            waits.append(app.pools.put_address(address, family, namespace, name))
+    return waits

@@ -1,0 +1,93 @@
+"""One API request on its way: who asks, for what, how the answer is wanted, and the warnings collected meanwhile."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api import deprecations, query
+from switchboard.api.identity import Identity
+from switchboard.api.negotiate import Accepted, accept
+from switchboard.api.paths import Target
+from switchboard.api.query import ListOptions, Params, WriteOptions
+from switchboard.objects.kinds import Kind, Subresource
+from switchboard.transport.messages import Request
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+Object = dict[str, Any]
+
+_MANAGER_MAX = 128
+
+
+class Call:
+    """State of one request. `verb` is the Kubernetes verb (get, list, watch, create, update, patch, delete,
+    deletecollection)."""
+
+    __slots__ = (
+        "accepted",
+        "app",
+        "identity",
+        "kind",
+        "name",
+        "namespace",
+        "options",
+        "params",
+        "request",
+        "subresource",
+        "target",
+        "verb",
+        "warnings",
+    )
+
+    def __init__(self, app: App, request: Request, identity: Identity, target: Target, kind: Kind, verb: str) -> None:
+        self.app = app
+        self.request = request
+        self.identity = identity
+        self.target = target
+        self.kind = kind
+        self.verb = verb
+        self.namespace = target.namespace
+        self.name = target.name
+        self.subresource: Subresource | None = None
+        self.params: Params = query.parse(request.query)
+        self.accepted: Accepted = accept(request.headers.get("accept"))
+        self.options: WriteOptions = query.WriteOptions()
+        deprecated = deprecations.KINDS.get((kind.group, kind.version, kind.plural))
+        self.warnings: list[str] = [deprecated] if deprecated is not None else []
+
+    def for_object(self, namespace: str, name: str) -> Call:
+        """The same call about one object (deletecollection); warnings are shared."""
+        other = copy(self)
+        other.namespace, other.name = namespace, name
+        return other
+
+    def warn(self, text: str) -> None:
+        """Add a `Warning: 299` header to the answer, once per text."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    @property
+    def sub(self) -> str:
+        """The subresource's name, "" for the object itself."""
+        return self.subresource.name if self.subresource is not None else ""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be stored."""
+        return self.options.dry_run
+
+    @property
+    def manager(self) -> str:
+        """Field manager: the one given, else the first part of the User-Agent (`kubectl/v1.32 ...` -> `kubectl`)."""
+        if self.options.field_manager:
+            return self.options.field_manager
+        agent = self.request.headers.get("user-agent", "")
+        prefix = agent.split("/", 1)[0]
+        printable = "".join(c for c in prefix if c.isprintable())
+        return printable.encode()[:_MANAGER_MAX].decode(errors="ignore") or "unknown"
+
+    def list_options(self, *, watch: bool = False) -> ListOptions:
+        """The checked ListOptions of the query."""
+        return query.list_options(self.params, watch=watch)

@@ -1,0 +1,89 @@
+"""Small strategies that fit nowhere else: Endpoints, Leases, webhook configurations, PriorityClasses, CRDs, custom
+kinds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api.kinds.base import Object, Strategy
+
+if TYPE_CHECKING:
+    from switchboard.api.call import Call
+
+
+class EndpointsStrategy(Strategy):
+    """Endpoints: created by a PUT."""
+
+    create_on_update = True
+
+
+class LeaseStrategy(Strategy):
+    """Leases: a PUT creates; without a version it is refused."""
+
+    create_on_update = True
+    unconditional_update = False
+
+
+class WebhookStrategy(Strategy):
+    """Webhook configurations count generations of their webhooks."""
+
+    counts_generation = True
+
+    def generation_of(self, obj: Object) -> Any:
+        """The list of webhooks."""
+        return obj.get("webhooks")
+
+
+class PriorityClassStrategy(Strategy):
+    """PriorityClasses have a generation that starts at 1."""
+
+    counts_generation = True
+
+    def generation_of(self, obj: Object) -> Any:
+        """Everything but metadata."""
+        return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata")}
+
+
+class DefinitionStrategy(Strategy):
+    """CustomResourceDefinitions."""
+
+    counts_generation = True
+    unconditional_update = False
+
+
+class CustomStrategy(Strategy):
+    """Custom kinds: a version is required for updates, the generation counts everything but metadata and status."""
+
+    counts_generation = True
+    unconditional_update = False
+
+    def generation_of(self, obj: Object) -> Any:
+        """Everything but identity, metadata and (where it is a subresource) status."""
+        return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata", "status")}
+
+    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
+        """Without a status subresource, a change of status counts as well."""
+        if "status" in call.kind.subresources:
+            super().prepare_update(call, obj, old)
+            return
+        ignored = ("kind", "apiVersion", "metadata")
+        before = {k: v for k, v in old.items() if k not in ignored}
+        if {k: v for k, v in obj.items() if k not in ignored} != before:
+            obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+    def prepare_status(self, call: Call, obj: Object, old: Object) -> None:
+        """A status write changes status alone; of the metadata only managedFields."""
+        managed = obj["metadata"].get("managedFields")
+        status = obj.get("status")
+        version = obj["metadata"].get("resourceVersion")
+        obj.clear()
+        obj.update(old)
+        obj["metadata"] = dict(old["metadata"])
+        if version is not None:
+            obj["metadata"]["resourceVersion"] = version
+        if managed is not None:
+            obj["metadata"]["managedFields"] = managed
+        if status is None:
+            obj.pop("status", None)
+        else:
+            obj["status"] = status

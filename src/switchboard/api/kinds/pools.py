@@ -1,0 +1,230 @@
+"""The pools that Services draw from: cluster IPs out of ServiceCIDRs, node ports out of one range.
+
+An IP is taken exactly when its IPAddress object exists (or is reserved by a write under way), so what is durable is the
+truth, as upstream's MultiCIDRServiceAllocator has it (KEP-1880). Ports are counted in memory, filled from the Services
+at start. Automatic picks come from the upper, dynamic band first, which leaves the lower one to people (KEP-3070,
+KEP-3668).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api.claims import Claims
+from switchboard.api.keyspace import decode, encode
+from switchboard.api.metadata import now
+from switchboard.objects.errors import InternalError
+from switchboard.store.errors import Changed, StoreError
+from switchboard.store.record import Event
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+Object = dict[str, Any]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ADDRESSES = "/networking.k8s.io/ipaddresses/"
+CIDRS = "/networking.k8s.io/servicecidrs/"
+MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+MANAGER = "ipallocator.k8s.io"
+_TRIES = 64
+
+
+class PoolError(Exception):
+    """An address or port cannot be had; the message is upstream's."""
+
+
+def band(size: int, low: int, high: int, part: int) -> int:
+    """Size of the static band at the bottom of a range (`calculateRangeOffset` of the allocators)."""
+    return 0 if size <= low else min(max(low, size // part), high)
+
+
+class Cidr:
+    """One range of cluster IPs: the addresses between its ends that may be given out."""
+
+    def __init__(self, text: str) -> None:
+        self.network: Network = ipaddress.ip_network(text)
+        self.family = f"IPv{self.network.version}"
+        first = int(self.network.network_address) + 1
+        last = int(self.network.broadcast_address)
+        # IPv4 keeps its broadcast address back; an IPv6 range is used in its first 2^64 only.
+        self.first = first
+        self.last = min(last - 1 if self.network.version == 4 else last, first + 2**64)
+        self.static = band(self.last - self.first + 1, 16, 256, 16)
+
+    def holds(self, number: int) -> bool:
+        """Whether an address number may be given out."""
+        return self.first <= number <= self.last
+
+    def text(self, number: int) -> str:
+        """An address number as text."""
+        return str(type(self.network.network_address)(number))  # canonical form
+
+
+class Pools:
+    """Cluster IPs and node ports of one API server."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._cidrs: list[Cidr] | None = None
+        self._reserved: set[str] = set()  # addresses of writes under way
+        self._ports: set[int] = set()
+        self._random = random.SystemRandom()
+        app.store.subscribe(CIDRS, app.store.revision, self._cidrs_changed)
+
+    def _cidrs_changed(self, _: list[Event]) -> None:
+        self._cidrs = None
+
+    def load(self) -> None:
+        """Count the node ports of all stored Services."""
+        self._ports.clear()
+        for record in self._app.store.scan("/core/services/"):
+            if b'nodePort":' in record.value or b'healthCheckNodePort":' in record.value:
+                self._ports.update(ports_of(decode(record.value)))
+
+    # Addresses
+
+    @property
+    def families(self) -> list[str]:
+        """The families this cluster gives out, the default one first (fixed by the settings)."""
+        return [f"IPv{ipaddress.ip_network(cidr).version}" for cidr in self._app.settings.service_cidrs]
+
+    def _ranges(self, family: str) -> list[Cidr]:
+        if self._cidrs is None:
+            found = list(self._app.settings.service_cidrs)
+            for record in self._app.store.scan(CIDRS):
+                obj = decode(record.value)
+                if "deletionTimestamp" not in obj["metadata"]:
+                    found += (obj.get("spec") or {}).get("cidrs") or ()
+            self._cidrs = [Cidr(text) for text in dict.fromkeys(found)]
+        return [cidr for cidr in self._cidrs if cidr.family == family]
+
+    def _taken(self, address: str) -> bool:
+        return address in self._reserved or self._app.store.head(ADDRESSES + address) is not None
+
+    def take_address(self, family: str, wanted: str, owner: Object, claims: Claims) -> str:
+        """Reserve `wanted`, or any free address of the family where it is ""; raises PoolError.
+
+        The IPAddress object is written together with the Service (`claims`).
+        """
+        if wanted:
+            address = str(ipaddress.ip_address(wanted))
+            number = int(ipaddress.ip_address(wanted))
+            if not any(cidr.holds(number) for cidr in self._ranges(family)):
+                raise PoolError("the provided network does not match the current range")
+            if self._taken(address):
+                raise PoolError("provided IP is already allocated")
+        else:
+            address = self._free_address(family)
+        self._reserved.add(address)
+        claims.on_failure(lambda: self._reserved.discard(address))
+        meta = owner["metadata"]
+        claims.before_store(lambda: self._write_address(address, family, meta["namespace"], meta["name"], claims))
+        claims.on_success(lambda: self._reserved.discard(address))
+        return address
+
+    def _free_address(self, family: str) -> str:
+        for cidr in self._ranges(family):
+            for low, high in ((cidr.first + cidr.static, cidr.last), (cidr.first, cidr.first + cidr.static - 1)):
+                if high < low:
+                    continue
+                for _ in range(_TRIES):
+                    address = cidr.text(self._random.randint(low, high))
+                    if not self._taken(address):
+                        return address
+                for number in range(low, min(high, low + 2**20) + 1):
+                    address = cidr.text(number)
+                    if not self._taken(address):
+                        return address
+        raise InternalError("Internal error occurred: failed to allocate a serviceIP: range is full")
+
+    def _write_address(self, address: str, family: str, namespace: str, name: str, claims: Claims) -> None:
+        claims.waits.append(self.put_address(address, family, namespace, name))
+        claims.on_failure(lambda: self.drop_address(address))
+
+    def put_address(self, address: str, family: str, namespace: str, name: str) -> Any:
+        """Queue the IPAddress object of a Service's address; returns the store's awaitable."""
+        import uuid
+
+        obj: Object = {
+            "kind": "IPAddress",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {
+                "name": address,
+                "uid": str(uuid.uuid4()),
+                "resourceVersion": "",
+                "creationTimestamp": now(),
+                "labels": {"ipaddress.kubernetes.io/ip-family": family, MANAGED_BY: MANAGER},
+            },
+            "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
+        }
+
+        def seal(revision: int) -> bytes:
+            obj["metadata"]["resourceVersion"] = str(revision)
+            return encode(obj)
+
+        return self._app.store.put(ADDRESSES + address, seal, expect=None)
+
+    def drop_address(self, address: str) -> None:
+        """Queue the removal of an address that a Service gave up; an absent one is fine."""
+        self._reserved.discard(address)
+        head = self._app.store.head(ADDRESSES + address)
+        if head is None:
+            return
+        obj = decode(head.value)
+
+        def seal(revision: int) -> bytes:
+            obj["metadata"]["resourceVersion"] = str(revision)
+            return encode(obj)
+
+        try:
+            self._app.background(self._app.store.delete(head.key, seal, expect=head))
+        except (Changed, StoreError):
+            pass  # somebody else removed it meanwhile
+
+    # Ports
+
+    def take_port(self, wanted: int, claims: Claims) -> int:
+        """Reserve a node port, any free one where `wanted` is 0; raises PoolError."""
+        low, high = self._app.settings.node_ports
+        if wanted:
+            if not low <= wanted <= high:
+                text = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
+                raise PoolError(text)
+            if wanted in self._ports:
+                raise PoolError("provided port is already allocated")
+            port = wanted
+        else:
+            port = self._free_port(low, high)
+        self._ports.add(port)
+        claims.on_failure(lambda: self._ports.discard(port))
+        return port
+
+    def _free_port(self, low: int, high: int) -> int:
+        static = band(high - low + 1, 16, 128, 32)
+        for first, last in ((low + static, high), (low, low + static - 1)):
+            free = [p for p in range(first, last + 1) if p not in self._ports]
+            if free:
+                return self._random.choice(free)
+        raise PoolError("range is full")
+
+    def free_ports(self, ports: set[int]) -> None:
+        """Give ports back."""
+        self._ports -= ports
+
+
+def ports_of(service: Object) -> set[int]:
+    """Every node port that a Service holds, its health check port included."""
+    spec = service.get("spec") or {}
+    found = {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
+    if spec.get("healthCheckNodePort"):
+        found.add(spec["healthCheckNodePort"])
+    return found
+
+
+def addresses_of(service: Object) -> list[str]:
+    """The cluster IPs that a Service holds (none for headless and ExternalName)."""
+    spec = service.get("spec") or {}
+    return [ip for ip in spec.get("clusterIPs") or () if ip not in ("", "None")]

@@ -1,0 +1,359 @@
+"""Services: families, cluster IPs, node ports, and what a change of type clears.
+
+The order and the words are upstream's: `pkg/registry/core/service/storage/{alloc,storage}.go` and `strategy.go`
+(patchAllocatedValues, normalizeClusterIPs, dropTypeDependentFields).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api.claims import Claims
+from switchboard.api.kinds.base import Object, Strategy
+from switchboard.api.kinds.pools import PoolError, Pools, addresses_of, ports_of
+from switchboard.objects.errors import FieldError, InternalError, Invalid
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+    from switchboard.api.call import Call
+
+_SINGLE, _PREFER, _REQUIRE = "SingleStack", "PreferDualStack", "RequireDualStack"
+_OTHER = {"IPv4": "IPv6", "IPv6": "IPv4"}
+_NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
+
+
+class ServiceStrategy(Strategy):
+    """Strategy of core/v1 Services."""
+
+    create_on_update = True
+    returns_deleted = True
+
+    def claim(self, call: Call, obj: Object, old: Object | None, claims: Claims) -> None:
+        """Families, addresses, ports for a create or an update."""
+        pools, spec = call.app.pools, obj["spec"]
+        before = old.get("spec", {}) if old is not None else None
+        if before is not None:
+            keep_allocated(spec, before)
+        normalise_ips(spec, before)
+        if not _well_formed(spec):
+            return  # validation will say what is wrong
+        errors = init_families(spec, before, pools.families)
+        if errors:
+            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", errors)
+        _claim_addresses(pools, obj, before, claims)
+        _claim_ports(pools, obj, before, claims)
+
+    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
+        """Status stays, except that leaving LoadBalancer clears it; fields that belong to the old type go."""
+        super().prepare_update(call, obj, old)
+        drop_type_fields(obj["spec"], old.get("spec", {}))
+        if obj["spec"].get("type") != "LoadBalancer" and old.get("spec", {}).get("type") == "LoadBalancer":
+            obj["status"] = {**(obj.get("status") or {}), "loadBalancer": {}}
+
+    def deleting(self, app: App, obj: Object) -> None:
+        """The addresses go with the Service, in the same commit; so do its Endpoints, as upstream does."""
+        for address in addresses_of(obj):
+            app.pools.drop_address(address)
+
+    def deleted(self, app: App, obj: Object) -> None:
+        """Ports are free again."""
+        app.pools.free_ports(ports_of(obj))
+
+
+def _needs_ip(spec: Object) -> bool:
+    return spec.get("type") != "ExternalName"
+
+
+def _needs_node_port(spec: Object) -> bool:
+    if spec.get("type") == "NodePort":
+        return True
+    return spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+
+
+def _needs_health_port(spec: Object) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _holds_health_port(spec: Object) -> bool:
+    return _needs_health_port(spec) and bool(spec.get("healthCheckNodePort"))
+
+
+def keep_allocated(spec: Object, old: Object) -> None:
+    """What was allocated and the client left out stays (so that a PUT of a manifest is idempotent)."""
+    if _needs_ip(old) and _needs_ip(spec):
+        if not spec.get("clusterIP") and old.get("clusterIP"):
+            spec["clusterIP"] = old["clusterIP"]
+        if not spec.get("clusterIPs") and spec.get("clusterIP") == old.get("clusterIP") and old.get("clusterIPs"):
+            spec["clusterIPs"] = list(old["clusterIPs"])
+    if _needs_node_port(old) and _needs_node_port(spec):
+        _keep_node_ports(spec, old)
+    if _holds_health_port(old) and _needs_health_port(spec) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = old["healthCheckNodePort"]
+
+
+def _keep_node_ports(spec: Object, old: Object) -> None:
+    before, after = old.get("ports") or (), spec.get("ports") or ()
+    used = {p.get("nodePort") for p in before} & {p.get("nodePort") for p in after}
+    by_name = {p.get("name", ""): p.get("nodePort") for p in before}
+    for port in after:
+        if not port.get("nodePort"):
+            known = by_name.get(port.get("name", ""))
+            if known and known not in used:
+                port["nodePort"] = known
+                used.add(known)
+
+
+def normalise_ips(spec: Object, old: Object | None) -> None:
+    """clusterIP and clusterIPs agree again after a client changed only one of them."""
+    ip, ips = spec.get("clusterIP", ""), spec.get("clusterIPs") or []
+    if old is None:
+        if ip and not ips:
+            spec["clusterIPs"] = [ip]
+        return
+    old_ip, old_ips = old.get("clusterIP", ""), old.get("clusterIPs") or []
+    if ip != old_ip and ips == old_ips:
+        if not ip:
+            spec.pop("clusterIPs", None)
+        elif not old_ip:
+            spec["clusterIPs"] = [ip]
+        else:
+            spec["clusterIPs"] = [ip, *ips[1:]]
+    elif ip == old_ip and ips != old_ips:
+        if not ips:
+            spec.pop("clusterIP", None)
+        elif len(ips) == 1 and ips[0] != old_ip and not old_ips:
+            spec["clusterIP"] = ips[0]
+
+
+def _well_formed(spec: Object) -> bool:
+    """Whether addresses and families are such that allocation can look at them (validation words the rest)."""
+    ips, families = spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
+    if len(ips) > 2 or len(families) > 2 or len(set(families)) != len(families):
+        return False
+    if any(f not in _OTHER for f in families):
+        return False
+    if spec.get("ipFamilyPolicy") not in (None, _SINGLE, _PREFER, _REQUIRE):
+        return False
+    if spec.get("type", "ClusterIP") not in ("ClusterIP", "ExternalName", *_NODE_PORT_TYPES):
+        return False
+    if (spec.get("clusterIP") or "") != (ips[0] if ips else ""):
+        return False
+    if "None" in ips:
+        return len(ips) == 1 and spec.get("type", "ClusterIP") in ("ClusterIP", "ExternalName")
+    versions = []
+    for ip in ips:
+        try:
+            versions.append(f"IPv{ipaddress.ip_address(ip).version}")
+        except ValueError:
+            return False
+    if len(set(versions)) != len(versions):
+        return False
+    return all(f == v for f, v in zip(families, versions, strict=False))
+
+
+def _invalid(field: str, value: str, why: str) -> FieldError:
+    return FieldError("FieldValueInvalid", field, f"Invalid value: {value}: {why}")
+
+
+def _quote(value: Any) -> str:
+    return f'"{value}"'
+
+
+def _same_dual_stack(spec: Object, old: Object | None) -> bool:
+    """A PreferDualStack Service is not up- or downgraded behind its back."""
+    if old is None or spec.get("ipFamilyPolicy") != _PREFER or old.get("ipFamilyPolicy") != _PREFER:
+        return False
+    if (spec.get("type") == "ExternalName") != (old.get("type") == "ExternalName"):
+        return False
+    return spec.get("clusterIPs") == old.get("clusterIPs") and spec.get("ipFamilies") == old.get("ipFamilies")
+
+
+def init_families(spec: Object, old: Object | None, configured: list[str]) -> list[FieldError]:
+    """Fill in ipFamilyPolicy and ipFamilies; the errors in upstream's order and words."""
+    if not _needs_ip(spec) or _same_dual_stack(spec, old):
+        return []
+    headless = spec.get("clusterIP") == "None"
+    selectorless = not spec.get("selector")
+    if spec.get("ipFamilyPolicy") is None:
+        inherited = (old or {}).get("ipFamilyPolicy")
+        spec["ipFamilyPolicy"] = inherited or (_REQUIRE if headless and selectorless else _SINGLE)
+    errors = _match_policy(spec, old)
+    families: list[str] = list(spec.get("ipFamilies") or ())
+    ips = spec.get("clusterIPs") or []
+    for i, ip in enumerate(ips):
+        if ip == "None":
+            break
+        family = f"IPv{ipaddress.ip_address(ip).version}"
+        if i >= len(families):
+            if family not in configured:
+                listed = "[" + ",".join(_quote(x) for x in ips) + "]"
+                errors.append(_invalid(f"spec.clusterIPs[{i}]", listed, f"{family} is not configured on this cluster"))
+            else:
+                families.append(family)
+    if errors:
+        return errors
+    single = spec["ipFamilyPolicy"] == _SINGLE
+    if headless and selectorless:
+        families = families or [configured[0]]
+        if len(families) < 2 and not single:
+            families.append(_OTHER[families[0]])
+        spec["ipFamilies"] = families
+        return []
+    if spec["ipFamilyPolicy"] == _REQUIRE and len(configured) < 2:
+        why = "this cluster is not configured for dual-stack services"
+        errors.append(_invalid("spec.ipFamilyPolicy", _quote(_REQUIRE), why))
+    for i, family in enumerate(families):
+        if family not in configured:
+            errors.append(_invalid(f"spec.ipFamilies[{i}]", _quote(family), "not configured on this cluster"))
+    families = families or [configured[0]]
+    if not single and len(families) == 1 and len(configured) == 2:
+        families.append(_OTHER[families[0]])
+    spec["ipFamilies"] = families
+    return errors
+
+
+def _match_policy(spec: Object, old: Object | None) -> list[FieldError]:
+    """The policy against the number of addresses and families."""
+    errors: list[FieldError] = []
+    policy = spec["ipFamilyPolicy"]
+    if old is not None:
+        _shrink(spec, old, policy, errors)
+    if policy == _SINGLE:
+        for name, word in (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")):
+            if len(spec.get(name) or ()) == 2:
+                why = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {word} are specified"
+                errors.append(_invalid("spec.ipFamilyPolicy", _quote(policy), why))
+    return errors
+
+
+def _shrink(spec: Object, old: Object, policy: str, errors: list[FieldError]) -> None:
+    for name, word in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
+        mine, before = spec.get(name) or [], old.get(name) or []
+        if policy == _SINGLE:
+            if mine == before and len(mine) > 1:
+                spec[name] = mine[:1]
+        elif mine and len(before) == 2 and len(mine) == 1:
+            why = f"must be 'SingleStack' to release the secondary {word}"
+            errors.append(_invalid("spec.ipFamilyPolicy", _quote(policy), why))
+
+
+def _claim_addresses(pools: Pools, obj: Object, old: Object | None, claims: Claims) -> None:
+    spec = obj["spec"]
+    if spec.get("type") == "ExternalName":
+        if old is not None and _needs_ip(old):
+            _release_later(pools, addresses_of({"spec": old}), claims)
+        return
+    held = addresses_of({"spec": old}) if old is not None and _needs_ip(old) else []
+    if (spec.get("clusterIPs") or [""])[0] == "None" or (old and (old.get("clusterIPs") or [""])[0] == "None"):
+        return
+    if old is not None and _needs_ip(old) and _same_dual_stack(spec, old):
+        return
+    families = spec.get("ipFamilies") or []
+    ips = list(spec.get("clusterIPs") or ())[: len(families)]
+    ips += [""] * (len(families) - len(ips))
+    wanted = list(ips)
+    for i, family in enumerate(families):
+        if ips[i] and ips[i] in held:
+            continue
+        if held and i == 0:
+            continue  # the first address may not change: validation says so
+        try:
+            ips[i] = pools.take_address(family, ips[i], obj, claims)
+        except PoolError as e:
+            listed = "[" + ",".join(_quote(x) for x in wanted) + "]"
+            error = _invalid("spec.clusterIPs", listed, f"failed to allocate IP {wanted[i]}: {e}")
+            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", [error]) from None
+    if ips:
+        spec["clusterIPs"], spec["clusterIP"] = ips, ips[0]
+    _release_later(pools, [ip for ip in held[1:] if ip not in ips], claims)
+
+
+def _release_later(pools: Pools, addresses: list[str], claims: Claims) -> None:
+    for address in addresses:
+        claims.before_store(partial(pools.drop_address, address))
+
+
+def _claim_ports(pools: Pools, obj: Object, old: Object | None, claims: Claims) -> None:
+    spec = obj["spec"]
+    held = ports_of({"spec": old}) if old is not None else set()
+    if spec.get("type") in _NODE_PORT_TYPES:
+        _claim_node_ports(pools, obj, held, claims, creating=old is None)
+    if _needs_health_port(spec) and not (old and _holds_health_port(old)):
+        wanted = spec.get("healthCheckNodePort") or 0
+        try:
+            spec["healthCheckNodePort"] = pools.take_port(wanted, claims)
+        except PoolError as e:
+            raise InternalError(
+                f"Internal error occurred: failed to allocate requested HealthCheck NodePort {wanted}: {e}"
+            ) from None
+    if old is not None and _holds_health_port(old) and not _needs_health_port(spec):
+        _drop_same(spec, old, "healthCheckNodePort")
+    if held:
+        claims.on_success(lambda: pools.free_ports(held - ports_of(obj)))
+
+
+def _claim_node_ports(pools: Pools, obj: Object, held: set[int], claims: Claims, *, creating: bool) -> None:
+    spec = obj["spec"]
+    allocate = _needs_node_port(spec)
+    ports = spec.get("ports") or ()
+    mine = set(held)
+    by_port: dict[int, int] = {}  # service port -> node port: TCP and UDP of one port share a number
+    if creating:
+        for port in ports:
+            if port.get("nodePort"):
+                by_port.setdefault(port.get("port", 0), port["nodePort"])
+    seen: set[tuple[str, int]] = set()
+    for i, port in enumerate(ports):
+        number = port.get("nodePort") or 0
+        if not number and not allocate:
+            continue
+        if not number and creating:
+            number = by_port.get(port.get("port", 0), 0)
+        marker = (port.get("protocol", "TCP"), number)
+        if number and (number not in mine or (creating and marker in seen)):
+            number = _take(pools, obj, i, number, claims)
+        elif not number:
+            number = _take(pools, obj, i, 0, claims)
+        mine.add(number)
+        seen.add((port.get("protocol", "TCP"), number))
+        by_port.setdefault(port.get("port", 0), number)
+        port["nodePort"] = number
+
+
+def _take(pools: Pools, obj: Object, i: int, number: int, claims: Claims) -> int:
+    try:
+        return pools.take_port(number, claims)
+    except PoolError as e:
+        if not number:
+            raise InternalError(f"Internal error occurred: failed to allocate a nodePort: {e}") from None
+        error = _invalid(f"spec.ports[{i}].nodePort", str(number), str(e))
+        raise Invalid.of("Service", "", obj["metadata"].get("name") or "", [error]) from None
+
+
+def _drop_same(spec: Object, old: Object, *names: str) -> None:
+    for name in names:
+        if name in spec and spec[name] == old.get(name):
+            del spec[name]
+
+
+def drop_type_fields(spec: Object, old: Object) -> None:
+    """A change of type drops the fields that only the old type has, where the client left them as they were."""
+    if _needs_ip(old) and not _needs_ip(spec):
+        _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
+    if _needs_node_port(old) and not _needs_node_port(spec) and spec.get("type") != "LoadBalancer":
+        before = {p.get("nodePort") for p in old.get("ports") or ()}
+        after = {p.get("nodePort") for p in spec.get("ports") or () if p.get("nodePort")}
+        if after and after <= before:
+            for port in spec.get("ports") or ():
+                port.pop("nodePort", None)
+    if _needs_health_port(old) and not _needs_health_port(spec):
+        _drop_same(spec, old, "healthCheckNodePort")
+    if old.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
+        _drop_same(spec, old, "allocateLoadBalancerNodePorts", "loadBalancerClass")
+    external = spec.get("type") in _NODE_PORT_TYPES or spec.get("externalIPs")
+    if (old.get("type") in _NODE_PORT_TYPES or old.get("externalIPs")) and not external:
+        _drop_same(spec, old, "externalTrafficPolicy")
+    if old.get("sessionAffinity") == "ClientIP" and spec.get("sessionAffinity") != "ClientIP":
+        _drop_same(spec, old, "sessionAffinityConfig")

@@ -1,0 +1,246 @@
+"""OpenAPI v3 per group-version (/openapi/v3), and the front of v2 (/openapi/v2).
+
+kubectl explain, apply and diff read these. Documents are built when first asked for and kept gzipped, so a server that is
+never asked holds none; hashes in the index come from what a document is made of, so the index builds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from switchboard.api import openapi_v2
+from switchboard.api.documents import Document
+from switchboard.api.openapi_paths import META, base_path, paths, schema_name
+from switchboard.api.settings import KUBERNETES_VERSION
+from switchboard.objects.errors import NotAcceptable
+from switchboard.objects.kinds import Kind, Registry
+from switchboard.objects.types import definitions
+
+Schema = dict[str, Any]
+
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_REVISION = "1"  # counts changes of how documents are built, so that clients drop what they keep
+INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
+_ALWAYS = tuple(
+    f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")
+)
+
+
+class OpenApi:
+    """The OpenAPI documents of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._seen = -1
+        self._hashes: dict[str, str] = {}
+        self._documents: dict[str, Document] = {}
+
+    def knows(self, path: str) -> bool:
+        """Whether a path is one of ours, without building anything."""
+        return self._key(path) is not None
+
+    def find(self, path: str, accept: str | None) -> Document | None:
+        """The document at a path; None when there is none. Building one takes up to some hundred ms: call it in a thread.
+
+        Raises NotAcceptable for a media type that v2 does not have."""
+        key = self._key(path)
+        if key is None:
+            return None
+        if key == "v2":
+            key = _v2_media(accept)
+        document = self._documents.get(key)
+        if document is None:
+            document = self._documents[key] = self._build(key)
+        return document
+
+    def _key(self, path: str) -> str | None:
+        self._refresh()
+        path = path.strip("/")
+        if path == "openapi/v2":
+            return "v2"
+        if path == "openapi/v3":
+            return "index"
+        group_version = path.removeprefix("openapi/v3/")
+        return group_version if group_version != path and group_version in self._hashes else None
+
+    def _refresh(self) -> None:
+        """Forget documents of group-versions whose kinds changed; v2 and the index contain them all."""
+        if self._seen == self._registry.changes:
+            return
+        self._seen = self._registry.changes
+        fresh = {}
+        for group in self._registry.groups():
+            for version in self._registry.versions(group):
+                fresh[base_path(group, version).lstrip("/")] = _hash(self._registry.kinds(group, version))
+        same = {key for key, value in fresh.items() if self._hashes.get(key) == value}
+        changed = fresh != self._hashes
+        self._documents = {
+            k: d for k, d in self._documents.items() if k in same or (k.startswith("v2") and not changed)
+        }
+        self._hashes = fresh
+
+    def _build(self, key: str) -> Document:
+        if key == "index":
+            return Document([msgspec.json.encode(self._index())])
+        if key == "v2-json":
+            return Document(openapi_v2.as_json(self._registry, self._definitions()))
+        if key == "v2-protobuf":
+            return Document(openapi_v2.as_protobuf(self._registry, self._definitions()), _V2_PROTOBUF)
+        group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
+        return Document(self._v3(group, version), etag=self._hashes[key])
+
+    def _index(self) -> dict[str, Any]:
+        found = {
+            key: {"serverRelativeURL": f"/openapi/v3/{key}?hash={value}"} for key, value in sorted(self._hashes.items())
+        }
+        groups = [f"apis/{group}" for group in self._registry.groups() if group]
+        others = ["api", "apis", "version", *groups]
+        found |= {key: {"serverRelativeURL": f"/openapi/v3/{key}"} for key in others}
+        return {"paths": found}
+
+    def _v3(self, group: str, version: str) -> Iterator[bytes]:
+        yield b'{"openapi":"3.0.0","info":' + msgspec.json.encode(INFO) + b',"paths":'
+        items = ((path, item) for path, item in paths(self._registry, group, version))
+        yield from _object(items)
+        yield b',"components":{"schemas":'
+        yield from _object((name, v3_schema(s)) for name, s in self._schemas(self._registry.kinds(group, version)))
+        bearer = {
+            "BearerToken": {"type": "apiKey", "description": "A bearer token", "name": "authorization", "in": "header"}
+        }
+        yield b',"securitySchemes":' + msgspec.json.encode(bearer) + b"}}\n"
+
+    def _schemas(self, kinds: Iterable[Kind]) -> Iterator[tuple[str, Schema]]:
+        """The schemas that some kinds need: their own, their lists, and everything these refer to."""
+        table, own, wanted = definitions(), {}, set(_ALWAYS)
+        for kind in kinds:
+            if kind.definition is None:
+                own |= custom_schemas(kind)
+                continue
+            wanted |= {kind.definition, f"{kind.definition}List"}
+            for sub in kind.subresources.values():
+                wanted.add(schema_name(kind, sub.kind))
+                wanted.add(f"io.k8s.api.{(sub.group or 'core').split('.')[0]}.{sub.version}.{sub.kind}")
+        wanted |= {name for schema in own.values() for name in references(schema)}
+        todo, seen = [name for name in wanted if name in table], set()
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += [r for r in references(table[name]) if r not in seen and r in table]
+        everything = {name: described(name, table[name]) for name in seen} | own
+        for name in sorted(everything):
+            yield name, everything[name]
+
+    def _definitions(self) -> Iterator[tuple[str, Schema]]:
+        return self._schemas(self._registry.kinds())
+
+
+def _hash(kinds: Iterable[Kind]) -> str:
+    digest = hashlib.sha256(f"{KUBERNETES_VERSION} {_REVISION}".encode())
+    for kind in kinds:
+        digest.update(f"{kind.api_version} {kind.kind} {kind.plural} {kind.verbs} {sorted(kind.subresources)}".encode())
+        if kind.custom:
+            digest.update(msgspec.json.encode(kind.schema, order="sorted"))
+    return digest.hexdigest().upper()
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
+    """A JSON object in pieces."""
+    opening = b"{"
+    for key, value in pairs:
+        yield opening + msgspec.json.encode(key) + b":" + msgspec.json.encode(value)
+        opening = b","
+    yield b"{}" if opening == b"{" else b"}"
+
+
+def _v2_media(accept: str | None) -> str:
+    """Which form of v2 an Accept header wants: the first clause that can be served."""
+    if not accept:
+        return "v2-json"
+    for clause in accept.split(","):
+        media = clause.partition(";")[0].strip().lower()
+        if media in (_V2_PROTOBUF, _V2_PROTOBUF.replace("@", ".")):
+            return "v2-protobuf"
+        if media in ("application/json", "application/*", "*/*"):
+            return "v2-json"
+    raise NotAcceptable(f"only the following media types are accepted: application/json, {_V2_PROTOBUF}")
+
+
+def references(schema: Any) -> Iterator[str]:
+    """Names that a schema refers to, at any depth."""
+    if isinstance(schema, dict):
+        found = schema.get("$ref")
+        if isinstance(found, str):
+            yield found
+        for value in schema.values():
+            yield from references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from references(value)
+
+
+def v3_schema(schema: Any) -> Any:
+    """A schema of the type table as OpenAPI v3 has it: references in full, beside other keys in an `allOf`."""
+    if isinstance(schema, list):
+        return [v3_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: value if key in _OPAQUE else v3_schema(value) for key, value in schema.items() if key != "$ref"}
+    name = schema.get("$ref")
+    if not isinstance(name, str):
+        return out
+    target = {"$ref": f"#/components/schemas/{name}"}
+    return out | {"allOf": [target]} if out else target
+
+
+_OPAQUE = frozenset({"default", "enum", "required", "example"})
+
+
+def described(name: str, schema: Schema) -> Schema:
+    """A schema with a word on what it is, where it is a kind (the type table has no prose)."""
+    out = {"description": describe(name, schema)} | schema
+    properties = schema.get("properties")
+    if properties and {"apiVersion", "kind"} <= properties.keys():
+        texts = {
+            "apiVersion": "Group and version of the schema that this object follows.",
+            "kind": "Name of the schema that this object follows.",
+            "metadata": "Name, labels, annotations and what the server keeps about the object.",
+            "spec": "What is wanted.",
+            "status": "What is there, as last observed; written by the system.",
+        }
+        added = {key: {"description": texts[key]} | value for key, value in properties.items() if key in texts}
+        out["properties"] = properties | added
+    return out
+
+
+def describe(name: str, schema: Schema) -> str:
+    """One sentence about a definition."""
+    short = name.rpartition(".")[2]
+    if "x-kubernetes-group-version-kind" in schema:
+        group, version = name.split(".")[-3:-1]
+        return f"{short} is a list of objects." if short.endswith("List") else f"{short} of {group}/{version}."
+    return f"{short}: a part of other objects."
+
+
+def custom_schemas(kind: Kind) -> dict[str, Schema]:
+    """The components of a custom kind: itself and its list."""
+    base: Schema = dict(kind.schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    texts = {"apiVersion": "Group and version of this object's schema.", "kind": "Name of this object's schema."}
+    named = {key: {"type": "string", "description": text} for key, text in texts.items()}
+    gvk = {"group": kind.group, "version": kind.version}
+    base["properties"] = dict(base.get("properties") or {}) | named | {"metadata": {"$ref": f"{META}.ObjectMeta"}}
+    base["type"] = "object"
+    base["x-kubernetes-group-version-kind"] = [gvk | {"kind": kind.kind}]
+    items = {"type": "array", "items": {"$ref": schema_name(kind)}}
+    many: Schema = {
+        "description": f"{kind.list_kind} is a list of {kind.kind} objects.",
+        "type": "object",
+        "required": ["items"],
+        "properties": named | {"items": items, "metadata": {"$ref": f"{META}.ListMeta"}},
+        "x-kubernetes-group-version-kind": [gvk | {"kind": kind.list_kind}],
+    }
+    return {schema_name(kind): base, schema_name(kind, kind.list_kind): many}

@@ -1,0 +1,67 @@
+"""Which records of a kind a list, watch or deletecollection is about: label and field selectors over store records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from switchboard.api.keyspace import decode, split_key
+from switchboard.objects import fieldselectors, selectors
+from switchboard.objects.fieldselectors import FieldSelector
+from switchboard.objects.kinds import Kind
+from switchboard.objects.selectors import LabelSelector
+from switchboard.store.record import Record
+
+Match = Callable[[Record], bool]
+
+
+class Selection:
+    """Both selectors of a request, compiled; `match` is None when everything is selected."""
+
+    __slots__ = ("_text", "fields", "labels", "match", "name")
+
+    def __init__(self, kind: Kind, label_text: str, field_text: str) -> None:
+        self.labels: LabelSelector = selectors.parse_query(label_text) if label_text else selectors.EVERYTHING
+        self.fields: FieldSelector = (
+            fieldselectors.parse(field_text, kind, _selectable(kind)) if field_text else fieldselectors.EVERYTHING
+        )
+        self.name = self.fields.exact("metadata.name")
+        self.match: Match | None = self._compile()
+
+    def _compile(self) -> Match | None:
+        label_tests = [requirement.test() for requirement in self.labels.requirements]
+        names_only = all(r.field in ("metadata.name", "metadata.namespace") for r in self.fields.requirements)
+        if self.fields.everything:
+            if len(label_tests) == 1:
+                only = label_tests[0]
+                return lambda record: only(record.meta)
+            if not label_tests:
+                return None
+        matches_labels, fields = self.labels.matches, self.fields.matches
+
+        def matches_fields(record: Record) -> bool:
+            if names_only:
+                _, _, namespace, name = split_key(record.key)
+                return fields({"metadata": {"name": name, "namespace": namespace}})
+            return fields(decode(record.value))
+
+        if not label_tests:
+            return matches_fields
+        return lambda record: matches_labels(record.meta) and matches_fields(record)
+
+    def select(self, records: list[Record]) -> list[Record]:
+        """The records that match, in order."""
+        match = self.match
+        return records if match is None else [record for record in records if match(record)]
+
+
+def _selectable(kind: Kind) -> list[str]:
+    """`selectableFields` of a custom kind's version (KEP-4358)."""
+    extra = kind.extra
+    if not isinstance(extra, dict):
+        return []
+    versions = cast("list[dict[str, Any]]", (extra.get("spec") or {}).get("versions") or [])
+    for version in versions:
+        if version.get("name") == kind.version:
+            return [field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()]
+    return []

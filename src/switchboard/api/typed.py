@@ -1,0 +1,107 @@
+"""What the type of an object asks for: clean fields, defaults, validation, conversion between versions.
+
+Built-in kinds have tables and rules in `objects`; custom kinds bring a `CustomType` (made from their
+CustomResourceDefinition by `crd.py`) in `Kind.extra`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from switchboard.api.keyspace import decode, encode_any
+from switchboard.objects import convert, defaults, schema, validate
+from switchboard.objects.errors import FieldError
+from switchboard.objects.kinds import Kind
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+
+Object = dict[str, Any]
+
+
+class CustomType(Protocol):
+    """The behaviour of one version of a custom kind."""
+
+    def clean(self, obj: Object) -> list[str]:
+        """Prune unknown fields in place; returns their paths. BadRequest for wrong metadata types."""
+        ...
+
+    def default(self, obj: Object) -> None:
+        """Fill in the schema's defaults."""
+        ...
+
+    def validate(self, obj: Object, old: Object | None, sub: str) -> list[FieldError]:
+        """Every violation of the schema and its rules (`old` is None for a create)."""
+        ...
+
+    def from_storage(self, obj: Object) -> Object:
+        """A stored object in this version."""
+        ...
+
+    def to_storage(self, obj: Object) -> Object:
+        """An object of this version as it is stored."""
+        ...
+
+
+def custom(kind: Kind) -> CustomType:
+    """The type of a custom kind: `Kind.extra` is its CustomResourceDefinition (a dict) with the attribute `type`."""
+    return cast("CustomType", kind.extra.type)
+
+
+def clean(app: App, kind: Kind, obj: Object) -> list[str]:
+    """Prune and normalise a body; returns the paths of unknown fields."""
+    return schema.clean(kind, obj) if kind.definition is not None else custom(kind).clean(obj)
+
+
+def default(kind: Kind, obj: Object) -> None:
+    """Fill in what the client left out."""
+    if kind.definition is not None:
+        defaults.apply(kind, obj)
+    else:
+        custom(kind).default(obj)
+
+
+def settle(kind: Kind, obj: Object) -> None:
+    """The form in which the object is shown: empty structs that are always written are there again."""
+    if kind.definition is not None:
+        schema.clean(kind, obj)
+
+
+def check_create(kind: Kind, obj: Object) -> list[FieldError]:
+    """Validation of a new object."""
+    if kind.definition is not None:
+        return validate.create(kind, obj)
+    return custom(kind).validate(obj, None, "")
+
+
+def check_update(kind: Kind, obj: Object, old: Object, sub: str) -> list[FieldError]:
+    """Validation of a changed object; `sub` is the subresource it came through."""
+    if kind.definition is not None:
+        return validate.update(kind, obj, old, "" if sub == "scale" else sub)
+    return custom(kind).validate(obj, old, sub)
+
+
+def same_form(kind: Kind) -> bool:
+    """Whether stored bytes are what this version shows."""
+    return kind.definition is not None and kind.storage[:2] == (kind.group, kind.version)
+
+
+def show(kind: Kind, value: bytes) -> Object:
+    """Stored bytes as an object of this version."""
+    obj = decode(value)
+    if kind.definition is None:
+        return custom(kind).from_storage(obj)
+    return obj if same_form(kind) else convert.from_storage(kind.kind, kind.api_version, obj)
+
+
+def stored(kind: Kind, obj: Object) -> Object:
+    """An object of this version as it is stored (may change the one given)."""
+    if kind.definition is None:
+        return custom(kind).to_storage(obj)
+    return obj if same_form(kind) else convert.to_storage(kind.kind, kind.api_version, obj)
+
+
+def copy_of(obj: Object) -> Object:
+    """A deep copy of an object (JSON values only)."""
+    return decode(encode_any(obj))

@@ -1,0 +1,170 @@
+"""create, update and patch: from a body to `writing`. Subresources that show the object itself (status ...) come
+through here too."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from switchboard.api import bodies, metadata, ownership, query, representing, typed
+from switchboard.api.authz import Attributes, Decision, refusal
+from switchboard.api.call import Call
+from switchboard.api.keyspace import encode_any, key_of
+from switchboard.api.writing import change, insert
+from switchboard.objects import patch
+from switchboard.objects.duplicates import duplicate_fields
+from switchboard.objects.errors import BadRequest, FieldError, Invalid, UnsupportedMediaType
+from switchboard.objects.schema import strict_texts
+from switchboard.transport.messages import Response
+
+Object = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+
+async def create(call: Call) -> Response:
+    """POST of a new object."""
+    call.options = query.write_options(call.params, "CreateOptions")
+    obj = bodies.decode(call, call.kind)
+    metadata.check_namespace(obj, call.namespace, call.kind.namespaced)
+    value = await insert(call, obj)
+    return representing.one(call, value, 201)
+
+
+async def update(call: Call) -> Response:
+    """PUT of an object; some kinds are created by it."""
+    call.options = query.write_options(call.params, "UpdateOptions")
+    obj = bodies.decode(call, call.kind)
+    metadata.check_name(obj, call.name)
+    metadata.check_namespace(obj, call.namespace, call.kind.namespaced)
+    app, kind = call.app, call.kind
+    if not call.sub and app.strategy(kind).create_on_update:
+        head = app.store.head(key_of(kind, call.namespace, call.name))
+        if head is None:
+            may_create(call)
+            return representing.one(call, await insert(call, obj), 201)
+    first = True
+
+    def make(_: Object) -> Object:
+        nonlocal first, obj
+        if not first:
+            obj = bodies.decode(call, kind)
+        first = False
+        return obj
+
+    return representing.one(call, await change(call, make))
+
+
+def may_create(call: Call) -> None:
+    """An update that creates needs the right to create as well."""
+    kind = call.kind
+    attributes = Attributes(
+        call.identity, "create", kind.group, kind.version, kind.plural, call.sub, call.namespace, call.name
+    )
+    decision, reason = call.app.authorizer.authorize(attributes)
+    if decision is not Decision.ALLOW:
+        raise refusal(attributes, reason)
+
+
+async def patching(call: Call) -> Response:
+    """PATCH in any of its four media types."""
+    call.options = query.write_options(call.params, "PatchOptions")
+    media = (call.request.headers.get("content-type") or "").partition(";")[0].strip()
+    bodies.too_large(call)
+    if media == APPLY_PATCH:
+        return await _apply(call)
+    if media not in accepted_patches(call):
+        raise UnsupportedMediaType("415: Unsupported Media Type", details={})
+    if call.options.force is not None:
+        error = FieldError("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch")
+        raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
+    make = patcher(call, media)
+    return representing.one(call, await change(call, make))
+
+
+def accepted_patches(call: Call) -> list[str]:
+    """The patch types that a kind takes (custom kinds have no strategic merge)."""
+    accepted = [JSON_PATCH, MERGE_PATCH]
+    if not call.kind.custom:
+        accepted.append(STRATEGIC_PATCH)
+    return [*accepted, APPLY_PATCH, "application/apply-patch+cbor"]
+
+
+def patcher(call: Call, media: str) -> Any:
+    """The function from current object to patched, cleaned object."""
+    change_by = parsed_patch(call, media)
+
+    def make(current: Object) -> Object:
+        obj = change_by(current)
+        try:
+            cleaned(call, obj)
+        except BadRequest as e:
+            raise invalid_patch(obj, e) from None
+        metadata.check_name(obj, call.name)
+        metadata.check_namespace(obj, call.namespace, call.kind.namespaced)
+        return cast("Object", obj)
+
+    return make
+
+
+def invalid_patch(patched: Any, error: BadRequest) -> Invalid:
+    """A patch whose result does not decode: 422 with the document quoted (handlers/patch.go)."""
+    document = encode_any(patched).decode(errors="replace").replace("\\", "\\\\").replace('"', '\\"')
+    _, found, after = error.message.partition("cannot be handled as a ")
+    why = after.partition(": ")[2] if found else error.message
+    return Invalid.of("", "", "", [FieldError("FieldValueInvalid", "patch", f'Invalid value: "{document}": {why}')])
+
+
+def parsed_patch(call: Call, media: str) -> Any:
+    """The patch body as a function from document to document; raises 400 for what is no patch."""
+    kind = call.kind
+    body = bodies.parse_json(call.request.body)
+    if call.options.field_validation != "Ignore":
+        duplicates = duplicate_fields(call.request.body, body)
+        if duplicates and call.options.field_validation == "Strict":
+            texts = ", ".join(strict_texts([], duplicates))
+            raise invalid_patch(body, BadRequest(f"strict decoding error: {texts}"))
+        for text in strict_texts([], duplicates):
+            call.warn(text)
+    if media == JSON_PATCH:
+        return lambda current: patch.json_patch(current, body)
+    if not isinstance(body, dict):
+        raise BadRequest("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}")
+    if media == MERGE_PATCH:
+        return lambda current: patch.merge_patch(current, body)
+    return lambda current: patch.strategic_merge(current, body, kind.definition)
+
+
+def cleaned(call: Call, obj: Any) -> Object:
+    """A patched document as an object of the kind: type, unknown fields, name."""
+    kind = call.kind
+    if not isinstance(obj, dict):
+        raise BadRequest("the patched document is not an object")
+    bodies.check_type(obj, kind.api_version, kind.kind)
+    unknown = typed.clean(call.app, kind, obj)
+    bodies.report(call, kind, unknown, [])
+    return obj
+
+
+async def _apply(call: Call) -> Response:
+    """Server-side apply."""
+    if not call.options.field_manager:
+        error = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
+        raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
+    kind = call.kind
+    wanted, _ = bodies.parse_yaml(call.request.body)
+    if not isinstance(wanted, dict):
+        raise BadRequest("error decoding YAML: the document is not an object")
+
+    def merged(current: Object | None) -> Object:
+        return ownership.applied(call, current, wanted)
+
+    head = call.app.store.head(key_of(kind, call.namespace, call.name))
+    if head is None and not call.sub:
+        may_create(call)
+        obj = merged(None)
+        return representing.one(call, await insert(call, obj, tracked=True), 201)
+    value = await change(call, merged, tracked=True)
+    return representing.one(call, value)
