@@ -12,6 +12,7 @@ import ssl
 
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
+from switchboard.api.keyspace import index
 from switchboard.api.settings import Settings
 from switchboard.client.verbs import Client
 from switchboard.store.store import Store
@@ -30,7 +31,7 @@ _LOCAL_ADMIN = Identity("kubernetes-admin", (MASTERS, AUTHENTICATED))
 
 async def serve(config: ClusterConfig) -> None:
     """Run the server until cancelled; everything is closed in the opposite order."""
-    store = Store.open(config.state / "store.db")
+    store = Store.open(config.state / "store.db", index=index)
     app = wiring.make_app(store, _settings(config), config)
     https = Server(app.handle, _tls(config))
     local = Server(lambda request: app.handle_as(_LOCAL_ADMIN, request))
