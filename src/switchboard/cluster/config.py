@@ -33,6 +33,11 @@ def run_base() -> Path:
     return Path(os.environ.get("SWITCHBOARD_RUN_DIR", "/run/switchboard"))
 
 
+def images_base() -> Path:
+    """Where stand-in images are kept once built, for all clusters; `SWITCHBOARD_IMAGES_DIR` moves it."""
+    return Path(os.environ.get("SWITCHBOARD_IMAGES_DIR", "/var/cache/switchboard/images"))
+
+
 def default_name() -> str:
     """The cluster meant when none is named."""
     return os.environ.get("SWITCHBOARD_CLUSTER", DEFAULT_NAME)
@@ -180,7 +185,7 @@ def check_name(name: str) -> str:
 def new(name: str, **chosen: Any) -> ClusterConfig:
     """A cluster as it would be at its first start, in the default folders."""
     check_name(name)
-    return ClusterConfig(name, state_base() / name, run_base() / name, state_base() / "images", **chosen)
+    return ClusterConfig(name, state_base() / name, run_base() / name, images_base(), **chosen)
 
 
 def load(name: str) -> ClusterConfig | None:

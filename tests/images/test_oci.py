@@ -1,0 +1,115 @@
+"""Layouts and archives: what is written is read back, what is damaged is refused in words."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchboard.images import archive, names, oci
+from switchboard.images.errors import ImageError
+from switchboard.images.oci import Descriptor, Layout
+from switchboard.images.publish import hosts, publish, published
+from switchboard.images.spec import Image
+
+
+def tar(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as made:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            made.addfile(entry, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            made.addfile(entry)
+    return out.getvalue()
+
+
+def simple(layout: Layout) -> Descriptor:
+    layer = layout.add(tar({"hello": b"world"}), oci.LAYER)
+    return layout.add_image(Image(command=("/hello",)), [layer], "amd64")
+
+
+def docker_archive(tags: list[str] | None, *, layer: bytes = b"", **changes: Any) -> bytes:
+    content = layer or tar({"hello": b"world"})
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+    entry = {"Config": "c.json", "RepoTags": tags, "Layers": ["l/layer.tar"]} | changes
+    return tar({"c.json": config, "l/layer.tar": content, "manifest.json": json.dumps([entry]).encode()})
+
+
+def test_a_written_archive_is_read_back_part_by_part(tmp_path: Path) -> None:
+    one, two = Layout(tmp_path / "one"), Layout(tmp_path / "two")
+    manifest = simple(one)
+    out = io.BytesIO()
+    oci.write_archive(out, one, [("docker.io/library/a:1", manifest), ("ghcr.io/b/c:2", manifest)])
+    loaded = archive.read(io.BytesIO(out.getvalue()), two)
+    assert [[str(name) for name in image.names] for image in loaded] == [["docker.io/library/a:1"], ["ghcr.io/b/c:2"]]
+    for part in one.parts(manifest):
+        assert two.read(part.digest) == one.read(part.digest)
+        assert "sha256:" + hashlib.sha256(one.read(part.digest)).hexdigest() == part.digest
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_docker_archives_are_read_also_compressed(tmp_path: Path, compressed: bool) -> None:
+    data = docker_archive(["app:1", "me/app:2"])
+    layout = Layout(tmp_path)
+    (image,) = archive.read(io.BytesIO(gzip.compress(data) if compressed else data), layout)
+    assert [str(name) for name in image.names] == ["docker.io/library/app:1", "docker.io/me/app:2"]
+    manifest = layout.read_json(image.manifest.digest)
+    assert manifest["layers"][0]["mediaType"] == oci.DOCKER_LAYER
+    assert layout.read(manifest["layers"][0]["digest"]) == tar({"hello": b"world"})
+
+
+def test_a_layer_that_is_a_link_or_compressed_is_read(tmp_path: Path) -> None:
+    config, entry = b"{}", {"Config": "c.json", "RepoTags": ["a:1"], "Layers": ["one/layer.tar", "two/layer.tar"]}
+    files = {"c.json": config, "one/layer.tar": gzip.compress(b"x"), "manifest.json": json.dumps([entry]).encode()}
+    layout = Layout(tmp_path)
+    (image,) = archive.read(io.BytesIO(tar(files, {"two/layer.tar": "../one/layer.tar"})), layout)
+    layers = layout.read_json(image.manifest.digest)["layers"]
+    assert layers[0] == layers[1]
+    assert layers[0]["mediaType"].endswith(".tar.gzip")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not an image archive"),
+        (b"text, and not a short one" * 100, "not an image archive"),
+        (tar({"x": b""}), "neither"),
+        (docker_archive(None), "no name"),
+        (docker_archive(["a:1"], Config="missing"), "lacks the file 'missing'"),
+        (docker_archive(["A B"]), "not an image name"),
+        (tar({"manifest.json": b"{"}), "not JSON"),
+        (tar({"index.json": json.dumps({"manifests": [{"digest": "../../x"}]}).encode()}), "descriptor"),
+        (tar({"index.json": b"{}", f"blobs/sha256/{'0' * 64}": b"other"}), "damaged|should be"),
+    ],
+)
+def test_damaged_archives_are_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        archive.read(io.BytesIO(data), Layout(tmp_path))
+
+
+def test_names_in_an_archive_never_lead_out_of_it(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    files = {"../../outside": b"x", "/etc/outside": b"x", "manifest.json": b"[]"}
+    with pytest.raises(ImageError):
+        archive.read(io.BytesIO(tar(files)), Layout(tmp_path / "deep" / "layout"))
+    assert not outside.exists()
+
+
+def test_published_images_are_listed_by_name(tmp_path: Path) -> None:
+    layout, storage = Layout(tmp_path / "layout"), tmp_path / "storage"
+    manifest = simple(layout)
+    for name in ("nginx:alpine", "ghcr.io/a/b:1"):
+        publish(layout, manifest, names.parse(name), storage)
+        publish(layout, manifest, names.parse(name), storage)
+    assert published(storage) == {"docker.io/library/nginx:alpine": manifest.digest, "ghcr.io/a/b:1": manifest.digest}
+    assert hosts(storage) == {"docker.io", "ghcr.io"}
