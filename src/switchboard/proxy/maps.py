@@ -127,11 +127,13 @@ class State:
 
     def chains(self) -> set[str]:
         """The chains for counts that are needed now."""
+        self._settle()
         used = {self._kind_names[kind] for kind in self._kind_uses}
         return used | {"s" + name.partition("_")[2] for name in used if name[0] == "a"}
 
     def changes(self) -> list[Change]:
         """What the kernel needs to be told since the last time: what goes first, then what comes."""
+        self._settle()
         gone, come = [], []
         for (at, key), old in self._before.items():
             new = self.live[at].get(key)
@@ -148,6 +150,7 @@ class State:
 
     def difference(self, kernel: Tables) -> list[Change]:
         """What turns a table that was read back into this one."""
+        self._settle()
         gone, come = [], []
         for at, (want, have) in enumerate(zip(self.live, kernel, strict=True)):
             if not _MANAGED[at]:
@@ -339,13 +342,18 @@ class State:
         if kind < 16:
             return
         uses = self._kind_uses[kind] = self._kind_uses.get(kind, 0) + step
-        if uses == step == 1:
+        if uses == step == 1 and number_key(kind) not in self.live[KINDS]:
             for table in (KINDS, OPEN_KINDS):
                 self._put(table, number_key(kind), self._kind_names[kind].encode())
-        elif not uses:
-            del self._kind_uses[kind], self._kinds[self._kind_names.pop(kind)]
+
+    def _settle(self) -> None:
+        """Give up kinds nobody leads to any more; not at once, since the next element may lead there again."""
+        for kind in [kind for kind in self._kind_names if kind >= 16 and not self._kind_uses.get(kind)]:
+            self._kind_uses.pop(kind, None)
+            del self._kinds[self._kind_names.pop(kind)]
             for table in (KINDS, OPEN_KINDS):
-                self._put(table, number_key(kind), None)
+                if number_key(kind) in self.live[table]:
+                    self._put(table, number_key(kind), None)
 
 
 def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:
