@@ -1,0 +1,135 @@
+"""The command line without a cluster: help with examples for every verb, and failures that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from switchboard.cli.main import VERBS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWITCHBOARD_STATE_DIR", str(tmp_path / "lib"))
+    monkeypatch.setenv("SWITCHBOARD_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SWITCHBOARD_CLUSTER", raising=False)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert main([verb, "--help"]) == 0
+    except SystemExit as end:
+        assert end.code == 0
+    said = capsys.readouterr().out
+    assert "usage: switchboard" in said
+    assert "switchboard" in said.partition("examples:\n  ")[2]
+    assert verb in said
+
+
+def test_the_top_page_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {verb} " in said for verb in VERBS)
+
+
+def test_a_verb_there_is_not_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["statsu"]) == 2
+    assert "did you mean 'status'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["ip"], ["status"], ["kubeconfig"], ["kubectl", "get", "pods"], ["logs"], ["image", "list"]]
+)
+def test_without_a_cluster_every_verb_says_how_to_get_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"switchboard {words[0]}: there is no cluster 'switchboard' here\n")
+    assert said.endswith("what to do: start it: switchboard up\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["--name", "two", "ip"], ["--name=two", "ip"], ["ip", "--name", "two"], ["ip", "--name=two"]]
+)
+def test_the_name_may_stand_before_or_after_the_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 1
+    assert "switchboard up --name two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["down", "delete"])
+def test_stopping_what_is_not_there_is_no_failure(verb: str, capsys: pytest.CaptureFixture[str], base: Path) -> None:
+    assert main([verb]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert os.listdir(base) in ([], ["run"])
+
+
+def test_a_name_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("up", "down", "ip"):
+        assert main([verb, "--name", "../../etc"]) == 1
+        assert "cannot be a cluster's name" in capsys.readouterr().err
+
+
+def test_ranges_that_overlap_are_refused_before_anything_is_made(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--no-egress", "--pod-cidr", "10.96.0.0/12"]) == 1
+    assert "overlaps" in capsys.readouterr().err
+    assert not (base / "lib").exists()
+
+
+def test_the_launcher_is_quick_when_there_is_nothing_to_install() -> None:
+    done = subprocess.run([str(ROOT / "switchboard"), "--help"], capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Switchboard:")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("how", ["link", "relative", "path"])
+def test_the_launcher_is_found_from_anywhere(base: Path, how: str) -> None:
+    link = base / "sb"
+    link.symlink_to(ROOT / "switchboard")
+    commands = {
+        "link": ([str(link), "--help"], base),
+        "relative": (["./switchboard", "--help"], ROOT),
+        "path": (["sh", "-c", "switchboard --help"], base),
+    }
+    argv, folder = commands[how]
+    env = {**os.environ, "PATH": f"{ROOT}:{os.environ['PATH']}"}
+    assert subprocess.run(argv, capture_output=True, cwd=folder, env=env).returncode == 0
+
+
+def test_quick_verbs_load_nothing_heavy() -> None:
+    code = "import sys; from switchboard.cli.main import main; main(['status']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "switchboard.cluster.running" in loaded
+    assert not {"asyncio", "ssl", "uvloop", "msgspec", "yaml", "cryptography"} & loaded
+
+
+def test_version_names_what_it_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{program}: " in said for program in ("containerd", "runc", "kubectl", "docker-registry"))
+    assert "not there" not in said
+
+
+def test_a_broken_description_is_named_and_delete_gets_rid_of_it(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = base / "lib" / "switchboard"
+    folder.mkdir(parents=True)
+    (folder / "cluster.json").write_text(json.dumps({"name": "switchboard"}))
+    assert main(["ip"]) == 1
+    assert "cluster.json is not a cluster's description" in capsys.readouterr().err
+    assert main(["delete"]) == 0
+    assert not folder.exists()
