@@ -5,6 +5,7 @@ Each part gives a dict of path -> function; `prefixes` are parts that answer who
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from switchboard.api.discovery import Discovery
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import encode_any
 from switchboard.api.negotiate import accept
+from switchboard.api.openapi import OpenApi
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import MethodNotAllowed, NotFound
 from switchboard.transport.messages import Request, Response
@@ -60,22 +62,28 @@ class NonResource:
         self.prefixes: list[tuple[str, Answer]] = [
             *((name, self._health) for name in ("/healthz", "/livez", "/readyz")),
         ]
+        settings = app.settings
+        address = f"{settings.advertise_address}:{settings.advertise_port}" if settings.advertise_address else ""
+        self.discovery = Discovery(app.registry, address)
+        self.documents = OpenApi(app.registry)
+        self._building = asyncio.Lock()
         self._any_method = ("/healthz", "/livez", "/readyz")
-        address = app.settings.advertise_address
-        self._discovery = Discovery(app.registry, f"{address}:{app.settings.advertise_port}" if address else "")
 
     def handle(self, request: Request, identity: Identity) -> Response | Awaitable[Response]:
         """Answer, or 404 as plain text (an API path that names nothing: a Status)."""
         path = request.path
         found = self.exact.get(path)
+        if found is None and path.startswith("/api"):
+            document = self.discovery.find(path, request.headers.get("accept"))
+            if document is not None:
+                found = document.respond
+        elif found is None and path.startswith("/openapi/") and self.documents.knows(path):
+            found = self._openapi
         if found is None:
             for prefix, answer in self.prefixes:
                 if path == prefix or path.startswith(prefix + "/"):
                     found = answer
                     break
-        if found is None and path.startswith("/api"):
-            document = self._discovery.find(path, request.headers.get("accept"))
-            found = document.respond if document is not None else None
         if found is None:
             if path.startswith(("/api/", "/apis/")) and len(path.strip("/").split("/")) > (2 if path[4] == "s" else 1):
                 raise NotFound("the server could not find the requested resource", details={})
@@ -83,6 +91,14 @@ class NonResource:
         if request.method not in ("GET", "HEAD") and not path.startswith(self._any_method):
             raise MethodNotAllowed(_NO_METHOD, details={})
         return found(request)
+
+    async def _openapi(self, request: Request) -> Response:
+        """Building one of these takes a while: in a thread, one at a time, so that nobody else waits."""
+        async with self._building:
+            document = await asyncio.to_thread(self.documents.find, request.path, request.headers.get("accept"))
+        if document is None:
+            raise NotFound("the server could not find the requested resource", details={})
+        return document.respond(request)
 
     def _version(self, request: Request) -> Response:
         body = encode_any(version())

@@ -1,7 +1,7 @@
 """OpenAPI v3 per group-version (/openapi/v3), and the front of v2 (/openapi/v2).
 
-kubectl explain, apply and diff read these. Documents are built when first asked for and kept gzipped, so a server that is
-never asked holds none; hashes in the index come from what a document is made of, so the index builds nothing.
+kubectl explain, apply and diff read these. Documents are built when first asked for and kept gzipped, so a server that
+is never asked holds none; hashes in the index come from what a document is made of, so the index builds nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from switchboard.objects.types import definitions
 
 Schema = dict[str, Any]
 
-_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
+_V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF = _V2_ASKED.replace("@", ".")
 _REVISION = "1"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
@@ -44,7 +46,7 @@ class OpenApi:
         return self._key(path) is not None
 
     def find(self, path: str, accept: str | None) -> Document | None:
-        """The document at a path; None when there is none. Building one takes up to some hundred ms: call it in a thread.
+        """The document at a path; None when there is none. Building one takes up to some hundred milliseconds.
 
         Raises NotAcceptable for a media type that v2 does not have."""
         key = self._key(path)
@@ -115,7 +117,8 @@ class OpenApi:
 
     def _schemas(self, kinds: Iterable[Kind]) -> Iterator[tuple[str, Schema]]:
         """The schemas that some kinds need: their own, their lists, and everything these refer to."""
-        table, own, wanted = definitions(), {}, set(_ALWAYS)
+        table, wanted = definitions(), set(_ALWAYS)
+        own: dict[str, Schema] = {}
         for kind in kinds:
             if kind.definition is None:
                 own |= custom_schemas(kind)
@@ -163,11 +166,11 @@ def _v2_media(accept: str | None) -> str:
         return "v2-json"
     for clause in accept.split(","):
         media = clause.partition(";")[0].strip().lower()
-        if media in (_V2_PROTOBUF, _V2_PROTOBUF.replace("@", ".")):
+        if media in (_V2_ASKED, _V2_PROTOBUF):
             return "v2-protobuf"
         if media in ("application/json", "application/*", "*/*"):
             return "v2-json"
-    raise NotAcceptable(f"only the following media types are accepted: application/json, {_V2_PROTOBUF}")
+    raise NotAcceptable(f"only the following media types are accepted: application/json, {_V2_ASKED}")
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -183,47 +186,47 @@ def references(schema: Any) -> Iterator[str]:
             yield from references(value)
 
 
-def v3_schema(schema: Any) -> Any:
+def v3_schema(schema: Schema) -> Schema:
     """A schema of the type table as OpenAPI v3 has it: references in full, beside other keys in an `allOf`."""
-    if isinstance(schema, list):
-        return [v3_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out = {key: value if key in _OPAQUE else v3_schema(value) for key, value in schema.items() if key != "$ref"}
+    out: Schema = {}
+    for key, value in schema.items():
+        if key == "properties":
+            out[key] = {name: v3_schema(inner) for name, inner in value.items()}
+        elif key in ("items", "additionalProperties", "not") and isinstance(value, dict):
+            out[key] = v3_schema(value)
+        elif key in ("oneOf", "anyOf", "allOf"):
+            out[key] = [v3_schema(inner) for inner in value]
+        elif key != "$ref":
+            out[key] = value
     name = schema.get("$ref")
-    if not isinstance(name, str):
+    if name is None:
         return out
     target = {"$ref": f"#/components/schemas/{name}"}
     return out | {"allOf": [target]} if out else target
 
 
-_OPAQUE = frozenset({"default", "enum", "required", "example"})
+_TEXTS = {
+    "apiVersion": "Group and version of the schema that this object follows.",
+    "kind": "Name of the schema that this object follows.",
+    "metadata": "Name, labels, annotations and what the server keeps about the object.",
+    "spec": "What is wanted.",
+    "status": "What is there, as last observed; written by the system.",
+}
 
 
 def described(name: str, schema: Schema) -> Schema:
-    """A schema with a word on what it is, where it is a kind (the type table has no prose)."""
-    out = {"description": describe(name, schema)} | schema
-    properties = schema.get("properties")
-    if properties and {"apiVersion", "kind"} <= properties.keys():
-        texts = {
-            "apiVersion": "Group and version of the schema that this object follows.",
-            "kind": "Name of the schema that this object follows.",
-            "metadata": "Name, labels, annotations and what the server keeps about the object.",
-            "spec": "What is wanted.",
-            "status": "What is there, as last observed; written by the system.",
-        }
-        added = {key: {"description": texts[key]} | value for key, value in properties.items() if key in texts}
-        out["properties"] = properties | added
-    return out
+    """A schema with a word on what it is and on the fields all kinds have (the type table has no prose)."""
+    if "x-kubernetes-group-version-kind" not in schema:
+        return schema
+    properties = schema.get("properties", {})
+    shown = {key: {"description": _TEXTS[key]} | value for key, value in properties.items() if key in _TEXTS}
+    return {"description": describe(name)} | schema | {"properties": properties | shown}
 
 
-def describe(name: str, schema: Schema) -> str:
-    """One sentence about a definition."""
-    short = name.rpartition(".")[2]
-    if "x-kubernetes-group-version-kind" in schema:
-        group, version = name.split(".")[-3:-1]
-        return f"{short} is a list of objects." if short.endswith("List") else f"{short} of {group}/{version}."
-    return f"{short}: a part of other objects."
+def describe(name: str) -> str:
+    """One sentence about a kind."""
+    group, version, kind = name.split(".")[-3:]
+    return f"{kind} is a list of objects." if kind.endswith("List") else f"{kind} of {group}/{version}."
 
 
 def custom_schemas(kind: Kind) -> dict[str, Schema]:

@@ -99,7 +99,8 @@ def paths(registry: Registry, group: str, version: str) -> Iterator[tuple[str, d
 def _kind_paths(registry: Registry, kind: Kind) -> Iterator[tuple[str, dict[str, Any]]]:
     base = base_path(kind.group, kind.version)
     root = f"{base}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{base}/{kind.plural}"
-    collection, single = {}, {}
+    collection: dict[str, Any] = {}
+    single: dict[str, Any] = {}
     for verb in kind.verbs:
         if verb in _VERBS:
             method, action, on_collection = _VERBS[verb]

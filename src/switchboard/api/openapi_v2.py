@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 
 from switchboard.api.openapi_paths import paths
+from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects import types
 from switchboard.objects.kinds import Registry
 from switchboard.objects.wire import BYTES, Codec, write_varint
 
 Schema = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
-_INFO = {"title": "Kubernetes", "version": "v1.36.2"}
+_INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _SECURITY = {
     "BearerToken": {"type": "apiKey", "description": "A bearer token", "name": "authorization", "in": "header"}
 }
@@ -48,7 +49,7 @@ def _paths(registry: Registry) -> Iterator[tuple[str, Schema]]:
                 yield path, _path_item(item)
 
 
-# --- v3 -> v2 ---------------------------------------------------------------------------------------------------------
+# --- v3 -> v2 ---
 
 _DROPPED = frozenset({"nullable", "oneOf", "anyOf", "not", "$ref", "allOf"})
 _KEPT = frozenset({"enum", "required", "example"})
@@ -74,7 +75,8 @@ def v2_schema(schema: Schema) -> Schema:
 
 def _parameter(parameter: Schema) -> Schema:
     flat = {key: value for key, value in parameter.items() if key != "schema"}
-    return flat | parameter["schema"]
+    schema: Schema = parameter["schema"]
+    return flat | schema
 
 
 def _body(body: Schema) -> Schema:
@@ -113,7 +115,7 @@ def _path_item(item: Schema) -> Schema:
     return out | {"parameters": [_parameter(p) for p in item.get("parameters", ())]}
 
 
-# --- v2 -> the messages of gnostic --------------------------------------------------------------------------------------
+# --- v2 -> the messages of gnostic ---
 
 
 @cache
@@ -193,10 +195,10 @@ def _message_of_schema(schema: Schema) -> dict[str, Any]:
         pairs = [{"name": name, "value": _message_of_schema(inner)} for name, inner in schema["properties"].items()]
         out["properties"] = {"additional_properties": pairs}
     more = schema.get("additionalProperties")
-    if more is not None:
-        out["additional_properties"] = (
-            {"boolean": more} if isinstance(more, bool) else {"schema": _message_of_schema(more)}
-        )
+    if isinstance(more, bool):
+        out["additional_properties"] = {"boolean": more}
+    elif more is not None:
+        out["additional_properties"] = {"schema": _message_of_schema(more)}
     extensions = _extensions(schema)
     if extensions:
         out["vendor_extension"] = extensions

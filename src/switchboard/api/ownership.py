@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.api.call import Call
-from switchboard.api.metadata import now
+from switchboard.api.metadata import check_name, check_namespace, now
 from switchboard.objects import apply
 
 Object = dict[str, Any]
@@ -25,7 +25,7 @@ def track(call: Call, obj: Object, old: Object | None) -> None:
 def applied(call: Call, live: Object | None, wanted: Object) -> Object:
     """Server-side apply of `wanted` over `live`, for the call's manager and with its `force`."""
     kind = call.kind
-    return apply.apply(
+    made = apply.apply(
         live,
         wanted,
         manager=call.options.field_manager,
@@ -35,6 +35,13 @@ def applied(call: Call, live: Object | None, wanted: Object) -> Object:
         now=now(),
         kind=kind,
     )
+    check_name(wanted if live is None else made, call.name)
+    if (wanted.get("metadata") or {}).get("name") not in (None, call.name):
+        check_name(wanted, call.name)
+    check_namespace(wanted, call.namespace, kind.namespaced)
+    if live is None:
+        made["metadata"].pop("resourceVersion", None)  # it cannot be anybody's: the object does not exist
+    return made
 
 
 def unchanged(obj: Object, old: Object) -> bool:

@@ -13,7 +13,6 @@ from switchboard.api.writing import change, insert
 from switchboard.objects import patch
 from switchboard.objects.duplicates import duplicate_fields
 from switchboard.objects.errors import BadRequest, FieldError, Invalid, UnsupportedMediaType
-from switchboard.objects.schema import strict_texts
 from switchboard.transport.messages import Response
 
 Object = dict[str, Any]
@@ -95,11 +94,12 @@ def accepted_patches(call: Call) -> list[str]:
 def patcher(call: Call, media: str) -> Any:
     """The function from current object to patched, cleaned object."""
     change_by = parsed_patch(call, media)
+    duplicates = duplicate_fields(call.request.body) if call.options.field_validation != "Ignore" else []
 
     def make(current: Object) -> Object:
         obj = change_by(current)
         try:
-            cleaned(call, obj)
+            cleaned(call, obj, duplicates)
         except BadRequest as e:
             raise invalid_patch(obj, e) from None
         metadata.check_name(obj, call.name)
@@ -121,13 +121,6 @@ def parsed_patch(call: Call, media: str) -> Any:
     """The patch body as a function from document to document; raises 400 for what is no patch."""
     kind = call.kind
     body = bodies.parse_json(call.request.body)
-    if call.options.field_validation != "Ignore":
-        duplicates = duplicate_fields(call.request.body, body)
-        if duplicates and call.options.field_validation == "Strict":
-            texts = ", ".join(strict_texts([], duplicates))
-            raise invalid_patch(body, BadRequest(f"strict decoding error: {texts}"))
-        for text in strict_texts([], duplicates):
-            call.warn(text)
     if media == JSON_PATCH:
         return lambda current: patch.json_patch(current, body)
     if not isinstance(body, dict):
@@ -137,14 +130,14 @@ def parsed_patch(call: Call, media: str) -> Any:
     return lambda current: patch.strategic_merge(current, body, kind.definition)
 
 
-def cleaned(call: Call, obj: Any) -> Object:
+def cleaned(call: Call, obj: Any, duplicates: list[str]) -> Object:
     """A patched document as an object of the kind: type, unknown fields, name."""
     kind = call.kind
     if not isinstance(obj, dict):
         raise BadRequest("the patched document is not an object")
     bodies.check_type(obj, kind.api_version, kind.kind)
     unknown = typed.clean(call.app, kind, obj)
-    bodies.report(call, kind, unknown, [])
+    bodies.report(call, kind, unknown, duplicates)
     return obj
 
 

@@ -197,6 +197,10 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
         metadata.prepare_update(obj, old)
         typed.settle(kind, obj)
         errors = typed.check_update(kind, obj, old, sub)
+        # Upstream checks metadata twice, in BeforeUpdate and in the strategy: both causes show in the details.
+        errors = [
+            e for e in errors if e.field.startswith("metadata.") and not e.field.startswith("metadata.name")
+        ] + errors
         _refuse_invalid(call, obj, errors + (strategy.check_update(call, obj, old) if not sub else []))
         _warn(call, obj, old)
         await app.admission.validate(operation)

@@ -45,6 +45,12 @@ class ServiceStrategy(Strategy):
         _claim_addresses(pools, obj, before, claims)
         _claim_ports(pools, obj, before, claims)
 
+    def prepare_create(self, call: Call, obj: Object) -> None:
+        """An ExternalName has no internal traffic."""
+        super().prepare_create(call, obj)
+        if obj["spec"].get("type") == "ExternalName":
+            obj["spec"].pop("internalTrafficPolicy", None)
+
     def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
         """Status stays, except that leaving LoadBalancer clears it; fields that belong to the old type go."""
         super().prepare_update(call, obj, old)

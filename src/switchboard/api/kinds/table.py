@@ -10,7 +10,7 @@ from switchboard.api.kinds import bindings, pods, policies, pools, reviews, scal
 from switchboard.api.kinds.base import Conditional, CreatedOnUpdate, Generational, Returned, Strategy, Whole, Workload
 from switchboard.api.kinds.services import ServiceStrategy
 from switchboard.api.kinds.spaces import NamespaceStrategy
-from switchboard.api.kinds.workloads import ControllerStrategy, JobStrategy, PodTemplateStrategy, ReplicaStrategy
+from switchboard.api.kinds.workloads import ControllerStrategy, DaemonStrategy, JobStrategy, PodTemplateStrategy
 from switchboard.objects.kinds import Kind
 from switchboard.transport.messages import Response
 
@@ -38,9 +38,9 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("", "limitranges"): CreatedOnUpdate(),
     ("coordination.k8s.io", "leases"): policies.LeaseStrategy(),
     ("apps", "deployments"): Workload(),
-    ("apps", "replicasets"): ReplicaStrategy(),
+    ("apps", "replicasets"): Workload(),
     ("apps", "statefulsets"): Workload(),
-    ("apps", "daemonsets"): Workload(),
+    ("apps", "daemonsets"): DaemonStrategy(),
     ("batch", "jobs"): JobStrategy(),
     ("batch", "cronjobs"): Workload(),
     ("policy", "poddisruptionbudgets"): _GENERATIONAL,

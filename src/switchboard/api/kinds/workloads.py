@@ -15,8 +15,27 @@ _JOB_WARNING = (
 )
 
 
-class ReplicaStrategy(Workload):
-    """ReplicaSets."""
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+class DaemonStrategy(Workload):
+    """DaemonSets count the generations of their template in an annotation, for clients of old."""
+
+    def prepare_create(self, call: Call, obj: Object) -> None:
+        """The first template."""
+        super().prepare_create(call, obj)
+        meta = obj["metadata"]
+        meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: "1"}
+
+    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
+        """One more when the template changed."""
+        super().prepare_update(call, obj, old)
+        before = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
+        count = int(before) if before.isdigit() else 1
+        if (obj.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template"):
+            count += 1
+        meta = obj["metadata"]
+        meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: str(count)}
 
 
 class ControllerStrategy(Workload):
@@ -62,3 +81,5 @@ class JobStrategy(Workload):
         if spec.get("selector") is None:
             spec["selector"] = {}
         spec["selector"].setdefault("matchLabels", {}).setdefault("batch.kubernetes.io/controller-uid", uid)
+        if not meta.get("labels"):
+            meta["labels"] = dict(labels)
