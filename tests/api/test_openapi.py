@@ -1,0 +1,221 @@
+"""OpenAPI documents: complete, closed under reference, and understood by a stock kubectl."""
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchboard.api.discovery import Discovery
+from switchboard.api.openapi import OpenApi, references
+from switchboard.objects.errors import NotAcceptable
+from switchboard.objects.kinds import Kind, Registry
+from switchboard.objects.types import table
+from switchboard.objects.wire import Codec
+
+ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+def widgets(size: dict[str, Any] | None = None) -> Kind:
+    spec = {"type": "object", "properties": {"size": size or {"type": "integer", "description": "How large it is."}}}
+    schema = {"type": "object", "properties": {"spec": spec}}
+    return Kind("example.com", "v1", "Widget", "widgets", "widget", True, VERBS, list_kind="WidgetList", schema=schema)
+
+
+@pytest.fixture(scope="module")
+def openapi() -> OpenApi:
+    registry = Registry()
+    registry.add(widgets())
+    return OpenApi(registry)
+
+
+def read(openapi: OpenApi, path: str, accept: str | None = None) -> dict[str, Any]:
+    document = openapi.find(path, accept)
+    assert document is not None
+    found: dict[str, Any] = json.loads(document.plain())
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield path, method, operation
+
+
+def test_every_path_of_the_index_is_there(openapi: OpenApi) -> None:
+    index = read(openapi, "/openapi/v3")["paths"]
+    assert {"api/v1", "apis/apps/v1", "apis/example.com/v1", "version"} <= index.keys()
+    for key, entry in index.items():
+        path, _, query = entry["serverRelativeURL"].partition("?")
+        if query:
+            document = openapi.find(path, None)
+            assert document is not None
+            assert query == f"hash={document.etag}"
+            assert path == f"/openapi/v3/{key}"
+
+
+def test_v3_documents_are_closed(openapi: OpenApi) -> None:
+    for key, entry in read(openapi, "/openapi/v3")["paths"].items():
+        if "hash=" not in entry["serverRelativeURL"]:
+            continue
+        document = read(openapi, f"/openapi/v3/{key}")
+        names = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+        assert set(references(document)) <= names, key
+        ids = Counter(operation["operationId"] for _, _, operation in operations(document))
+        assert [name for name, count in ids.items() if count > 1] == []
+
+
+def test_what_kubectl_looks_for(openapi: OpenApi) -> None:
+    document = read(openapi, "/openapi/v3/api/v1")
+    assert document["openapi"] == "3.0.0"
+    schemas = document["components"]["schemas"]
+    assert schemas["io.k8s.api.core.v1.ServicePort"]["required"] == ["port"]
+    gvk = {"group": "", "version": "v1", "kind": "Service"}
+    assert schemas["io.k8s.api.core.v1.Service"]["x-kubernetes-group-version-kind"] == [gvk]
+    patch = document["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == gvk
+    assert patch["x-kubernetes-action"] == "patch"
+    assert {"dryRun", "fieldManager", "fieldValidation", "force"} <= {p["name"] for p in patch["parameters"]}
+
+
+def test_v2_is_closed_and_has_every_kind(openapi: OpenApi) -> None:
+    document = read(openapi, "/openapi/v2")
+    assert document["swagger"] == "2.0"
+    definitions = document["definitions"]
+    assert set(references(document)) <= {f"#/definitions/{name}" for name in definitions}
+    kinds = {
+        (gvk["group"], gvk["version"], gvk["kind"])
+        for schema in definitions.values()
+        for gvk in schema.get("x-kubernetes-group-version-kind", ())
+    }
+    for kind in Registry():
+        assert (kind.group, kind.version, kind.kind) in kinds
+    assert definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["type"] == "string"
+    for _, method, operation in operations(document):
+        assert len([p for p in operation["parameters"] if p["in"] == "body"]) <= 1, (method, operation["operationId"])
+
+
+def test_v2_as_protobuf_says_the_same_as_v2_as_json(openapi: OpenApi) -> None:
+    document = openapi.find("/openapi/v2", ASKED)
+    assert document is not None
+    assert document.content_type == ASKED.replace("@", ".")
+    message = Codec(table("openapi_v2_protobuf")).decode("Document", document.plain())
+    swagger = read(openapi, "/openapi/v2")
+    assert [p["name"] for p in message["paths"]["path"]] == list(swagger["paths"])
+    schemas = {s["name"]: s["value"] for s in message["definitions"]["additional_properties"]}
+    assert schemas.keys() == swagger["definitions"].keys()
+    port = schemas["io.k8s.api.core.v1.ServicePort"]
+    fields = {f["name"]: f["value"] for f in port["properties"]["additional_properties"]}
+    assert fields["targetPort"] == {"_ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
+    assert fields["port"]["type"] == {"value": ["integer"]}
+    assert port["required"] == ["port"]
+
+
+def test_media_types_of_v2(openapi: OpenApi) -> None:
+    assert (openapi.find("/openapi/v2", "*/*") or openapi).content_type == "application/json"  # type: ignore[union-attr]
+    with pytest.raises(NotAcceptable):
+        openapi.find("/openapi/v2", "text/html")
+
+
+def test_a_changed_custom_kind_changes_its_document_and_no_other() -> None:
+    registry = Registry()
+    openapi = OpenApi(registry)
+    assert not openapi.knows("/openapi/v3/apis/example.com/v1")
+    apps, swagger = openapi.find("/openapi/v3/apis/apps/v1", None), openapi.find("/openapi/v2", None)
+    registry.add(widgets())
+    first = openapi.find("/openapi/v3/apis/example.com/v1", None)
+    registry.add(widgets({"type": "string"}))
+    second = openapi.find("/openapi/v3/apis/example.com/v1", None)
+    assert first is not None
+    assert second is not None
+    assert first.etag != second.etag
+    assert openapi.find("/openapi/v3/apis/apps/v1", None) is apps
+    assert openapi.find("/openapi/v2", None) is not swagger
+
+
+class Server(BaseHTTPRequestHandler):
+    """Discovery and OpenAPI, and what is created comes back."""
+
+    openapi: OpenApi
+    discovery: Discovery
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        accept = self.headers.get("accept")
+        document = self.openapi.find(path, accept) or self.discovery.find(path, accept)
+        if document is None:
+            self._send(404, "application/json", b'{"kind":"Status","apiVersion":"v1","code":404,"reason":"NotFound"}')
+        else:
+            self._send(200, document.content_type, document.plain())
+
+    def do_POST(self) -> None:
+        self._send(201, "application/json", self.rfile.read(int(self.headers["content-length"])))
+
+    def _send(self, code: int, content_type: str, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Kubectl:
+    def __init__(self, url: str, home: Path) -> None:
+        self._url, self._home = url, home
+
+    def __call__(self, *args: str, stdin: str = "") -> tuple[int, str]:
+        command = ["kubectl", f"--server={self._url}", f"--cache-dir={self._home}", *args]
+        env = {"HOME": str(self._home), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=env, timeout=30, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    registry = Registry()
+    registry.add(widgets())
+    handler = type("Handler", (Server,), {"openapi": OpenApi(registry), "discovery": Discovery(registry)})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Kubectl(f"http://127.0.0.1:{server.server_port}", tmp_path_factory.mktemp("home"))
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.machine
+def test_kubectl_explains(kubectl: Kubectl) -> None:
+    code, text = kubectl("explain", "service.spec.ports")
+    assert code == 0, text
+    assert "ServicePort" in text
+    assert "targetPort" in text
+    code, text = kubectl("explain", "widgets.spec")
+    assert code == 0, text
+    assert "How large it is." in text
+
+
+@pytest.mark.machine
+def test_kubectl_lists_resources(kubectl: Kubectl) -> None:
+    code, text = kubectl("api-resources", "--no-headers")
+    assert code == 0, text
+    words = [line.split() for line in text.splitlines()]
+    assert ["deployments", "deploy", "apps/v1", "true", "Deployment"] in words
+    assert ["widgets", "example.com/v1", "true", "Widget"] in words
+
+
+@pytest.mark.machine
+def test_kubectl_validates(kubectl: Kubectl) -> None:
+    manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: [{port: 80, targetPort: web}]\n"
+    code, text = kubectl("create", "-f", "-", stdin=manifest)
+    assert (code, text.strip()) == (0, "service/x created")
