@@ -28,6 +28,8 @@ def service(obj: Object) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind in ("ClusterIP", "NodePort", "LoadBalancer"):
         spec.setdefault("internalTrafficPolicy", "Cluster")
+    elif spec.get("internalTrafficPolicy") == "Cluster":
+        del spec["internalTrafficPolicy"]  # says nothing for a name, and is not kept
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
         for ingress in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from switchboard.objects import cron, names
 from switchboard.objects.validate import addresses, labels, pods
@@ -115,6 +114,8 @@ def _frozen_template(body: Object | None) -> Object:
 
 @cache
 def _zone_known(name: str) -> bool:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # 10 ms of start-up that nearly nobody needs
+
     try:
         ZoneInfo(name)
         return True
