@@ -76,7 +76,7 @@ def test_tracer_and_kernel_agree(world: World, plane: Plane, first: Any, second:
 
     world.node.run(act)
     local = [socket.inet_aton(ip) for ip in (NODE4, GATEWAY, "127.0.0.1")]
-    for space, source, destination, port in random.Random(seed).sample(questions(world), 12):
+    for space, source, destination, port in random.Random(seed).sample(questions(world), 8):
         clients = world.node.run(lambda: plane.nft.clients(4, plane.settings.table))
         tracer = Tracer(plane.layouts[4], plane.states[4], local, clients)
         for protocol, ask in ((6, space.tcp), (17, space.udp)):
@@ -85,8 +85,8 @@ def test_tracer_and_kernel_agree(world: World, plane: Plane, first: Any, second:
             )
             said = tracer.outcomes(packet)
             expected = {_seen(one, source, space is world.node, protocol) for one in said}
-            got = ask(destination, port, source=source, timeout=0.15)
-            if got in ("Connection refused", "Host is unreachable", "Network is unreachable"):
+            got = ask(destination, port, source=source, timeout=0.08)
+            if got in ("Connection refused", "No route to host", "Network is unreachable"):
                 got = "pass"
             if "pass" in expected:
                 assert got in ("refused", "silent", "pass"), (packet, got, list(explain(said)))

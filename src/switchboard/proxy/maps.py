@@ -121,9 +121,10 @@ class State:
                     out += [INDEX[name], behind, b"end"]
         self._swap("", self._flat.get("", ()), tuple(out))
 
-    def owners(self) -> Iterable[str]:
-        """Everybody who contributes."""
-        return self._flat.keys()
+    @property
+    def contested(self) -> int:
+        """How many addresses more than one owner claims."""
+        return len(self._rivals)
 
     def chains(self) -> set[str]:
         """The chains for counts that are needed now."""
@@ -167,8 +168,8 @@ class State:
         held = self._numbers.get(owner, {})
         numbers: dict[str, int] = {}
 
-        def number(name: str, keys: Callable[[], Iterator[tuple[int, bytes]]]) -> int:
-            found = numbers[name] = held.get(name) or self._new_number(keys)
+        def number(name: str, keys: Iterable[tuple[int, bytes]], gate: bool) -> int:
+            found = numbers[name] = held.get(name) or self._new_number(keys, gate)
             return found
 
         for plan in plans:
@@ -196,11 +197,8 @@ class State:
             for front in fronts
         ]
 
-        def known(gated: bool) -> Callable[[], Iterator[tuple[int, bytes]]]:
-            return lambda: ((at, key) for front, (at, key) in zip(fronts, keys, strict=True) if front.gated == gated)
-
-        own = number(f"{plan.name}/{policy}", known(False))
-        gate = number(f"{plan.name}/{policy}/gate", known(True)) if any(front.gated for front in fronts) else 0
+        own = number(f"{plan.name}/{policy}", keys, False)
+        gate = number(f"{plan.name}/{policy}/gate", keys, True) if any(front.gated for front in fronts) else 0
         targets = plan.local if local else plan.cluster
         if not targets:
             whole = own | self._kind(plan.no_local if local else plan.when_empty)
@@ -248,19 +246,30 @@ class State:
             out.append(data)
         return out
 
-    def _new_number(self, keys: Callable[[], Iterator[tuple[int, bytes]]]) -> int:
-        if self.prior is not None:
-            for at, key in keys():
-                data = self.prior[at].get(key)
-                if data is not None and (old := _number.unpack(data)[0] & MASK) not in self._used:
-                    self._used.add(old)
-                    return int(old)
+    def _new_number(self, keys: Iterable[tuple[int, bytes]], gate: bool) -> int:
+        """A free number: the one the kernel's table has behind the same addresses, or the next."""
+        for at, key in keys if self.prior is not None else ():
+            old = self._prior_number(at, key, gate)
+            if old and old not in self._used:
+                self._used.add(old)
+                return old
         while True:
             number = self._next << LOW_BITS
             self._next = self._next % ((1 << 32 - LOW_BITS) - 1) + 1
             if number not in self._used and number not in self._prior_numbers:
                 self._used.add(number)
                 return number
+
+    def _prior_number(self, at: int, key: bytes, gate: bool) -> int:
+        """The gate's or the balancer's number that the kernel's table has at an address, or 0."""
+        prior = self.prior or []
+        data = prior[at].get(key)
+        gated = data is not None and _number.unpack(data)[0] & ~MASK == _FIXED_KINDS["gate"]
+        if data is not None and gated and not gate:
+            data = prior[GATED].get(number_key(_number.unpack(data)[0] & MASK))
+        if data is None or (gate and not gated):
+            return 0
+        return int(_number.unpack(data)[0] & MASK)
 
     def _kind(self, name: str) -> int:
         """The kind that leads to a chain; one is made, or taken over from the kernel, for a new chain."""
