@@ -7,6 +7,7 @@ import socket
 import ssl as tls
 from collections.abc import Callable
 
+from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Connection
 
 _HIGH = 256 * 1024  # bytes read ahead before reading pauses
@@ -145,6 +146,8 @@ class RawConnection(asyncio.Protocol):
 async def connect(host: str, port: int, *, ssl: tls.SSLContext | None = None, name: str | None = None) -> RawConnection:
     """Dial TCP, with TLS if a context is given (`name` is the server name to verify). OSError if it fails."""
     loop = asyncio.get_running_loop()
+    if ssl is not None:
+        keep_read_buffers()
     server_name = (name or host) if ssl is not None else None
     transport, protocol = await loop.create_connection(RawConnection, host, port, ssl=ssl, server_hostname=server_name)
     sock = transport.get_extra_info("socket")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Handler, Response
 from switchboard.transport.reader import Limits
 from switchboard.transport.server_connection import ServerConnection
@@ -56,6 +57,8 @@ class Server:
         """Serve on a TCP address and return its port (0 asks for a free one). OSError if it cannot be had."""
         loop = asyncio.get_running_loop()
         context = self.ssl if ssl is _SAME else ssl
+        if context is not None:
+            keep_read_buffers()
         server = await loop.create_server(
             lambda: ServerConnection(self, loop, context is not None),
             host,
