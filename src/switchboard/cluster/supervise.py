@@ -1,16 +1,13 @@
-"""Keeps the processes of one cluster running: starts them, starts again whichever dies, stops them in order when
-told to.
+"""Keeps the processes of one cluster running: starts them, restarts whichever dies, stops them in order when told to.
 
-Run by path (`python -I -S supervise.py <run folder>`) and written with nothing but small built-in modules, because
-it is there all the time and should weigh nothing. It reads `plan.json`, writes `processes.json`, and waits on one
-pidfd per process:
+Imported alone, with nothing but small built-in modules, because it is there all the time and should weigh nothing. It
+reads `plan.json`, writes `processes.json`, and waits on one pidfd per process:
 
-- a process that dies is started again after 0.1 s, then 0.2 s ... up to 10 s; one that lived for 30 s starts from
-0.1 s again
-- SIGHUP: read the plan again; start, stop and restart what differs.   SIGTERM: stop everything, highest wave first,
-and end
+- a process that dies is started again after 0.1 s, then 0.2 s ... up to 10 s; one that lived 30 s starts from 0.1 s
+- SIGHUP: read the plan again; start, stop and restart what differs
+- SIGTERM: stop everything, highest wave first, and end
 - at its own start it adopts the processes that `processes.json` names and that still run: a supervisor may die and
-be replaced
+  be replaced
 """
 
 from __future__ import annotations

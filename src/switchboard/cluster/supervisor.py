@@ -21,9 +21,14 @@ _log = logging.getLogger("switchboard.server")
 def start_supervisor(config: ClusterConfig) -> int:
     """Start the supervisor in a session of its own. Returns its pid."""
     config.logs.mkdir(parents=True, exist_ok=True)
+    # imported by its bare name from its own folder: as `switchboard.cluster.supervise`, or run by path (which
+    # compiles it in the process), it would weigh more
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(supervise.__file__).parent)!r}); import supervise; supervise.main()"
+    )
     with open(config.logs / "supervisor.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(supervise.__file__)), str(config.run)],
+            [sys.executable, "-I", "-S", "-c", code, str(config.run)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
