@@ -1,0 +1,149 @@
+"""The node's agent: one worker for each pod that is bound here, told of the API's changes and of the runtime's exits.
+
+Start order (`run`): runtime up -> registration -> what the runtime still has -> pods of the API -> orphans go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from switchboard.client import Client, EventRecorder, Informer
+from switchboard.client.resources import PODS
+from switchboard.node.logs import rotate_forever
+from switchboard.node.making import Maker
+from switchboard.node.observed import POD_UID, Observed
+from switchboard.node.pulls import Images
+from switchboard.node.register import Registration
+from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
+from switchboard.node.server import NodeServer
+from switchboard.node.settings import NodeSettings
+from switchboard.node.volumes import Volumes
+from switchboard.node.worker import Drain, PodWorker
+
+Object = dict[str, Any]
+log = logging.getLogger(__name__)
+
+_RELIST = 10.0  # seconds: for an exit that no event told
+
+
+class Agent:
+    """The kubelet's job on one node; `run()` works until cancelled. Containers go on without it."""
+
+    def __init__(self, client: Client, settings: NodeSettings, *, drain: Drain | None = None) -> None:
+        self._client, self._settings, self._drain = client, settings, drain
+        self._runtime = CriRuntime(str(settings.cri_socket))
+        self._recorder = EventRecorder(client, "kubelet", host=settings.name)
+        self._volumes = Volumes(client, settings)
+        self._maker = Maker(client, self._runtime, settings, Images(self._runtime), self._volumes)
+        self._pods: Informer[Object] = Informer(client, PODS, field_selector=f"spec.nodeName={settings.name}")
+        self._workers: dict[str, PodWorker] = {}  # by UID
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What the node's server asks
+
+    def pod(self, namespace: str, name: str) -> Object | None:
+        """The pod of that name on this node."""
+        return self._pods.get(namespace, name)
+
+    def pods(self) -> list[Object]:
+        """Every pod of this node."""
+        return list(self._pods.items())
+
+    def seen(self, uid: str) -> Observed | None:
+        """What the runtime had of a pod when it was last asked."""
+        worker = self._workers.get(uid)
+        return worker.seen if worker is not None else None
+
+    async def run(self) -> None:
+        """Take up what is there and keep it as the API wants it."""
+        await self._runtime.ready(60)
+        registration = Registration(self._client, self._runtime, self._settings, self._recorder)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(registration.run())
+            await registration.registered.wait()
+            self._volumes.allocatable, self._maker.memory = registration.allocatable, registration.memory
+            group.create_task(NodeServer(self._runtime, self._settings, self).run())
+            self._pods.on_change(self._changed)
+            group.create_task(self._pods.run())
+            group.create_task(self._follow_exits())
+            group.create_task(rotate_forever(self._runtime, self._settings))
+            await self._pods.synced.wait()
+            await self._remove_orphans()
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
+            gone = self._workers.get(old["metadata"]["uid"])
+            if gone is not None:
+                gone.remove()
+        if new is None:
+            return
+        uid = new["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.update(new)
+            return
+        worker = self._workers[uid] = PodWorker(
+            new, self._client, self._runtime, self._settings, self._maker, self._recorder, self._drain
+        )
+        task = asyncio.ensure_future(worker.run())
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(uid, done))
+
+    def _finished(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._workers.pop(uid, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the worker of pod %s failed", uid, exc_info=task.exception())
+
+    async def _follow_exits(self) -> None:
+        """Wake the pod whose container ended; when the runtime was away, wake all."""
+        while True:
+            relist = asyncio.ensure_future(self._relist())
+            try:
+                async for _, event in self._runtime.events("/tasks/exit"):
+                    await self._exited(event)
+            except RuntimeGone as why:
+                log.warning("the runtime's events broke off: %s", why)
+            finally:
+                relist.cancel()
+            await asyncio.sleep(0.2)
+            for worker in self._workers.values():
+                worker.wake()
+
+    async def _exited(self, event: Object) -> None:
+        ident = event.get("container_id", "")
+        if not ident or event.get("id") != ident:
+            return  # the stream's first sign of life, or a command inside a container
+        for worker in self._workers.values():
+            known = [s.id for s in worker.seen.sandboxes]
+            known += [c.id for tries in worker.seen.containers.values() for c in tries]
+            if ident in known:
+                # The runtime handles the same event: what it says of the container changes a moment later.
+                asyncio.get_running_loop().call_later(0.01, worker.wake)
+                asyncio.get_running_loop().call_later(0.2, worker.wake)
+                return
+
+    async def _relist(self) -> None:
+        """Compare running containers with what the workers believe, now and then."""
+        while True:
+            await asyncio.sleep(_RELIST)
+            try:
+                states = {c["id"]: c.get("state", 0) for c in await self._runtime.list_containers()}
+            except RuntimeFailure:
+                continue
+            for worker in list(self._workers.values()):
+                for tries in worker.seen.containers.values():
+                    if any(states.get(c.id, -1) != c.state for c in tries[:1]):
+                        worker.wake()
+
+    async def _remove_orphans(self) -> None:
+        """Sandboxes of pods that the API does not have: they ended while nobody looked."""
+        for sandbox in await self._runtime.list_sandboxes():
+            uid = (sandbox.get("labels") or {}).get(POD_UID, "")
+            if uid not in self._workers:
+                log.info("removing the sandbox of pod %s, which is no more", uid)
+                await self._runtime.stop_sandbox(sandbox["id"])
+                await self._runtime.remove_sandbox(sandbox["id"])
+                self._volumes.teardown(uid)

@@ -1,0 +1,426 @@
+"""One pod on this node: observe, report, decide, act, wait; until it is gone.
+
+States: running (the plan says what to do) -> terminating (deleted: endpoints are told first by `Ready=False`, hooks and
+signals follow, then the API object goes) -> gone (nothing is left on the node). Each turn starts from what the runtime
+has, so a turn may fail, or this process may die, at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from switchboard.client import Client, Disconnected, EventRecorder
+from switchboard.client.resources import PODS
+from switchboard.node import configs
+from switchboard.node.actions import act
+from switchboard.node.backoff import Backoff
+from switchboard.node.making import Maker, StartFailure, message_file
+from switchboard.node.observed import POD_UID, Container, Observed, container_of, ordered, sandbox_of
+from switchboard.node.payload import VolumeFailure
+from switchboard.node.plan import Facts, Plan, decide, specs
+from switchboard.node.probes import Probes
+from switchboard.node.pulls import PullFailure
+from switchboard.node.runtime import CriRuntime, RuntimeFailure
+from switchboard.node.settings import NodeSettings
+from switchboard.node.status import OWN, Circumstances, pod_status, same
+from switchboard.objects.errors import Conflict, NotFound, StatusError
+
+Object = dict[str, Any]
+log = logging.getLogger(__name__)
+
+Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to the pod any more (or in bounded time)
+
+_RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
+_MESSAGE_LIMIT = 4096  # bytes of a termination message
+
+
+class PodWorker:
+    """Drives one pod; `wake` it after anything it should look at. `run` returns when nothing of it is left here."""
+
+    def __init__(
+        self,
+        pod: Object,
+        client: Client,
+        runtime: CriRuntime,
+        settings: NodeSettings,
+        maker: Maker,
+        recorder: EventRecorder,
+        drain: Drain | None = None,
+    ) -> None:
+        self.pod = pod
+        self.seen = Observed()
+        self.removed = False  # from the API
+        self._client, self._runtime, self._settings, self._maker = client, runtime, settings, maker
+        self._recorder, self._drain = recorder, drain
+        self._wake = asyncio.Event()
+        self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
+        self._backoff = Backoff()
+        self._errors: dict[str, tuple[str, str]] = {}
+        self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
+        self._ended: dict[str, Container] = {}  # ended containers never change
+        self._messages: dict[str, str] = {}
+        self._told: Object = dict(pod.get("status") or {})  # the status that the API has from us
+        self._folders: dict[str, Path] = {}
+        self._turn: asyncio.Task[float | None] | None = None
+        self._refreshed = 0.0
+
+    @property
+    def uid(self) -> str:
+        """The pod's UID."""
+        return str(self.pod["metadata"]["uid"])
+
+    @property
+    def deleting(self) -> bool:
+        """Whether the pod is to go."""
+        return self.removed or bool(self.pod["metadata"].get("deletionTimestamp"))
+
+    def wake(self) -> None:
+        """Something happened: look now."""
+        self._wake.set()
+
+    def update(self, pod: Object) -> None:
+        """The API has a newer version of the pod."""
+        was = self.deleting
+        self.pod = pod
+        if not was and self.deleting:
+            self._interrupt()
+        self._wake.set()
+
+    def remove(self) -> None:
+        """The API does not have the pod any more."""
+        self.removed = True
+        self._interrupt()
+        self._wake.set()
+
+    def _interrupt(self) -> None:
+        """Leave off whatever a turn is at (a long pull, say): the pod is to go."""
+        if self._turn is not None:
+            self._turn.cancel()
+
+    async def run(self) -> None:
+        """Turn after turn until the pod is gone."""
+        try:
+            while True:
+                self._wake.clear()
+                pause = await self._guarded_turn()
+                if pause is None:
+                    return
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    pass
+        finally:
+            self._probes.close()
+
+    async def _guarded_turn(self) -> float | None:
+        """One turn; None when the pod is gone, else seconds until the next one without a cause."""
+        self._turn = asyncio.ensure_future(self._terminate() if self.deleting else self._live())
+        try:
+            return await self._turn
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                self._turn.cancel()
+                raise
+            return 0.0
+        except (RuntimeFailure, Disconnected, StatusError, OSError) as why:
+            log.warning("pod %s/%s: %s", self.pod["metadata"]["namespace"], self.pod["metadata"]["name"], why)
+            return 1.0
+        except Exception:
+            log.exception("pod %s/%s", self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
+            return 5.0
+        finally:
+            self._turn = None
+
+    # -- a pod that lives ---------------------------------------------------------------------------------------------
+
+    async def _live(self) -> float | None:
+        await self._observe()
+        await self._report()
+        plan = decide(self.pod, self.seen, self._facts())
+        pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
+        if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start:
+            pause = min(pause, await self._carry_out(plan))
+            await self._observe()
+            await self._report()
+        if time.monotonic() - self._refreshed > _RESYNC:
+            self._refreshed = time.monotonic()
+            await self._maker.volumes.refresh(self.pod, self.seen.ips)
+        waits = [t - time.monotonic() for t in self._retry.values()]
+        return max(0.01, min([pause, *(w for w in waits if w > 0)]))
+
+    def _facts(self) -> Facts:
+        return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of)
+
+    def _wait(self, name: str, ended: Container) -> float:
+        retry = self._retry.get(name, 0.0) - time.monotonic()
+        return max(retry, self._backoff.left(name, ended.finished, time.time()))
+
+    async def _carry_out(self, plan: Plan) -> float:
+        """The plan's steps; seconds until the pod should be looked at again."""
+        for alive, message in plan.kill:
+            await self._kill(alive, message or f"Stopping container {alive.name}", self._grace())
+        if plan.stop_sandbox and self.seen.sandbox is not None:
+            await self._runtime.stop_sandbox(self.seen.sandbox.id)
+        if plan.new_sandbox:
+            if not await self._new_sandbox():
+                return 2.0
+            plan = decide(self.pod, self.seen, self._facts())
+        pause = 0.0 if plan.kill else _RESYNC
+        for container in plan.start:
+            left = self._retry.get(container["name"], 0.0) - time.monotonic()
+            pause = min(pause, left if left > 0 else await self._start(container))
+        return pause
+
+    async def _new_sandbox(self) -> bool:
+        pod = self.pod
+        try:
+            self._folders = await self._maker.volumes.prepare(pod, [])
+        except VolumeFailure as why:
+            self._say("Warning", "FailedMount", str(why))
+            return False
+        for old in self.seen.sandboxes:
+            await self._runtime.stop_sandbox(old.id)
+            if len(self.seen.sandboxes) > 1:
+                await self._runtime.remove_sandbox(old.id)
+        attempt = max((s.attempt + 1 for s in self.seen.sandboxes), default=0)
+        try:
+            await self._runtime.run_sandbox(self._sandbox_config(attempt), self._handler())
+        except RuntimeFailure as why:
+            self._say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {why}")
+            return False
+        if attempt and self.seen.sandboxes:
+            self._say("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        await self._observe()
+        if any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
+            self._folders = await self._maker.volumes.prepare(pod, self.seen.ips)  # now with the address
+        await self._report()
+        return self.seen.sandbox is not None
+
+    def _handler(self) -> str:
+        return ""  # one runtime handler: RuntimeClasses are checked by the API
+
+    def _sandbox_config(self, attempt: int) -> Object:
+        try:
+            resolv = self._settings.resolv_conf.read_text()
+        except OSError:
+            resolv = ""
+        return configs.sandbox_config(self.pod, self._settings, attempt, resolv)
+
+    async def _start(self, container: Object) -> float:
+        """Start the next try of a container; seconds until it should be looked at again."""
+        name = container["name"]
+        ended = self.seen.latest(name)
+        if ended is not None and ended.exited:
+            self._backoff.next(name, time.time())
+        if not self._folders and self.pod["spec"].get("volumes"):
+            self._folders = await self._maker.volumes.prepare(self.pod, self.seen.ips)
+        assert self.seen.sandbox is not None
+        config = self._sandbox_config(self.seen.sandbox.attempt)
+
+        def say(kind: str, reason: str, message: str) -> None:
+            self._say(kind, reason, message, container)
+
+        try:
+            await self._maker.start(self.pod, container, self.seen, config, self._folders, say)
+        except (PullFailure, StartFailure) as why:
+            self._errors[name] = (why.reason, str(why))
+            self._retry[name] = time.monotonic() + why.again
+            await self._report()
+            return why.again
+        self._errors.pop(name, None)
+        self._retry.pop(name, None)
+        await self._forget_older(name)
+        await self._observe()
+        return _RESYNC
+
+    async def _forget_older(self, name: str) -> None:
+        """Of ended tries the newest is kept (for `logs -p`), with its log."""
+        for old in self.seen.containers.get(name, [])[1:]:
+            if old.exited:
+                await self._runtime.remove_container(old.id)
+                log_file = self._settings.pod_log_dir(*self._identity()) / name / f"{old.attempt}.log"
+                log_file.unlink(missing_ok=True)
+                self._ended.pop(old.id, None)
+
+    # -- a pod that goes ----------------------------------------------------------------------------------------------
+
+    async def _terminate(self) -> float | None:
+        await self._observe()
+        if not self.removed:
+            await self._report()
+            if self._drain is not None and any(c.running for c in self.seen.running()):
+                await self._drain(self.pod)
+        self._probes.close()
+        await self._stop_all()
+        for sandbox in self.seen.sandboxes:
+            await self._runtime.stop_sandbox(sandbox.id)
+        if not self.removed:
+            await self._observe()
+            await self._report()
+            await self._delete()
+        for sandbox in self.seen.sandboxes:
+            await self._runtime.remove_sandbox(sandbox.id)
+        self._maker.volumes.teardown(self.uid)
+        _remove_tree(self._settings.pod_log_dir(*self._identity()))
+        return None
+
+    async def _stop_all(self) -> None:
+        """Stop all containers at once; a grace period that is shortened meanwhile is shortened here too."""
+        grace = self._grace()
+        alive = list(self.seen.running())
+        stops = [asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", grace)) for c in alive]
+        try:
+            while stops:
+                self._wake.clear()
+                woken = asyncio.ensure_future(self._wake.wait())
+                await asyncio.wait({woken, asyncio.ensure_future(_all(stops))}, return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+                if all(s.done() for s in stops):
+                    await asyncio.gather(*stops)
+                    return
+                if self._grace() < grace:
+                    grace = self._grace()
+                    for container in alive:
+                        await self._runtime.stop_container(container.id, grace)
+        finally:
+            for stop in stops:
+                stop.cancel()
+
+    def _grace(self) -> float:
+        meta, spec = self.pod["metadata"], self.pod["spec"]
+        given = meta.get("deletionGracePeriodSeconds")
+        grace = float(given if given is not None else spec.get("terminationGracePeriodSeconds", 30))
+        return min(grace, 2.0) if self.removed else grace
+
+    async def _kill(self, container: Container, message: str, grace: float) -> None:
+        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {})
+        self._say("Normal", "Killing", message, spec)
+        began = time.monotonic()
+        hook = (spec.get("lifecycle") or {}).get("preStop")
+        if hook and container.running and grace > 0:
+            ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
+            outcome = await act(hook, spec, container.id, ip, self._runtime, grace, "kube-lifecycle/1.36")
+            if not outcome.ok:
+                self._say("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.message}", spec)
+            grace = max(2.0, grace - (time.monotonic() - began))
+        await self._runtime.stop_container(container.id, grace)
+
+    async def _delete(self) -> None:
+        """The last word: the pod may leave the API now."""
+        meta = self.pod["metadata"]
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
+        try:
+            await self._client.delete(PODS, meta["name"], meta["namespace"], options=options)
+        except (NotFound, Conflict):
+            pass  # gone already, or its name is another pod's by now
+
+    # -- what is there, and what is said ------------------------------------------------------------------------------
+
+    def _identity(self) -> tuple[str, str, str]:
+        meta = self.pod["metadata"]
+        return meta["namespace"], meta["name"], meta["uid"]
+
+    async def _observe(self) -> None:
+        """Ask the runtime what it has of this pod, and let the probes follow."""
+        mine = {POD_UID: self.uid}
+        sandboxes, containers = await asyncio.gather(
+            self._runtime.list_sandboxes(mine), self._runtime.list_containers(mine)
+        )
+        found = [sandbox_of(item) for item in sandboxes]
+        newest = max((s for s in found if s.ready), key=lambda s: s.created, default=None)
+        if newest is not None:
+            known = next((s for s in self.seen.sandboxes if s.id == newest.id and s.ips), None)
+            newest.ips = known.ips if known else sandbox_of(await self._runtime.sandbox_status(newest.id)).ips
+        self.seen = ordered(found, [c for c in [await self._container(item) for item in containers] if c is not None])
+        self._follow()
+
+    async def _container(self, item: Object) -> Container | None:
+        known = self._ended.get(item["id"])
+        if known is not None:
+            return known
+        try:
+            container = container_of(await self._runtime.container_status(item["id"]), item.get("pod_sandbox_id", ""))
+        except RuntimeFailure as error:
+            if error.code == "NOT_FOUND":
+                return None
+            raise
+        if container.exited:
+            self._ended[container.id] = container
+            self._messages[container.id] = self._message(container)
+        return container
+
+    def _message(self, container: Container) -> str:
+        """The termination message: what the container wrote, or the end of its log when it failed in silence."""
+        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {})
+        try:
+            path = message_file(self._settings, self.uid, container.name, container.attempt)
+            text = path.read_bytes()[-_MESSAGE_LIMIT:].decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        if not text and container.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            from switchboard.node.logs import tail_text
+
+            path = self._settings.pod_log_dir(*self._identity()) / container.name / f"{container.attempt}.log"
+            text = tail_text(path, lines=80, limit=2048)
+        return text
+
+    def _follow(self) -> None:
+        ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
+        running: set[str] = set()
+        for spec in specs(self.pod):
+            latest = self.seen.latest(spec["name"])
+            if latest is not None and latest.running:
+                running.add(latest.id)
+                self._probes.follow(spec, latest, ip)
+        self._probes.drop(running)
+
+    async def _report(self) -> None:
+        """Tell the API the status, when it is another one than it has."""
+        # Conditions of others come from the API's copy, our own from what we told last.
+        others = [c for c in (self.pod.get("status") or {}).get("conditions") or () if c["type"] not in OWN]
+        own = [c for c in self._told.get("conditions") or () if c["type"] in OWN]
+        base = {**self.pod, "status": {**self._told, "conditions": [*own, *others]}}
+        status = pod_status(base, self.seen, self._circumstances())
+        if same(status, self._told) or self.removed:
+            return
+        meta = self.pod["metadata"]
+        patch = {"metadata": {"uid": meta["uid"]}, "status": status}
+        try:
+            await self._client.patch(PODS, meta["name"], patch, meta["namespace"], subresource="status")
+        except (NotFound, Conflict):
+            return  # gone, or another pod of this name: the informer tells the rest
+        self._told = status
+
+    def _circumstances(self) -> Circumstances:
+        return Circumstances(
+            now=time.time(),
+            host_ip=self._settings.ip,
+            started=self._probes.started,
+            ready=self._probes.ready,
+            errors=self._errors,
+            waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(name)),
+            terminating=self.deleting,
+            messages=self._messages,
+        )
+
+    def _say(self, kind: str, reason: str, message: str, container: Object | None = None) -> None:
+        self._recorder.event(self.pod, kind, reason, message)
+
+    def _say_of_probe(self, container: Object, kind: str, reason: str, message: str) -> None:
+        self._say(kind, reason, message, container)
+
+
+async def _all(tasks: Sequence[asyncio.Future[None]]) -> None:
+    await asyncio.wait(tasks)
+
+
+def _remove_tree(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
