@@ -39,9 +39,11 @@ def services(draw: Any, at: int) -> Any:
         spec["loadBalancerSourceRanges"] = draw(
             st.sampled_from([None, [f"{OUT4}/32"], ["10.244.0.0/28", f"{FAR4}/32"]])
         )
-    nodes, flags = st.sampled_from(["node-1", "node-1", "node-2", None]), st.sampled_from([True, True, False])
+    # the pod that asks is truly on this node, and so it must be said, or it could not meet itself
+    here, anywhere = st.sampled_from(["node-1", None]), st.sampled_from(["node-1", "node-1", "node-2", None])
+    flags = st.sampled_from([True, True, False])
     endpoints = [
-        endpoint(address, draw(nodes), ready=draw(flags), serving=draw(flags), terminating=draw(st.booleans()))
+        endpoint(address, draw(here if address == PODS["a"][0] else anywhere), ready=draw(flags), serving=draw(flags), terminating=draw(st.booleans()))
         for address, _ in draw(st.lists(st.sampled_from(sorted(PODS.values())), unique=True))
     ]
     return service(f"s{at}", VIPS[at], ports, **spec), [slice_of(f"s{at}", *endpoints, protocol=ports[0]["protocol"])]
