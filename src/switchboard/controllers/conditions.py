@@ -30,9 +30,10 @@ def put(
     now: float,
     *,
     also: str = "",
+    last: bool = False,
 ) -> list[Object]:
     """The conditions with this one set (in its place, else at the end). `also` names a second time that every kind
-    calls differently (lastUpdateTime, lastProbeTime); it moves with each set."""
+    calls differently (lastUpdateTime, lastProbeTime); it moves with each set. `last` puts the condition at the end."""
     moment = stamp(now)
     before = find(conditions, type_)
     same = before is not None and before.get("status") == status
@@ -45,6 +46,8 @@ def put(
         "message": message,
     }
     new = {key: value for key, value in new.items() if value != ""}
+    if last:
+        return [*(c for c in conditions or () if c is not before), new]
     if before is None:
         return [*(conditions or ()), new]
     return [new if c is before else c for c in conditions or ()]

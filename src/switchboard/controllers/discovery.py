@@ -56,9 +56,9 @@ def _aggregated(body: Object) -> Iterator[Found]:
 async def _one_by_one(client: Client, path: str, body: Object) -> list[Found]:
     """Servers without aggregated discovery: a request for each group and version."""
     found: list[Found] = []
-    for group in body.get("groups") or (
-        {"name": "", "versions": [{"version": v} for v in body.get("versions") or ()]},
-    ):
+    core = {"name": "", "versions": [{"version": v} for v in body.get("versions") or ()]}
+    groups: list[Object] = body.get("groups") or [core]
+    for group in groups:
         seen: set[str] = set()
         for version in group.get("versions") or ():
             name = group.get("name") or ""

@@ -53,7 +53,7 @@ def _set(known: Sequence[Object], type_: str, status: str, reason: str, message:
     before = conditions.find(known, type_)
     if before is not None and before.get("status") == status and before.get("reason") == reason:
         return list(known)
-    return conditions.put(known, type_, status, reason, message, now, also=_UPDATED)
+    return conditions.put(known, type_, status, reason, message, now, also=_UPDATED, last=True)
 
 
 def has_deadline(deployment: Object) -> bool:
@@ -131,7 +131,7 @@ def _progress(
         return _set(known, "Progressing", "True", "NewReplicaSetAvailable", message, now)
     if _progressing(old, status):
         message = f"{subject} is progressing."
-        return conditions.put(known, "Progressing", "True", "ReplicaSetUpdated", message, now, also=_UPDATED)
+        return conditions.put(known, "Progressing", "True", "ReplicaSetUpdated", message, now, also=_UPDATED, last=True)
     left = _late_in(deployment, known, now)
     if left is not None and left <= 0:
         message = f"{subject} has timed out progressing."

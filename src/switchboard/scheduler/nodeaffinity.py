@@ -1,0 +1,89 @@
+"""nodeSelector, node affinity and taints: does a node suit, as far as only its own object says (pure).
+
+Source: component-helpers/scheduling/corev1/nodeaffinity/nodeaffinity.go, corev1/helpers.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def _expression(expression: Object, labels: Mapping[str, str]) -> bool:
+    key, operator = expression.get("key", ""), expression.get("operator", "")
+    values = list(expression.get("values") or ())
+    held = labels.get(key)
+    if operator == "In":
+        return held in values if held is not None else False
+    if operator == "NotIn":
+        return held not in values
+    if operator == "Exists":
+        return held is not None
+    if operator == "DoesNotExist":
+        return held is None
+    if operator in ("Gt", "Lt") and held is not None and len(values) == 1:
+        try:
+            left, right = int(held), int(values[0])
+        except ValueError:
+            return False
+        return left > right if operator == "Gt" else left < right
+    return False
+
+
+def term_matches(term: Object, name: str, labels: Mapping[str, str]) -> bool:
+    """One nodeSelectorTerm; an empty one matches nothing."""
+    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    if not expressions and not fields:
+        return False
+    here = {"metadata.name": name}
+    return all(_expression(e, labels) for e in expressions) and all(_expression(f, here) for f in fields)
+
+
+def selector_matches(selector: Object | None, name: str, labels: Mapping[str, str]) -> bool:
+    """A NodeSelector: one of its terms is enough; None matches all."""
+    if selector is None:
+        return True
+    return any(term_matches(term, name, labels) for term in selector.get("nodeSelectorTerms") or ())
+
+
+def suits(spec: Object, name: str, labels: Mapping[str, str]) -> bool:
+    """A pod's nodeSelector and required node affinity."""
+    for key, value in (spec.get("nodeSelector") or {}).items():
+        if labels.get(key) != value:
+            return False
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return selector_matches(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"), name, labels)
+
+
+def preference(spec: Object, name: str, labels: Mapping[str, str]) -> int:
+    """The sum of weights of the preferred terms that match."""
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return sum(
+        int(entry.get("weight") or 0)
+        for entry in affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        if term_matches(entry.get("preference") or {}, name, labels)
+    )
+
+
+def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
+    """Whether one of the tolerations fits a taint."""
+    for toleration in tolerations:
+        if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+            continue
+        key = toleration.get("key") or ""
+        operator = toleration.get("operator") or "Equal"
+        if key and key != taint.get("key"):
+            continue
+        if not key and operator != "Exists":
+            continue
+        if operator == "Exists" or (toleration.get("value") or "") == (taint.get("value") or ""):
+            return True
+    return False
+
+
+def untolerated(spec: Object, taints: Iterable[Object], effects: tuple[str, ...]) -> list[Object]:
+    """Taints of these effects that the pod does not tolerate."""
+    tolerations = spec.get("tolerations") or ()
+    return [t for t in taints if t.get("effect") in effects and not tolerates(tolerations, t)]
