@@ -98,8 +98,7 @@ def write(config: ClusterConfig, hosts: set[str]) -> None:
         may_lower_oom_score=_may_lower_oom_score(),
         cni_bin=cni_bin(),
     )
-    for folder in (config.run / "cni" / "net.d", config.state / "containerd"):
-        folder.mkdir(parents=True, exist_ok=True)
+    (config.state / "containerd").mkdir(parents=True, exist_ok=True)
     write_file(config.run / "containerd.toml", text)
     for host in sorted(hosts | set(KNOWN_HOSTS)):
         write_hosts(config, host)

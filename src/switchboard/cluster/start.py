@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
-from . import access, containerd, mirror, network, processes, running, stop
+from . import access, cni, containerd, mirror, network, processes, running, stop
 from . import config as configs
 from .ask import NoAnswer, ask
 from .config import ClusterConfig
@@ -75,10 +75,12 @@ def up(wish: Wish, progress: Progress) -> Result:
         _repair(config, progress)
         prepare(config, progress)
         spawned = progress.elapsed
+        before = {name: entry.get("restarts", 0) for name, entry in _known(config).items()}
         _start_or_tell_supervisor(config)
+        patience = Patience(config, before, time.monotonic() + _PATIENCE)
         builder = _start_images(config) if wish.images else None
-        containerd_seconds = _wait_containerd(config, progress, spawned)
-        _wait_ready(config, progress, spawned, began)
+        containerd_seconds = _wait_containerd(patience, progress, spawned)
+        _wait_ready(patience, progress, spawned, began)
         ready = progress.elapsed
         if builder:
             _wait_images(builder, progress)
@@ -150,6 +152,7 @@ def prepare(config: ClusterConfig, progress: Progress) -> None:
     access.write_admin_file(config)
     progress.done("certificates", "made" if made else "there", since)
     since = progress.elapsed
+    cni.write(config)  # first, because the node's settings need br_netfilter to be there
     made = network.create(config)
     network.switch(config)
     out = "pods reach the world through this machine" if config.egress else "pods have no way out"
@@ -201,54 +204,67 @@ def _start_or_tell_supervisor(config: ClusterConfig) -> None:
         start_supervisor(config)
 
 
-def _wait_containerd(config: ClusterConfig, progress: Progress, since: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a start waits: until `deadline`, or until a process has died too often since the start (`before`:
+    deaths then).
+    """
+
+    config: ClusterConfig
+    before: dict[str, int]
+    deadline: float
+
+    def check(self, what: str) -> None:
+        """Raise ClusterError with the last lines of the logs when waiting for `what` makes no more sense."""
+        known = _known(self.config)
+        dying = [n for n, e in known.items() if e.get("restarts", 0) - self.before.get(n, 0) >= _TOO_OFTEN]
+        if not dying and time.monotonic() < self.deadline:
+            return
+        cause = f", but {', '.join(dying)} keeps dying" if dying else f" for {_PATIENCE:.0f} s"
+        lines = [f"waited for {what}{cause}"]
+        for name in dying or ["node", "server"]:
+            path = self.config.logs / f"{name}.log"
+            lines += [f"the end of {path}:", *tail(path, 12)]
+        raise ClusterError("\n".join(lines), "mend what the log says, then run `switchboard up` again: it repairs")
+
+
+def _known(config: ClusterConfig) -> dict[str, Any]:
+    known: dict[str, Any] = running.record(config).get("processes", {})
+    return known
+
+
+def _wait_containerd(patience: Patience, progress: Progress, since: float) -> float:
     import socket
 
     progress.doing("starting containerd")
-    deadline = time.monotonic() + _PATIENCE
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(config.containerd_socket)) == 0:
+            if probe.connect_ex(str(patience.config.containerd_socket)) == 0:
                 break
-        _check_alive(config, deadline, "containerd to answer")
+        patience.check("containerd to answer")
         time.sleep(0.003)
     took = progress.elapsed - since
     progress.done("containerd", "answers", since)
     return took
 
 
-def _wait_ready(config: ClusterConfig, progress: Progress, since: float, began: float) -> None:
+def _wait_ready(patience: Patience, progress: Progress, since: float, began: float) -> None:
+    config = patience.config
     progress.doing("waiting for the API")
-    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             if ask(config.api_socket, "GET", "/readyz", timeout=2.0)[0] == 200:
                 break
         except NoAnswer:
             pass
-        _check_alive(config, deadline, "the API to answer")
+        patience.check("the API to answer")
         time.sleep(0.005)
     progress.done("API", f"answers at {config.api_url}", since)
     progress.doing(f"waiting for node {config.node_name} to be Ready")
     while not _node_ready(config, began):
-        _check_alive(config, deadline, f"node {config.node_name} to be Ready")
+        patience.check(f"node {config.node_name} to be Ready")
         time.sleep(0.005)
     progress.done("node", f"{config.node_name} ({config.node_ip}) is Ready", since)
-
-
-def _check_alive(config: ClusterConfig, deadline: float, what: str) -> None:
-    """Raise ClusterError when waiting is over, or a process dies again and again; with the last lines of its log."""
-    known = running.record(config).get("processes", {})
-    dying = [name for name, entry in known.items() if entry.get("restarts", 0) >= _TOO_OFTEN]
-    if not dying and time.monotonic() < deadline:
-        return
-    names = dying or ["node", "server"]
-    lines = [f"waited for {what}" + (f", but {', '.join(dying)} keeps dying" if dying else f" for {_PATIENCE:.0f} s")]
-    for name in names:
-        lines += [f"the end of {config.logs}/{name}.log:", *tail(config.logs / f"{name}.log", 12)]
-    raise ClusterError(
-        "\n".join(lines), "look at the logs (switchboard logs), then run `switchboard up` again: it repairs"
-    )
 
 
 def tail(path: Path, count: int) -> list[str]:

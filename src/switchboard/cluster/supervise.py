@@ -132,6 +132,9 @@ class Supervisor:
                     self.processes[name] = Process(wanted[name])
                 else:
                     del self.processes[name]
+        for process in self.processes.values():  # somebody looks: no need to be patient
+            if process.due is not None:
+                process.due = process.delay = 0.0
 
     def adopt(self) -> None:
         """Go on with processes a former supervisor started."""

@@ -32,6 +32,7 @@ def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tu
     """Everything that watches and acts inside the server, by name, in the order it is started."""
     return [
         ("controllers", _controllers(client_as("system:kube-controller-manager"), config)),
+        ("scheduler", _scheduler(client_as("system:kube-scheduler"))),
         ("advice", _advice(client_as("system:switchboard:advice"), app)),
     ]
 
@@ -115,6 +116,12 @@ async def _controllers(client: Client, config: ClusterConfig) -> None:
         host_path=str(config.state / "volumes"),
     )
     await run_controllers(client, settings)
+
+
+async def _scheduler(client: Client) -> None:
+    from switchboard.scheduler.run import run_scheduler
+
+    await run_scheduler(client)
 
 
 async def _advice(client: Client, app: App) -> None:

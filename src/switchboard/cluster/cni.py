@@ -1,0 +1,60 @@
+"""How pods are connected: the CNI configuration containerd reads, after github.com/containernetworking/cni SPEC.md.
+
+Pods hang on one bridge inside the node's namespace. An answer from one pod to another must pass connection tracking
+to be translated back when it was a Service that was asked; on a bridge only `br_netfilter` sees to that. Where the
+kernel does not have it, each pod gets a link of its own (`ptp`), and everything is routed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .command import attempt
+from .config import ClusterConfig, write_file
+
+BRIDGE = "cni0"
+_BRIDGE_FILTER = "/proc/sys/net/bridge"
+
+
+def configuration(config: ClusterConfig, *, bridged: bool) -> dict[str, Any]:
+    """The network list. Leases of addresses lie in the run folder: they end with the pods."""
+    addresses = {
+        "type": "host-local",
+        "dataDir": f"{config.run}/cni/leases",
+        "ranges": [[{"subnet": config.node_pod_cidr}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    plugin: dict[str, Any] = {"type": "ptp", "ipMasq": False, "ipam": addresses}
+    if bridged:
+        # hairpin: a pod may reach itself through its Service; masquerading is the node's own table
+        plugin = {
+            "type": "bridge",
+            "bridge": BRIDGE,
+            "isDefaultGateway": True,
+            "hairpinMode": True,
+            "ipMasq": False,
+            "ipam": addresses,
+        }
+    return {"cniVersion": "0.4.0", "name": "switchboard", "plugins": [plugin]}
+
+
+def write(config: ClusterConfig) -> None:
+    """Write the configuration. Raises OSError."""
+    folder = config.run / "cni" / "net.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = configuration(config, bridged=have_bridge_filter())
+    write_file(folder / "10-switchboard.conflist", json.dumps(content, indent=1))
+
+
+def have_bridge_filter() -> bool:
+    """Make sure of `br_netfilter`. When it had to be loaded, the host's own bridges are told to go on as before."""
+    if os.path.isdir(_BRIDGE_FILTER):
+        return True
+    if not attempt(["modprobe", "br_netfilter"]) or not os.path.isdir(_BRIDGE_FILTER):
+        return False
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"):
+        with open(f"{_BRIDGE_FILTER}/{name}", "w") as setting:
+            setting.write("0")
+    return True
