@@ -43,7 +43,13 @@ def services(draw: Any, at: int) -> Any:
     here, anywhere = st.sampled_from(["node-1", None]), st.sampled_from(["node-1", "node-1", "node-2", None])
     flags = st.sampled_from([True, True, False])
     endpoints = [
-        endpoint(address, draw(here if address == PODS["a"][0] else anywhere), ready=draw(flags), serving=draw(flags), terminating=draw(st.booleans()))
+        endpoint(
+            address,
+            draw(here if address == PODS["a"][0] else anywhere),
+            ready=draw(flags),
+            serving=draw(flags),
+            terminating=draw(st.booleans()),
+        )
         for address, _ in draw(st.lists(st.sampled_from(sorted(PODS.values())), unique=True))
     ]
     return service(f"s{at}", VIPS[at], ports, **spec), [slice_of(f"s{at}", *endpoints, protocol=ports[0]["protocol"])]
