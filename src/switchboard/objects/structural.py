@@ -1,0 +1,159 @@
+"""Custom resources: pruning, defaulting and validation by the structural schema of their CustomResourceDefinition.
+
+A `Structural` is made once per version and used for every write. Texts and order are those of kube-openapi's
+validator as the
+API server wraps it (apiextensions-apiserver/pkg/apiserver/{schema,validation}). Expression rules
+(`x-kubernetes-validations`)
+are found here and handed to an evaluator, if there is one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from switchboard.objects.errors import BadRequest, FieldError
+from switchboard.objects.scalars import WrongType
+from switchboard.objects.schema import walker
+from switchboard.objects.validate.fields import Errors, shown
+from switchboard.objects.validate.jsonschema import Schema, check
+
+Object = dict[str, Any]
+# (rules, self, old self, path of self) -> messages that go to `path`; None as old self in a create
+Evaluator = Callable[[list[Object], Any, Any, str], list[FieldError]]
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_IDENTITY = ("apiVersion", "kind", "metadata")
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation"
+)
+_BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+
+
+class Structural:
+    """One version of a custom kind: `schema` is its openAPIV3Schema, `kind` and `version` name it in messages."""
+
+    def __init__(self, schema: Schema, kind: str, version: str, evaluate: Evaluator | None = None) -> None:
+        self.schema, self.kind, self.version = schema, kind, version
+        self.evaluate = evaluate
+        self.has_rules = _any_rules(schema)
+
+    def clean(self, obj: Object) -> list[str]:
+        """Prune in place what the schema does not name; returns the paths. Metadata is that of every object.
+
+        Raises BadRequest when metadata (or apiVersion, kind) has the wrong type.
+        """
+        unknown: list[str] = []
+        try:
+            if obj.get("metadata") is not None:
+                found: list[str] = []
+                obj["metadata"] = walker(_OBJECT_META)(obj["metadata"], found)
+                unknown += [f"metadata.{path}" for path in found]
+        except WrongType as wrong:
+            wrong.at("metadata", "")
+            text = wrong.text()
+            raise BadRequest(
+                f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: {text}'
+            ) from None
+        _prune(obj, self.schema, "", unknown, embedded=True)
+        return unknown
+
+    def default(self, obj: Object) -> None:
+        """Fill in the schema's defaults, in place; null of a field that is not nullable counts as absent where it
+        has one."""
+        _default(obj, self.schema)
+
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """Every violation; rules run when nothing is wrong that would stop them."""
+        errs = Errors()
+        check(obj, self.schema, "", errs, root=True)
+        _list_types(obj, self.schema, "", errs)
+        if self.has_rules:
+            if any(error.reason in _BLOCKING for error in errs):
+                errs.invalid("<nil>", None, _UNCHECKED)
+            elif self.evaluate is not None:
+                self._rules(obj, old, self.schema, "", errs)
+        return errs
+
+    def _rules(self, value: Any, old: Any, schema: Schema, path: str, errs: Errors) -> None:
+        rules = schema.get("x-kubernetes-validations")
+        if rules and self.evaluate is not None:
+            errs.extend(self.evaluate(rules, value, old, path))
+        for name, inner, inner_schema, here in _children(value, schema, path):
+            before = old.get(name) if isinstance(old, dict) else None
+            self._rules(inner, before, inner_schema, here, errs)
+
+
+def _any_rules(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return "x-kubernetes-validations" in schema or any(_any_rules(inner) for inner in schema.values())
+    return isinstance(schema, list) and any(_any_rules(inner) for inner in schema)
+
+
+def _children(value: Any, schema: Schema, path: str) -> list[tuple[Any, Any, Schema, str]]:
+    """(key, value, schema, path) of everything inside that has a schema."""
+    if isinstance(value, dict):
+        properties = schema.get("properties") or {}
+        rest = schema.get("additionalProperties")
+        found = []
+        for name, inner in value.items():
+            below = properties.get(name, rest)
+            if isinstance(below, dict):
+                found.append((name, inner, below, f"{path}.{name}" if path else name))
+        return found
+    items = schema.get("items")
+    if isinstance(value, list) and isinstance(items, dict):
+        return [(i, inner, items, f"{path}[{i}]") for i, inner in enumerate(value)]
+    return []
+
+
+def _prune(value: Any, schema: Schema, path: str, unknown: list[str], *, embedded: bool = False) -> None:
+    open_here = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+    if isinstance(value, dict):
+        properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
+        embedded = embedded or bool(schema.get("x-kubernetes-embedded-resource"))
+        for name in list(value):
+            if embedded and name in _IDENTITY:
+                continue
+            if name not in properties and not rest and not open_here:
+                unknown.append(f"{path}.{name}" if path else name)
+                del value[name]
+    for name, inner, below, here in _children(value, schema, path):
+        if not (embedded and name in _IDENTITY):
+            _prune(inner, below, here, unknown)
+
+
+def _default(value: Any, schema: Schema) -> None:
+    if isinstance(value, dict):
+        for name, below in (schema.get("properties") or {}).items():
+            if "default" not in below:
+                continue
+            if name not in value or (value[name] is None and not below.get("nullable")):
+                value[name] = copy.deepcopy(below["default"])
+    for name, inner, below, _ in _children(value, schema, ""):
+        if inner is None and "default" in below and not below.get("nullable"):
+            value[name] = copy.deepcopy(below["default"])
+        else:
+            _default(inner, below)
+
+
+def _list_types(value: Any, schema: Schema, path: str, errs: Errors) -> None:
+    """Sets hold nothing twice, maps no key twice."""
+    kind = schema.get("x-kubernetes-list-type")
+    if isinstance(value, list) and kind in ("set", "map"):
+        keys = schema.get("x-kubernetes-list-map-keys") or []
+        defaults = {n: s.get("default") for n, s in ((schema.get("items") or {}).get("properties") or {}).items()}
+        seen: set[str] = set()
+        for i, entry in enumerate(value):
+            key = entry
+            if kind == "map" and isinstance(entry, dict):
+                key = {name: entry.get(name, defaults.get(name)) for name in keys}
+            text = shown(key)
+            if text in seen:
+                errs.duplicate(f"{path}[{i}]", key)
+            seen.add(text)
+    for _, inner, below, here in _children(value, schema, path):
+        _list_types(inner, below, here, errs)

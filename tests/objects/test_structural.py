@@ -1,0 +1,151 @@
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchboard.objects.errors import BadRequest, FieldError
+from switchboard.objects.structural import Structural
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["size"],
+            "properties": {
+                "size": {"type": "integer", "minimum": 1, "maximum": 10},
+                "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+                "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 5},
+                "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2, "x-kubernetes-list-type": "set"},
+                "ports": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"n": {"type": "integer"}, "p": {"type": "string", "default": "TCP"}},
+                    },
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["n", "p"],
+                },
+                "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "port": {"x-kubernetes-int-or-string": True},
+                "opt": {"type": "string", "nullable": True},
+                "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+                "when": {"type": "string", "format": "date-time"},
+                "inner": {"type": "object", "default": {}, "properties": {"deep": {"type": "integer", "default": 5}}},
+                "either": {"type": "integer", "anyOf": [{"minimum": 5}, {"maximum": 1}]},
+            },
+        }
+    },
+}
+WIDGET = Structural(SCHEMA, "Widget", "v1")
+
+
+def widget(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "errors"),
+    [
+        ({}, []),
+        ({"size": 2.0, "port": "http", "opt": None, "map": {"a": 1}, "when": "2024-01-01T00:00:00Z", "either": 7}, []),
+        ({"size": 0}, ["spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"]),
+        ({"size": 11}, ["spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"]),
+        ({"size": "1"}, ['spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"']),
+        ({"color": "green"}, ['spec.color: Unsupported value: "green": supported values: "red", "blue"']),
+        ({"name": "UP"}, ["spec.name: Invalid value: \"UP\": spec.name in body should match '^[a-z]+$'"]),
+        ({"name": "toolong"}, ["spec.name: Too long: may not be more than 5 bytes"]),
+        ({"tags": ["a", "b", "c"]}, ["spec.tags: Too many: 3: must have at most 2 items"]),
+        ({"tags": ["a", "a"]}, ['spec.tags[1]: Duplicate value: "a"']),
+        ({"ports": [{"n": 1}, {"n": 1, "p": "TCP"}]}, ['spec.ports[1]: Duplicate value: {"n":1,"p":"TCP"}']),
+        (
+            {"port": 1.5},
+            ['spec.port: Invalid value: "number": spec.port in body must be of type integer,string: "number"'],
+        ),
+        (
+            {"map": {"a": "x"}},
+            ['spec.map.a: Invalid value: "string": spec.map.a in body must be of type integer: "string"'],
+        ),
+        ({"when": "now"}, ['spec.when: Invalid value: "now": spec.when in body must be of type date-time: "now"']),
+        (
+            {"either": 3},
+            ["spec.either: Invalid value: 3: spec.either in body must validate at least one schema (anyOf)"],
+        ),
+        ({"name": None}, ['spec.name: Invalid value: "null": spec.name in body must be of type string: "null"']),
+    ],
+)
+def test_validation(spec: dict[str, Any], errors: list[str]) -> None:
+    assert [str(error) for error in WIDGET.validate(widget(**spec))] == errors
+
+
+def test_missing_fields() -> None:
+    assert [str(e) for e in WIDGET.validate({"spec": {}})] == ["spec.size: Required value"]
+    assert [str(e) for e in WIDGET.validate({})] == ["spec: Required value"]
+
+
+def test_pruning_keeps_what_is_open_and_metadata() -> None:
+    obj = widget(unknown=1, any={"keep": {"me": 1}}, map={"x": 1}) | {"bogus": 1}
+    obj["metadata"] |= {"labels": {"a": "b"}, "wat": 1}
+    assert WIDGET.clean(obj) == ["metadata.wat", "bogus", "spec.unknown"]
+    assert obj["spec"] == {"size": 1, "any": {"keep": {"me": 1}}, "map": {"x": 1}}
+    assert obj["metadata"] == {"name": "w", "labels": {"a": "b"}}
+
+
+def test_metadata_has_types() -> None:
+    with pytest.raises(BadRequest, match="Widget in version"):
+        WIDGET.clean({"metadata": {"labels": {"a": 1}}})
+
+
+def test_defaults() -> None:
+    obj = widget(color=None, opt=None, ports=[{"n": 1}])
+    WIDGET.default(obj)
+    assert obj["spec"] == {
+        "size": 1,
+        "color": "red",
+        "opt": None,
+        "ports": [{"n": 1, "p": "TCP"}],
+        "inner": {"deep": 5},
+    }
+    again = copy.deepcopy(obj)
+    WIDGET.default(again)
+    assert again == obj
+    assert SCHEMA["properties"]["spec"]["properties"]["inner"]["default"] == {}
+
+
+def test_rules_are_asked_only_of_what_is_otherwise_fine() -> None:
+    asked: list[str] = []
+
+    def evaluate(rules: list[dict[str, Any]], value: Any, old: Any, path: str) -> list[FieldError]:
+        asked.append(path)
+        return [FieldError("FieldValueInvalid", path, "Invalid value: no")] if value.get("name") == "bad" else []
+
+    schema = copy.deepcopy(SCHEMA)
+    schema["properties"]["spec"]["x-kubernetes-validations"] = [{"rule": "self.name != 'bad'"}]
+    ruled = Structural(schema, "Widget", "v1", evaluate)
+    assert [str(e) for e in ruled.validate(widget(name="bad"))] == ["spec: Invalid value: no"]
+    assert [e.field for e in ruled.validate(widget(color="green"))] == ["spec.color", "<nil>"]
+    assert asked == ["spec"]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*SCHEMA["properties"]["spec"]["properties"], "spec", "n", "p"]), inner, max_size=4
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["spec", "status", "x"]), _JSON))
+def test_any_value_is_pruned_defaulted_and_judged(obj: dict[str, Any]) -> None:
+    WIDGET.clean(obj)
+    assert WIDGET.clean(obj) == []
+    WIDGET.default(obj)
+    for error in WIDGET.validate(obj):
+        assert error.message
