@@ -225,3 +225,17 @@ def test_any_body_is_cleaned_or_refused_and_cleaning_again_changes_nothing(data:
     once = copy.deepcopy(obj)
     assert schema.clean(kind, obj) == []
     assert obj == once
+
+
+def test_a_field_without_a_name_is_unknown() -> None:
+    assert cleaned(made("v1", "Service", spec={"": 1}))[1] == ["spec."]
+
+
+def test_bottomless_bodies_are_refused() -> None:
+    inner: dict[str, Any] = {"type": "object"}
+    for _ in range(5000):
+        inner = {"properties": {"a": inner}}
+    spec = {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": inner}}]}
+    obj = made("apiextensions.k8s.io/v1", "CustomResourceDefinition") | {"spec": spec}
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        schema.clean(kind_of(obj), obj)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from switchboard.objects.memo import memo
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -116,7 +117,7 @@ _name, _config, _header, _c_identifier = _full(_NAME), _full(_KEY), _full(_HEADE
 _path_prefix = _full(_PATH_PREFIX)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _dns_label(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 63:
@@ -131,7 +132,7 @@ def dns_label(text: str) -> list[str]:
     return list(_dns_label(text))
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _dns_subdomain(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 253:
@@ -164,7 +165,7 @@ def wildcard_subdomain(text: str) -> list[str]:
     return out if text.startswith("*.") and _subdomain(text[2:]) else [*out, WILDCARD_TEXT]
 
 
-@lru_cache(maxsize=8192)
+@memo(8192)
 def _qualified(text: str) -> tuple[str, ...]:
     out: list[str] = []
     parts = text.split("/")
@@ -193,7 +194,7 @@ def qualified_name(text: str) -> list[str]:
     return list(_qualified(text))
 
 
-@lru_cache(maxsize=8192)
+@memo(8192)
 def _label_value(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 63:
@@ -273,7 +274,7 @@ def port_number(number: int) -> list[str]:
     return [] if 1 <= number <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _parse_ip(text: str) -> IPv4Address | IPv6Address | None:
     if "%" in text:
         return None

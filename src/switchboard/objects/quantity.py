@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from switchboard.objects.memo import memo
+
 NANO = 10**9
 MAX = (2**63 - 1) * NANO
 PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
@@ -83,7 +85,7 @@ def _scale(suffix: str) -> tuple[int, int, str]:
     return (10**exponent, 1, notation) if exponent >= 0 else (1, 10**-exponent, notation)
 
 
-@lru_cache(maxsize=8192)
+@memo(8192)
 def parse(text: str) -> Quantity:
     """Text -> Quantity; QuantityError when it is none."""
     match = _SHAPE.match(text)
@@ -120,7 +122,7 @@ def _format(q: Quantity) -> str:
     return f"{sign}{amount}{_DECIMAL_NAMES[exponent]}"
 
 
-@lru_cache(maxsize=8192)
+@memo(8192)
 def canonical(text: str) -> str:
     """The text a real server gives back: `0.5` -> `500m`, `1024Mi` -> `1Gi`; QuantityError when it is no quantity."""
     return _format(parse(text))

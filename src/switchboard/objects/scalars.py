@@ -8,8 +8,9 @@ from __future__ import annotations
 import binascii
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
+
+from switchboard.objects.memo import memo
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 
@@ -91,7 +92,7 @@ def int_or_string(value: Any, unknown: list[str]) -> Any:
     return int32(value, unknown)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _parse(text: str) -> datetime | None:
     match = _TIME.match(text)
     if match is None:

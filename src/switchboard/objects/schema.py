@@ -55,6 +55,8 @@ def clean_as(definition: str, obj: dict[str, Any], kind: str, version: str) -> l
         walker(definition)(obj, unknown)
     except WrongType as wrong:
         raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong.text()}') from None
+    except RecursionError:
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: nested too deeply') from None
     return unknown
 
 
@@ -168,7 +170,7 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
 def _prefix(unknown: list[str], start: int, key: str) -> None:
     for i in range(start, len(unknown)):
         path = unknown[i]
-        unknown[i] = f"{key}{path}" if path[0] == "[" else f"{key}.{path}"
+        unknown[i] = f"{key}{path}" if path[:1] == "[" else f"{key}.{path}"
 
 
 def _fields(schema: Schema, resolve: Resolve, name: str, reach: Callable[[str], Walk]) -> dict[str, _Entry]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from switchboard.objects import names
 from switchboard.objects.errors import BadRequest
+from switchboard.objects.memo import memo
 
 Labels = Mapping[str, str]
 _TOKENS = {")", ",", "!", "==", "=", ">", "in", "<", "!=", "notin", "("}
@@ -252,7 +252,7 @@ def _checked(key: str, operator: str, values: tuple[str, ...]) -> Requirement:
     return Requirement(key, operator, values)
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def parse(text: str) -> LabelSelector:
     """`app=web,tier in (a,b),!old` -> LabelSelector; SelectorError with upstream's text."""
     return LabelSelector.of(_Parser(text).parse())

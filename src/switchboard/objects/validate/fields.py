@@ -49,6 +49,10 @@ class Errors(list[FieldError]):
         text = value if isinstance(value, Raw) else shown(value)
         self._add("FieldValueInvalid", path, f"Invalid value: {text}", detail)
 
+    def wrong_type(self, path: str, actual: str, detail: str) -> None:
+        """A value of another JSON type than the schema's; `actual` names its type."""
+        self._add("FieldValueTypeInvalid", path, f"Invalid value: {shown(actual)}", detail)
+
     def unsupported(self, path: str, value: Any, supported: Iterable[str]) -> None:
         """A value outside of an enumeration (given in the order it is to be told)."""
         text = value if isinstance(value, Raw) else shown(value)

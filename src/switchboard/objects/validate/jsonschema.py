@@ -7,11 +7,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
+from switchboard.objects.memo import memo
 from switchboard.objects.scalars import parse_time
 from switchboard.objects.validate.fields import Errors, shown
 
@@ -68,7 +68,7 @@ def _type(value: Any, schema: Schema, path: str, errs: Errors) -> bool:
         return True
     actual = word(value)
     detail = f'{path or "<root>"} in body must be of type {",".join(kinds)}: "{actual}"'
-    errs._add("FieldValueTypeInvalid", path, f'Invalid value: "{actual}"', detail)
+    errs.wrong_type(path, actual, detail)
     if kind == "integer" and actual == "number" and {"minimum", "maximum", "multipleOf"} & schema.keys():
         errs.invalid("<nil>", "", f"Checked value must be of type integer (default format) in {path}")
     return False
@@ -105,7 +105,7 @@ def _array(value: list[Any], schema: Schema, path: str, errs: Errors) -> None:
         errs.invalid(path, value, f"{path} in body shouldn't contain duplicates")
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def _pattern(text: str) -> re.Pattern[str] | None:
     try:
         return re.compile(text.replace(r"\z", r"\Z"))
