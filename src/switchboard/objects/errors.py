@@ -1,4 +1,5 @@
-"""The one error root of the API: each class is a reason somebody catches; `api` turns it into a `Status` at the border.
+"""The one error root of the API: each class is a reason somebody catches; `api` turns it into a `Status` at the
+border.
 
 Reasons and codes follow `apimachinery/pkg/api/errors/errors.go`; field error types and their words follow
 `apimachinery/pkg/util/validation/field/errors.go`.
@@ -24,7 +25,8 @@ class FieldError:
 
 
 class StatusError(Exception):
-    """An answer other than success: HTTP `code`, machine `reason`, human `message`, optional `details` (meta/v1 StatusDetails)."""
+    """An answer other than success: HTTP `code`, machine `reason`, human `message`, optional `details` (meta/v1
+    StatusDetails)."""
 
     code = 500
     reason = "InternalError"

@@ -1,6 +1,7 @@
 """The type table: every built-in kind's fields as data (recorded from Kubernetes 1.36.2), loaded when first asked for.
 
-Definitions have the shape of OpenAPI v3 schemas; a `$ref` is the bare name of another definition. List semantics are in
+Definitions have the shape of OpenAPI v3 schemas; a `$ref` is the bare name of another definition. List semantics
+are in
 `x-kubernetes-list-type`, `x-kubernetes-list-map-keys`, `x-kubernetes-patch-merge-key`, `x-kubernetes-patch-strategy`.
 """
 
@@ -16,7 +17,8 @@ import msgspec
 @cache
 def table(name: str) -> dict[str, Any]:
     """One of the tables under `objects/data` (`types`, `discovery`, `columns`, `protobuf`), decoded once."""
-    return cast("dict[str, Any]", msgspec.json.decode((resources.files(__package__) / "data" / f"{name}.json").read_bytes()))
+    data = (resources.files(__package__) / "data" / f"{name}.json").read_bytes()
+    return cast("dict[str, Any]", msgspec.json.decode(data))
 
 
 def definitions() -> dict[str, dict[str, Any]]:
