@@ -23,6 +23,7 @@ from switchboard.api.deleting import delete, delete_collection
 from switchboard.api.identity import Identity
 from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
+from switchboard.api.kubelets import KubeletDialer
 from switchboard.api.metrics import Metrics
 from switchboard.api.nonresource import NonResource
 from switchboard.api.paths import Target, parse
@@ -36,6 +37,7 @@ from switchboard.objects.kinds import Kind, Registry
 from switchboard.store.errors import StoreError
 from switchboard.store.record import Event, Record
 from switchboard.store.store import Store
+from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Request, Response
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ Adviser = Callable[[Object], "list[str] | Awaitable[list[str]]"]
 NO_RESOURCE = "the server could not find the requested resource"
 NO_METHOD = "the server does not allow this method on the requested resource"
 
-_ITEM_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_ITEM_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection", "PUT": "update", "PATCH": "patch"}
 
 _HANDLERS: dict[str, Handler] = {
@@ -65,11 +67,12 @@ _HANDLERS: dict[str, Handler] = {
 class App:
     """The API over a store. `handle` is a transport handler; `handle_as` is for the in-process client."""
 
-    def __init__(self, store: Store, settings: Settings | None = None, *, kubelet: Any = None) -> None:
+    def __init__(self, store: Store, settings: Settings | None = None, *, kubelet: KubeletDialer | None = None) -> None:
         self.store = store
         self.settings = settings or Settings()
         self.registry = Registry()
-        self.kubelet = kubelet  # a streams.KubeletDialer; None where there are no nodes
+        self.kubelet = kubelet  # the way to node agents; None where there are no nodes
+        self.proxy_clients: dict[str, HttpClient] = {}  # by node
         self.advisers: list[Adviser] = []
         self.watchers: set[watching.Watcher] = set()
         self.metrics = Metrics()
@@ -224,7 +227,12 @@ class App:
             if verb not in ("get", "update", "patch") or verb not in call.subresource.verbs:  # type: ignore[union-attr]
                 raise MethodNotAllowed(NO_METHOD, details={})
             return _HANDLERS[verb]
-        if verb not in call.kind.verbs or (verb == "create" and call.name) or call.request.method == "HEAD":
+        named = verb in ("get", "update", "patch", "delete")
+        if (
+            verb not in call.kind.verbs
+            or (named != bool(call.name) and verb != "watch")
+            or call.request.method == "HEAD"
+        ):
             raise MethodNotAllowed(NO_METHOD, details={})
         return kind_table.verb(call.kind, verb) or _HANDLERS[verb]
 
@@ -325,6 +333,8 @@ class App:
         self.ready = False
         for watcher in list(self.watchers):
             watcher.end()
+        for client in self.proxy_clients.values():
+            await client.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import uuid
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import typed
 from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.api.kinds.pools import ADDRESSES, MANAGED_BY, MANAGER, Cidr, addresses_of
-from switchboard.api.metadata import now
+from switchboard.api.metadata import new_uid, now
 from switchboard.objects.kinds import Kind
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def write(app: App, kind: Kind, obj: Object) -> list[Awaitable[Any]]:
             return []
         obj = {**old, **obj, "metadata": old["metadata"]}
     else:
-        meta |= {"uid": str(uuid.uuid4()), "resourceVersion": "", "creationTimestamp": now()}
+        meta |= {"uid": new_uid(), "resourceVersion": "", "creationTimestamp": now()}
     typed.settle(kind, obj)
 
     def seal(revision: int) -> bytes:

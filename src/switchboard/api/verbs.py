@@ -93,8 +93,9 @@ def accepted_patches(call: Call) -> list[str]:
 
 def patcher(call: Call, media: str) -> Any:
     """The function from current object to patched, cleaned object."""
-    change_by = parsed_patch(call, media)
-    duplicates = duplicate_fields(call.request.body) if call.options.field_validation != "Ignore" else []
+    body = bodies.parse_json(call.request.body)
+    change_by = parsed_patch(call, media, body)
+    duplicates = duplicate_fields(call.request.body, body) if call.options.field_validation != "Ignore" else []
 
     def make(current: Object) -> Object:
         obj = change_by(current)
@@ -117,10 +118,9 @@ def invalid_patch(patched: Any, error: BadRequest) -> Invalid:
     return Invalid.of("", "", "", [FieldError("FieldValueInvalid", "patch", f'Invalid value: "{document}": {why}')])
 
 
-def parsed_patch(call: Call, media: str) -> Any:
-    """The patch body as a function from document to document; raises 400 for what is no patch."""
+def parsed_patch(call: Call, media: str, body: Any) -> Any:
+    """A patch body as a function from document to document; raises 400 for what is no patch."""
     kind = call.kind
-    body = bodies.parse_json(call.request.body)
     if media == JSON_PATCH:
         return lambda current: patch.json_patch(current, body)
     if not isinstance(body, dict):

@@ -67,7 +67,8 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
         metadata.prepare_create(obj)
         strategy.claim(call, obj, None, claims)
         strategy.prepare_create(call, obj)
-        typed.settle(kind, obj)
+        if operation.changed or strategy.must_settle(kind):
+            typed.settle(kind, obj)
         _refuse_invalid(call, obj, typed.check_create(kind, obj) + strategy.check_create(call, obj))
         _warn(call, obj, None)
         await app.admission.validate(operation)
@@ -195,7 +196,8 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
                 strategy.claim(call, obj, old, claims)
             app.prepare(call, strategy, obj, old)
         metadata.prepare_update(obj, old)
-        typed.settle(kind, obj)
+        if operation.changed or strategy.must_settle(kind):
+            typed.settle(kind, obj)
         errors = typed.check_update(kind, obj, old, sub)
         # Upstream checks metadata twice, in BeforeUpdate and in the strategy: both causes show in the details.
         errors = [

@@ -32,6 +32,7 @@ class Operation:
     name: str
     options: Object = field(default_factory=dict)
     final: bool = False  # set while validating
+    changed: bool = False  # set by a plugin that replaced parts of the object by what a stranger sent (webhooks)
 
     @property
     def plural(self) -> str:

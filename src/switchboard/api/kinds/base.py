@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from switchboard.objects.errors import FieldError
+from switchboard.objects.kinds import Kind
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -26,7 +27,12 @@ class Strategy:
     returns_deleted = False  # DELETE answers with the object instead of a Status
     counts_generation = False  # metadata.generation grows with every change of what `generation_of` gives
     default_propagation = "Background"
+    settles = True  # whether preparation can leave the object in a form that is not the final one
     status_keeps_labels = True  # whether a status write may change labels (workloads: not)
+
+    def must_settle(self, kind: Kind) -> bool:
+        """Whether the object has to be brought into its final form again after it was prepared."""
+        return self.settles or "status" in kind.subresources
 
     def generation_of(self, obj: Object) -> Any:
         """What a generation counts changes of."""
@@ -99,6 +105,12 @@ def _restore(obj: Object, old: Object, field: str) -> None:
         obj.pop(field, None)
 
 
+class Plain(Strategy):
+    """Kinds that preparation leaves alone, but for their metadata."""
+
+    settles = False
+
+
 class Generational(Strategy):
     """Kinds whose generation counts changes of their spec."""
 
@@ -122,19 +134,19 @@ class Whole(Strategy):
         return body, obj["metadata"].get("labels")
 
 
-class Returned(Strategy):
+class Returned(Plain):
     """Kinds whose DELETE answers with the object."""
 
     returns_deleted = True
 
 
-class CreatedOnUpdate(Strategy):
+class CreatedOnUpdate(Plain):
     """Kinds that a PUT creates."""
 
     create_on_update = True
 
 
-class Conditional(Strategy):
+class Conditional(Plain):
     """Kinds whose update must name a resourceVersion."""
 
     unconditional_update = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api.claims import Claims
 from switchboard.api.keyspace import decode, encode
-from switchboard.api.metadata import now
+from switchboard.api.metadata import new_uid, now
 from switchboard.objects.errors import InternalError
 from switchboard.store.errors import Changed, StoreError
 from switchboard.store.record import Event
@@ -146,14 +146,12 @@ class Pools:
 
     def put_address(self, address: str, family: str, namespace: str, name: str) -> Any:
         """Queue the IPAddress object of a Service's address; returns the store's awaitable."""
-        import uuid
-
         obj: Object = {
             "kind": "IPAddress",
             "apiVersion": "networking.k8s.io/v1",
             "metadata": {
                 "name": address,
-                "uid": str(uuid.uuid4()),
+                "uid": new_uid(),
                 "resourceVersion": "",
                 "creationTimestamp": now(),
                 "labels": {"ipaddress.kubernetes.io/ip-family": family, MANAGED_BY: MANAGER},

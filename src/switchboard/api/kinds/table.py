@@ -7,7 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from switchboard.api.kinds import bindings, pods, policies, pools, reviews, scale, signing, tokens
-from switchboard.api.kinds.base import Conditional, CreatedOnUpdate, Generational, Returned, Strategy, Whole, Workload
+from switchboard.api.kinds.base import (
+    Conditional,
+    CreatedOnUpdate,
+    Generational,
+    Plain,
+    Returned,
+    Strategy,
+    Whole,
+    Workload,
+)
 from switchboard.api.kinds.services import ServiceStrategy
 from switchboard.api.kinds.spaces import NamespaceStrategy
 from switchboard.api.kinds.workloads import ControllerStrategy, DaemonStrategy, JobStrategy, PodTemplateStrategy
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Call"], "Response | Awaitable[Response]"]
 Pools = pools.Pools
 
-_DEFAULT = Strategy()
+_DEFAULT = Plain()
 _GENERATIONAL = Generational()
 _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("", "services"): ServiceStrategy(),
@@ -44,7 +53,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("batch", "jobs"): JobStrategy(),
     ("batch", "cronjobs"): Workload(),
     ("policy", "poddisruptionbudgets"): _GENERATIONAL,
-    ("autoscaling", "horizontalpodautoscalers"): Strategy(),
+    ("autoscaling", "horizontalpodautoscalers"): _DEFAULT,
     ("networking.k8s.io", "ingresses"): _GENERATIONAL,
     ("networking.k8s.io", "ingressclasses"): _GENERATIONAL,
     ("networking.k8s.io", "networkpolicies"): _GENERATIONAL,
