@@ -11,11 +11,11 @@ from typing import Any
 
 from switchboard.client import Client, EventRecorder, Informer
 from switchboard.client.resources import PODS
-from switchboard.node.logs import rotate_forever
 from switchboard.node.making import Maker
 from switchboard.node.observed import POD_UID, Observed
 from switchboard.node.pulls import Images
 from switchboard.node.register import Registration
+from switchboard.node.rotation import rotate_forever
 from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
 from switchboard.node.server import NodeServer
 from switchboard.node.settings import NodeSettings
