@@ -164,8 +164,8 @@ def test_options_that_cannot_change_are_refused(cluster: PrivateCluster) -> None
 
 
 def test_a_port_that_is_taken_is_stepped_over(stopped: PrivateCluster) -> None:
-    code = "import socket, time; s = socket.create_server(('127.0.0.1', 6443)); print('bound', flush=True); time.sleep(600)"
-    taker = stopped.popen("python3", "-c", code, stdout=subprocess.PIPE)
+    code = "import socket, time\ns = socket.create_server(('127.0.0.1', 6443))\nprint('bound', flush=True)\n"
+    taker = stopped.popen("python3", "-c", code + "time.sleep(600)", stdout=subprocess.PIPE)
     try:
         assert taker.stdout
         taker.stdout.readline()

@@ -32,7 +32,7 @@ def configuration(config: ClusterConfig, *, bridged: bool) -> dict[str, Any]:
         plugin = {
             "type": "bridge",
             "bridge": BRIDGE,
-            "isDefaultGateway": True,
+            "isGateway": True,
             "hairpinMode": True,
             "ipMasq": False,
             "ipam": addresses,
