@@ -24,8 +24,11 @@ ClientAs = Callable[[str], "Client"]
 def make_app(store: Store, settings: Settings, config: ClusterConfig) -> App:
     """The API over its store."""
     from switchboard.api.app import App
+    from switchboard.api.kubelets import Kubelets, kubelet_context
 
-    return App(store, settings)
+    pki = config.pki
+    context = kubelet_context(*(str(pki / file) for file in ("kubelet-client.crt", "kubelet-client.key", "ca.crt")))
+    return App(store, settings, kubelet=Kubelets(store, context))
 
 
 def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tuple[str, Coroutine[Any, Any, None]]]:
