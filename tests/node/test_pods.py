@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from tests.node.conftest import Node, condition, container
+from switchboard.testing.node import Node, container
 
 
 async def test_a_pod_runs_has_an_address_and_is_gone_without_a_trace(node: Node) -> None:
@@ -23,10 +21,6 @@ async def test_a_pod_runs_has_an_address_and_is_gone_without_a_trace(node: Node)
     assert await node.log("web") == "hello\n"
     uid = pod["metadata"]["uid"]
     await node.delete("web")
-    async with asyncio.timeout(10):
-        while await node.runtime.list_sandboxes() or await node.runtime.list_containers():
-            await asyncio.sleep(0.02)
-        while node.settings.pod_dir(uid).exists():
-            await asyncio.sleep(0.02)
+    await node.nothing_left(uid)
     said = [e["reason"] for e in await node.events("web")]
     assert said == ["Pulled", "Created", "Started", "Killing"]
