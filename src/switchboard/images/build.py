@@ -136,7 +136,7 @@ def _literal(layer: Layer, recipe: Recipe) -> None:
 
 def _applets(files: list[Path]) -> list[str]:
     """What busybox can be called: asked of the very program that goes into the image."""
-    package = next(file for file in files if debian.package_name(file) == "busybox-static")
+    package = next(file for file in files if debian.package_name(file) == "busybox")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "busybox")
         for entry, content in debian.contents(package):

@@ -47,7 +47,7 @@ class StandIn:
 LAYERS: dict[str, Recipe] = {
     "pause": Recipe(packages=("catatonit",)),
     "base": Recipe(
-        packages=("libc6", "busybox-static", "zlib1g", "libssl3"),
+        packages=("libc6", "busybox", "zlib1g", "libssl3"),
         files=files.SYSTEM,
         links={
             "bin": "usr/bin",
