@@ -30,6 +30,7 @@ from switchboard.api.paths import Target, parse
 from switchboard.api.query import parse as parse_query
 from switchboard.api.rbac import Rbac
 from switchboard.api.settings import Settings
+from switchboard.api.tokens import Tokens
 from switchboard.api.verbs import create, patching, update
 from switchboard.objects.errors import InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
 from switchboard.objects.fieldselectors import parse as parse_fields
@@ -78,10 +79,12 @@ class App:
         self.metrics = Metrics()
         self.rbac = Rbac(store)
         self.authorizer = Union([Masters(), self.rbac])
+        self.tokens = Tokens(store, self.settings)
         self.authentication = Authentication(
             [
                 authn.from_certificate,
                 authn.static_tokens(self.settings.tokens),
+                self.tokens.authenticate,
                 authn.refuse_unknown_token,
                 *([authn.anonymous] if self.settings.anonymous else []),
             ]
@@ -91,7 +94,6 @@ class App:
         self.nonresource = NonResource(self)
         self._strategies: dict[Kind, Strategy] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.token_issuer: Any = None  # has `async create(call) -> Response`; set by whoever holds the signing key
         self.ready = False
 
     # The way of a request

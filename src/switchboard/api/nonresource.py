@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import answers, health, query
+from switchboard.api import answers, health, oidc, query
 from switchboard.api.authz import Attributes, Decision
 from switchboard.api.discovery import Discovery
 from switchboard.api.identity import Identity
@@ -52,12 +52,15 @@ class NonResource:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        issuer = oidc.Oidc(app.tokens, app.settings)
         self.exact: dict[str, Answer] = {
             "/version": self._version,
             "/version/": self._version,
             "/metrics": self._metrics,
             "/": self._root,
             "/index.html": self._root,
+            oidc.CONFIGURATION: issuer.configuration,
+            oidc.KEYS: issuer.keys,
         }
         self.prefixes: list[tuple[str, Answer]] = [
             *((name, self._health) for name in ("/healthz", "/livez", "/readyz")),

@@ -10,8 +10,8 @@ from switchboard.api.call import Call
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import encode
 from switchboard.api.metadata import now
-from switchboard.objects.errors import FieldError, Invalid, NotFound, Unauthorized
-from switchboard.transport.messages import Request, Response
+from switchboard.objects.errors import FieldError, Invalid, NotFound
+from switchboard.transport.messages import Response
 
 Object = dict[str, Any]
 
@@ -32,25 +32,6 @@ async def self_subject(call: Call) -> Response:
     obj = _read(call)
     obj["metadata"] = {"creationTimestamp": now()}
     obj["status"] = {"userInfo": call.identity.user_info()}
-    return _answer(call, obj)
-
-
-async def token_review(call: Call) -> Response:
-    """TokenReview: whose token it is, if anybody's."""
-    obj = _read(call)
-    token = (obj.get("spec") or {}).get("token", "")
-    probe = Request("GET", "/", "", {"authorization": f"Bearer {token}"}, b"")
-    status: Object = {"user": {}}
-    try:
-        found = call.app.authentication.identify(probe)
-        identity = found if isinstance(found, Identity) else await found
-        status = {"authenticated": True, "user": identity.user_info()}
-        audiences = (obj.get("spec") or {}).get("audiences")
-        if audiences:
-            status["audiences"] = audiences
-    except Unauthorized:
-        status["error"] = "[invalid bearer token]"
-    obj["status"] = status
     return _answer(call, obj)
 
 

@@ -98,7 +98,7 @@ _VERBS: dict[tuple[str, str, str], Handler] = {
     ("", "componentstatuses", "get"): reviews.component_status,
     ("", "componentstatuses", "list"): reviews.component_statuses,
     ("authentication.k8s.io", "selfsubjectreviews", "create"): reviews.self_subject,
-    ("authentication.k8s.io", "tokenreviews", "create"): reviews.token_review,
+    ("authentication.k8s.io", "tokenreviews", "create"): tokens.review,
     ("authorization.k8s.io", "selfsubjectaccessreviews", "create"): reviews.self_access,
     ("authorization.k8s.io", "subjectaccessreviews", "create"): reviews.access,
     ("authorization.k8s.io", "localsubjectaccessreviews", "create"): reviews.access,

@@ -1,0 +1,212 @@
+"""Lists, pages and watches, over real HTTP where the stream matters."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from switchboard.testing.apiserver import ApiServer
+from switchboard.transport.http import HttpClient
+from switchboard.transport.messages import Response
+
+CONFIGS = "/api/v1/namespaces/ns/configmaps"
+MERGE = {"content-type": "application/merge-patch+json"}
+TABLE = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+
+
+async def make(api: ApiServer, *names: str, **labels: str) -> None:
+    for name in names:
+        assert (await api.call("POST", CONFIGS, {"metadata": {"name": name, "labels": labels}}))[0] == 201
+
+
+class Recorder:
+    """A push writer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.changed = asyncio.Event()
+        self.ended = self.aborted = False
+        self.backlog = 0
+
+    @property
+    def buffered(self) -> int:
+        return self.backlog
+
+    @property
+    def closed(self) -> bool:
+        return self.ended
+
+    def on_close(self, callback: Any) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+        self.changed.set()
+
+    def close(self) -> None:
+        self.ended = True
+        self.changed.set()
+
+    def abort(self) -> None:
+        self.aborted = self.ended = True
+        self.changed.set()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.data.splitlines()]
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(5):
+            while len(self.events) < count and not self.ended:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.events
+
+
+async def watch(api: ApiServer, target: str, headers: dict[str, str] | None = None) -> Recorder:
+    response: Response = await api.request("GET", target, headers=headers)
+    recorder = Recorder()
+    if response.push is None:
+        recorder.write(response.body if isinstance(response.body, bytes) else b"".join(response.body))
+        recorder.close()
+    else:
+        response.push(recorder)
+    return recorder
+
+
+def seen(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(e["type"], e["object"]["metadata"].get("name", "")) for e in events]
+
+
+async def test_pages_show_one_moment(api: ApiServer) -> None:
+    await make(api, "a", "b", "c", "d")
+    _, first = await api.call("GET", CONFIGS + "?limit=2")
+    assert [i["metadata"]["name"] for i in first["items"]] == ["a", "b"]
+    assert first["metadata"]["remainingItemCount"] == 2
+    await api.call("DELETE", CONFIGS + "/c")
+    await make(api, "e")
+    _, second = await api.call("GET", f"{CONFIGS}?limit=2&continue={first['metadata']['continue']}")
+    assert [i["metadata"]["name"] for i in second["items"]] == ["c", "d"]
+    assert "continue" not in second["metadata"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    assert "kind" not in second["items"][0]  # items of typed lists do not repeat it
+
+
+async def test_selectors(api: ApiServer) -> None:
+    await make(api, "a", "b", app="web")
+    await make(api, "c", app="db")
+    for query, want in [
+        ("labelSelector=app%3Dweb", ["a", "b"]),
+        ("labelSelector=app!%3Dweb", ["c"]),
+        ("labelSelector=app+in+(web,db),!x", ["a", "b", "c"]),
+        ("fieldSelector=metadata.name%3Db", ["b"]),
+        ("fieldSelector=metadata.name%3Db&labelSelector=app%3Ddb", []),
+        ("fieldSelector=metadata.name!%3Db", ["a", "c"]),
+    ]:
+        _, found = await api.call("GET", f"{CONFIGS}?{query}")
+        assert [i["metadata"]["name"] for i in found["items"]] == want, query
+
+
+async def test_tables_and_metadata(api: ApiServer) -> None:
+    await make(api, "a")
+    _, table = await api.call("GET", CONFIGS, headers=TABLE)
+    assert table["kind"] == "Table" and table["rows"][0]["cells"][:2] == ["a", 0]
+    accept = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+    _, partial = await api.call("GET", CONFIGS, headers=accept)
+    assert partial["items"][0].keys() == {"kind", "apiVersion", "metadata"}
+    recorder = await watch(api, CONFIGS + "?watch=true", TABLE)
+    await make(api, "b")
+    first, second = await recorder.until(2)
+    assert first["object"]["columnDefinitions"] and second["object"]["columnDefinitions"] is None
+
+
+async def test_a_watch_replays_and_goes_on(api: ApiServer) -> None:
+    _, listed = await api.call("GET", CONFIGS)
+    version = listed["metadata"]["resourceVersion"]
+    await make(api, "a")
+    await api.call("PATCH", CONFIGS + "/a", {"data": {"x": "y"}}, MERGE)
+    recorder = await watch(api, f"{CONFIGS}?watch=true&resourceVersion={version}")
+    await api.call("DELETE", CONFIGS + "/a")
+    events = await recorder.until(3)
+    assert seen(events) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+    versions = [int(e["object"]["metadata"]["resourceVersion"]) for e in events]
+    assert versions == sorted(set(versions))
+
+
+async def test_selector_transitions(api: ApiServer) -> None:
+    recorder = await watch(api, CONFIGS + "?watch=true&labelSelector=in%3Dyes")
+    await make(api, "a")
+    for value in ("yes", "yes", "no", "yes"):
+        patch = {"metadata": {"labels": {"in": value}}, "data": {"x": str(api.store.revision)}}
+        assert (await api.call("PATCH", CONFIGS + "/a", patch, MERGE))[0] == 200
+    await api.call("DELETE", CONFIGS + "/a")
+    events = await recorder.until(5)
+    assert [e["type"] for e in events] == ["ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED"]
+    assert events[2]["object"]["metadata"]["labels"] == {"in": "yes"}  # the last state that was selected
+
+
+async def test_initial_events_end_with_a_bookmark(api: ApiServer) -> None:
+    await make(api, "a")
+    options = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    recorder = await watch(api, f"{CONFIGS}?{options}")
+    events = await recorder.until(2)
+    assert seen(events) == [("ADDED", "a"), ("BOOKMARK", "")]
+    assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    await make(api, "b")
+    assert seen((await recorder.until(3))[2:]) == [("ADDED", "b")]
+
+
+async def test_a_start_that_is_too_old(api: ApiServer) -> None:
+    api.store._history.floor = 50  # as if everything before had been forgotten
+    recorder = await watch(api, CONFIGS + "?watch=true&resourceVersion=5")
+    (event,) = recorder.events
+    assert event["type"] == "ERROR" and event["object"]["code"] == 410 and event["object"]["reason"] == "Expired"
+
+
+async def test_a_slow_watcher_is_cut_off(api: ApiServer) -> None:
+    slow, quick = await watch(api, CONFIGS + "?watch=true"), await watch(api, CONFIGS + "?watch=true")
+    slow.backlog = 1 << 30
+    await make(api, "a")
+    await quick.until(1)
+    assert slow.aborted and not quick.aborted
+    await make(api, "b")
+    assert seen(await quick.until(2)) == [("ADDED", "a"), ("ADDED", "b")]
+    assert seen(slow.events) == [("ADDED", "a")]
+
+
+async def test_watchers_share_encoded_events(api: ApiServer) -> None:
+    watchers = [await watch(api, CONFIGS + "?watch=true&allowWatchBookmarks=true") for _ in range(50)]
+    await make(api, "a")
+    for watcher in watchers:
+        await watcher.until(1)
+    assert len({watcher.data for watcher in watchers}) == 1
+    assert len(api.app.watchers) == 50
+    for watcher in list(api.app.watchers):
+        watcher.bookmark()
+    assert all(seen(w.events)[-1] == ("BOOKMARK", "") for w in watchers)
+
+
+async def lines(body: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    rest = b""
+    async for data in body:
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield json.loads(line)
+
+
+async def test_over_http(api: ApiServer) -> None:
+    headers = [("authorization", f"Bearer {api.token}")]
+    async with HttpClient() as client:
+        async with client.stream("GET", f"{api.url}{CONFIGS}?watch=true&timeoutSeconds=1", headers) as answer:
+            assert answer.status == 200
+            events = lines(answer.body)
+            await make(api, "a")
+            async with asyncio.timeout(5):
+                assert (await anext(events))["type"] == "ADDED"
+                with pytest.raises(StopAsyncIteration):  # the second is over: the stream ends in order
+                    await anext(events)
+        refused = await client.request("GET", f"{api.url}{CONFIGS}", [("authorization", "Bearer wrong")])
+        assert refused.status == 401
+    assert not api.app.watchers

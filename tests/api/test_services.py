@@ -1,0 +1,143 @@
+"""Services and the pools they draw from."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from switchboard.api.bootstrap import repair_addresses
+from switchboard.api.claims import Claims
+from switchboard.api.kinds.pools import PoolError
+from switchboard.api.settings import Settings
+from switchboard.testing.apiserver import ApiServer
+
+SERVICES = "/api/v1/namespaces/ns/services"
+ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
+MERGE = {"content-type": "application/merge-patch+json"}
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], **spec}}
+
+
+async def names(api: ApiServer, target: str) -> set[str]:
+    _, listed = await api.call("GET", target)
+    return {item["metadata"]["name"] for item in listed["items"]}
+
+
+async def test_an_address_is_an_object(api: ApiServer) -> None:
+    status, made = await api.call("POST", SERVICES, service("s"))
+    assert status == 201
+    address = made["spec"]["clusterIP"]
+    status, found = await api.call("GET", f"{ADDRESSES}/{address}")
+    assert status == 200
+    assert found["spec"]["parentRef"] == {"resource": "services", "namespace": "ns", "name": "s"}
+    status, taken = await api.call("POST", SERVICES, service("t", clusterIP=address))
+    assert status == 422 and "provided IP is already allocated" in taken["message"]
+    await api.call("DELETE", SERVICES + "/s")
+    assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 404
+    assert (await api.call("POST", SERVICES, service("t", clusterIP=address)))[0] == 201
+
+
+async def test_many_at_once_share_nothing(api: ApiServer) -> None:
+    answers = await asyncio.gather(*(api.call("POST", SERVICES, service(f"s{i}", type="NodePort")) for i in range(60)))
+    assert {status for status, _ in answers} == {201}
+    assert len({body["spec"]["clusterIP"] for _, body in answers}) == 60
+    assert len({body["spec"]["ports"][0]["nodePort"] for _, body in answers}) == 60
+    assert all(body["spec"]["ports"][0]["nodePort"] >= 30086 for _, body in answers)  # the dynamic band
+
+
+async def test_a_refused_service_gives_everything_back(api: ApiServer) -> None:
+    before = await names(api, ADDRESSES)
+    wanted = [{"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 99}]
+    status, _ = await api.call("POST", SERVICES, service("s", type="NodePort", ports=wanted))
+    assert status == 422
+    status, _ = await api.call("POST", SERVICES, service("Bad_Name", type="NodePort", ports=wanted[:1]))
+    assert status == 422
+    assert await names(api, ADDRESSES) == before
+    assert (await api.call("POST", SERVICES, service("s", type="NodePort", ports=wanted[:1])))[0] == 201
+    assert (await api.call("POST", SERVICES, service("s", type="NodePort")))[0] == 409
+    assert len(await names(api, ADDRESSES)) == len(before) + 1
+
+
+async def test_changes_of_type(api: ApiServer) -> None:
+    _, made = await api.call("POST", SERVICES, service("s", type="LoadBalancer", externalTrafficPolicy="Local"))
+    spec = made["spec"]
+    port, health, address = spec["ports"][0]["nodePort"], spec["healthCheckNodePort"], spec["clusterIP"]
+    status, changed = await api.call("PATCH", SERVICES + "/s", {"spec": {"type": "ClusterIP"}}, MERGE)
+    assert status == 200, changed
+    assert changed["spec"]["clusterIP"] == address
+    assert "nodePort" not in changed["spec"]["ports"][0] and "healthCheckNodePort" not in changed["spec"]
+    assert "externalTrafficPolicy" not in changed["spec"]
+    for free in (port, health):  # both may be taken again
+        ports = [{"port": 80, "nodePort": free}]
+        assert (await api.call("POST", SERVICES, service(f"t{free}", type="NodePort", ports=ports)))[0] == 201
+    patch = {"spec": {"type": "ExternalName", "externalName": "a.b"}}
+    status, external = await api.call("PATCH", SERVICES + "/s", patch, MERGE)
+    assert status == 200 and "clusterIP" not in external["spec"]
+    assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 404
+    status, back = await api.call("PATCH", SERVICES + "/s", {"spec": {"type": "NodePort", "externalName": None}}, MERGE)
+    assert status == 200 and back["spec"]["clusterIP"] and back["spec"]["ports"][0]["nodePort"]
+
+
+async def test_dual_stack() -> None:
+    async with ApiServer(settings=Settings(service_cidrs=("10.96.0.0/16", "fd00:10:96::/112"))) as api:
+        services = "/api/v1/namespaces/default/services"
+        _, made = await api.call("POST", services, service("s", ipFamilyPolicy="PreferDualStack"))
+        assert made["spec"]["ipFamilies"] == ["IPv4", "IPv6"]
+        four, six = made["spec"]["clusterIPs"]
+        assert four.startswith("10.96.") and six.startswith("fd00:10:96::")
+        patch = {"spec": {"ipFamilyPolicy": "SingleStack"}}
+        status, single = await api.call("PATCH", services + "/s", patch, MERGE)
+        assert status == 200 and single["spec"]["clusterIPs"] == [four], single
+        assert (await api.call("GET", f"{ADDRESSES}/{six}"))[0] == 404
+        status, again = await api.call(
+            "PATCH", services + "/s", {"spec": {"ipFamilyPolicy": "RequireDualStack"}}, MERGE
+        )
+        assert status == 200 and len(again["spec"]["clusterIPs"]) == 2
+
+
+async def test_another_range_is_used_when_the_first_is_full() -> None:
+    async with ApiServer(settings=Settings(service_cidrs=("10.96.0.0/29",))) as api:
+        services = "/api/v1/namespaces/default/services"
+        for i in range(5):  # six addresses, one of them for `kubernetes`
+            assert (await api.call("POST", services, service(f"s{i}")))[0] == 201
+        assert (await api.call("POST", services, service("late")))[0] == 500
+        cidr = {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/24"]}}
+        assert (await api.call("POST", "/apis/networking.k8s.io/v1/servicecidrs", cidr))[0] == 201
+        status, made = await api.call("POST", services, service("late"))
+        assert status == 201 and made["spec"]["clusterIP"].startswith("10.97.0.")
+
+
+async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
+    _, made = await api.call("POST", SERVICES, service("s", type="NodePort"))
+    address, port = made["spec"]["clusterIP"], made["spec"]["ports"][0]["nodePort"]
+    app = api.app
+    app.pools.drop_address(address)  # a crash between two commits
+    await app.pools.put_address("10.96.7.7", "IPv4", "ns", "gone")
+    await asyncio.gather(*repair_addresses(app))
+    app.pools.load()
+    assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 200
+    async with asyncio.timeout(5):
+        while (await api.call("GET", f"{ADDRESSES}/10.96.7.7"))[0] != 404:
+            await asyncio.sleep(0)
+    with pytest.raises(PoolError, match="already allocated"):
+        app.pools.take_port(port, Claims())
+
+
+async def test_the_first_objects(api: ApiServer) -> None:
+    assert await names(api, "/api/v1/namespaces") >= {"default", "kube-system", "kube-public", "kube-node-lease"}
+    _, found = await api.call("GET", "/api/v1/namespaces/default/services/kubernetes")
+    assert found["spec"]["clusterIP"] == "10.96.0.1"
+    assert await names(api, "/apis/scheduling.k8s.io/v1/priorityclasses") == {
+        "system-cluster-critical",
+        "system-node-critical",
+    }
+    _, cidr = await api.call("GET", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
+    assert cidr["spec"]["cidrs"] == ["10.96.0.0/16"] and cidr["status"]["conditions"][0]["status"] == "True"
+
+
+async def test_advice_becomes_a_warning(api: ApiServer) -> None:
+    api.app.advisers.append(lambda obj: [f"advice about {obj['metadata']['name']}"])
+    response = await api.request("POST", SERVICES, service("s"))
+    assert ("warning", '299 - "advice about s"') in response.headers
