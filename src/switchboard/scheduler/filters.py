@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from switchboard.scheduler.nodeaffinity import suits, untolerated
+from switchboard.objects.placement import suits, untolerated
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.snapshot import NodeInfo, Snapshot
 from switchboard.scheduler.topology import Neighbours, constraints, spread_refuses

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from switchboard.scheduler.nodeaffinity import preference, untolerated
+from switchboard.objects.placement import preference, untolerated
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.snapshot import NodeInfo, Snapshot
 from switchboard.scheduler.topology import constraints, nearness

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from switchboard.objects import selectors
-from switchboard.scheduler.nodeaffinity import suits, untolerated
+from switchboard.objects.placement import suits, untolerated
 from switchboard.scheduler.podinfo import PodInfo, Term
 from switchboard.scheduler.snapshot import NodeInfo, Snapshot
 

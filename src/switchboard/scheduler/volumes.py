@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from switchboard.objects.placement import selector_matches
 from switchboard.scheduler.filters import VOLUME
-from switchboard.scheduler.nodeaffinity import selector_matches
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.snapshot import NodeInfo
 

@@ -1,0 +1,116 @@
+"""ControllerRevisions: the past templates of DaemonSets and StatefulSets, what `kubectl rollout undo` goes back to.
+
+Source: pkg/controller/history/controller_history.go. A revision's data is the patch that restores the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from switchboard.client import Cache
+from switchboard.client.resources import CONTROLLERREVISIONS
+from switchboard.controllers.hashing import fnv1a, safe
+from switchboard.controllers.owners import reference_to
+from switchboard.objects.errors import AlreadyExists, NotFound
+
+import msgspec  # isort: skip
+
+Object = dict[str, Any]
+
+HASH_LABEL: Final = "controller-revision-hash"
+
+
+def data_of(owner: Object) -> Object:
+    """The patch that a revision keeps."""
+    return {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+
+
+def hash_of(data: Object, collisions: int | None) -> str:
+    """The revision's hash."""
+    text = msgspec.json.encode(data, order="deterministic")
+    if collisions:
+        text += str(collisions).encode()
+    return safe(fnv1a(text))
+
+
+def new_revision(owner: Object, number: int, labels: Object) -> Object:
+    """The revision of an owner's present template."""
+    data = data_of(owner)
+    digest = hash_of(data, (owner.get("status") or {}).get("collisionCount"))
+    meta = owner["metadata"]
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k == "kubernetes.io/change-cause"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": f"{meta['name']}-{digest}",
+            "namespace": meta.get("namespace"),
+            "labels": {**labels, HASH_LABEL: digest},
+            "ownerReferences": [reference_to(owner)],
+            **({"annotations": annotations} if annotations else {}),
+        },
+        "data": data,
+        "revision": number,
+    }
+
+
+def digest(revision: Object) -> str:
+    """A revision's hash label."""
+    return str((revision["metadata"].get("labels") or {}).get(HASH_LABEL, ""))
+
+
+def equal(left: Object, right: Object) -> bool:
+    """Whether two revisions keep the same template."""
+    return bool(_bare(left.get("data")) == _bare(right.get("data")))
+
+
+def _bare(value: Any) -> Any:
+    """Without the nulls and empty maps that a server may add or drop."""
+    if isinstance(value, dict):
+        return {k: b for k, v in value.items() if (b := _bare(v)) not in (None, {}, [])}
+    if isinstance(value, list):
+        return [_bare(v) for v in value]
+    return value
+
+
+async def current(cache: Cache, owner: Object, revisions: Sequence[Object]) -> tuple[Object, list[Object]]:
+    """The revision of the owner's template, made or renumbered if need be, and all revisions, oldest first."""
+    known = sorted(revisions, key=lambda r: r.get("revision") or 0)
+    number = max((r.get("revision") or 0 for r in known), default=0) + 1
+    labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    wanted = new_revision(owner, number, labels)
+    same = [r for r in known if equal(r, wanted)]
+    if not same:
+        made = await _create(cache, owner, wanted)
+        return made, [*known, made]
+    newest = same[-1]
+    if newest is not known[-1]:  # gone back to: it is the newest again
+        patch = {"revision": number}
+        meta = newest["metadata"]
+        updated = await cache.patch(CONTROLLERREVISIONS, meta["name"], patch, meta["namespace"])
+        known = [*(r for r in known if r is not newest), updated]
+        newest = updated
+    return newest, known
+
+
+async def _create(cache: Cache, owner: Object, wanted: Object) -> Object:
+    try:
+        return await cache.create(CONTROLLERREVISIONS, wanted)
+    except AlreadyExists:
+        held = await cache.client.get(CONTROLLERREVISIONS, wanted["metadata"]["name"], wanted["metadata"]["namespace"])
+        if equal(held, wanted):
+            return held
+        raise
+
+
+async def trim(cache: Cache, owner: Object, revisions: Sequence[Object], in_use: set[str]) -> None:
+    """Delete the oldest revisions that no pod has, beyond revisionHistoryLimit."""
+    limit = owner["spec"].get("revisionHistoryLimit")
+    limit = 10 if limit is None else limit
+    idle = [r for r in sorted(revisions, key=lambda r: r.get("revision") or 0) if digest(r) not in in_use]
+    for revision in idle[: max(0, len(idle) - limit)]:
+        try:
+            await cache.delete(CONTROLLERREVISIONS, revision["metadata"]["name"], revision["metadata"]["namespace"])
+        except NotFound:
+            continue

@@ -1,0 +1,180 @@
+"""The Service controller: addresses for LoadBalancer Services, from a provider.
+
+Source: cloud-provider/controllers/service/controller.go. A provider is two methods; the built-in one has a pool of
+addresses that are routed to the node, so an address is all there is to make. What a Service's status says is the
+memory: after a restart every Service keeps its address. Services with a loadBalancerClass belong to somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
+
+from switchboard.client.resources import SERVICES
+from switchboard.controllers.base import Context, Controller
+from switchboard.objects.errors import NotFound
+
+Object = dict[str, Any]
+
+
+class LoadBalancerError(Exception):
+    """No load balancer for this Service; the message is what its Event says."""
+
+
+class Provider(Protocol):
+    """Makes load balancers."""
+
+    async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
+        """The ingress entries of a Service's load balancer, made or brought up to date. LoadBalancerError if it cannot
+        be. `others`: all other Services that have, or want, one."""
+        ...
+
+    async def release(self, service: Object) -> None:
+        """The Service is gone, or wants no load balancer any more."""
+        ...
+
+
+def wants(service: Object) -> bool:
+    """Whether a Service wants a load balancer of ours."""
+    spec = service["spec"]
+    return (
+        spec.get("type") == "LoadBalancer"
+        and not spec.get("loadBalancerClass")
+        and not service["metadata"].get("deletionTimestamp")
+    )
+
+
+def addresses(service: Object) -> list[str]:
+    """Addresses that stand in a Service's status."""
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    return [entry["ip"] for entry in ingress if entry.get("ip")]
+
+
+class AddressPool:
+    """The built-in provider: one address of a network for each Service."""
+
+    def __init__(self, cidr: str) -> None:
+        self.network = ipaddress.ip_network(cidr, strict=False)
+
+    def choose(self, service: Object, others: Iterable[Object]) -> str:
+        """The Service's address: the one it has, the one it asks for, or the lowest free one."""
+        taken = {ip for other in others for ip in addresses(other)}
+        wish = service["spec"].get("loadBalancerIP")
+        if wish:
+            if not self._inside(wish):
+                raise LoadBalancerError(f"requested address {wish} is not in the pool {self.network}")
+            if wish in taken:
+                raise LoadBalancerError(f"requested address {wish} is in use by another Service")
+            return str(ipaddress.ip_address(wish))
+        for ip in addresses(service):
+            if self._inside(ip) and ip not in taken:
+                return ip
+        free = next((str(ip) for ip in self.network.hosts() if str(ip) not in taken), None)
+        if free is None:
+            raise LoadBalancerError(f"the address pool {self.network} is spent: all of its addresses are in use")
+        return free
+
+    def _inside(self, ip: str) -> bool:
+        try:
+            return ipaddress.ip_address(ip) in self.network
+        except ValueError:
+            return False
+
+    async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
+        """One entry: the address, as a virtual one, and the Service's ports."""
+        ports = [
+            {"port": p["port"], "protocol": p.get("protocol") or "TCP"} for p in service["spec"].get("ports") or ()
+        ]
+        entry: Object = {"ip": self.choose(service, others), "ipMode": "VIP"}
+        return [entry | ({"ports": ports} if ports else {})]
+
+    async def release(self, service: Object) -> None:
+        """Nothing: an address is free when no status names it."""
+
+
+class LoadBalancerController(Controller):
+    """Keys are Services. One worker: two Services must not choose the same address."""
+
+    name = "service-lb"
+    component = "service-controller"
+    main = SERVICES
+    workers: ClassVar[int] = 1
+
+    def __init__(self, context: Context, provider: Provider | None = None) -> None:
+        super().__init__(context)
+        pool = context.settings.load_balancer_pool
+        self._provider = provider or (AddressPool(pool) if pool else None)
+        self._waiting: set[str] = set()  # Services that got no address
+        self._said: dict[str, str] = {}
+
+    def _main_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and (wants(new) or (old is not None and wants(old))):
+            super()._main_changed(old, new)
+        if old is not None and addresses(old) and (new is None or addresses(new) != addresses(old)):
+            super()._main_changed(old, new)
+            for key in self._waiting:  # an address became free
+                self.loop.add(key)
+
+    async def run(self) -> None:
+        """As every controller; nothing without a provider. Services that have an address are first, so that they keep
+        it."""
+        if self._provider is None:
+            await asyncio.Event().wait()
+        await self.cache.synced(SERVICES)
+        services = sorted(self.of(SERVICES).items(), key=lambda s: not addresses(s))
+        for service in services:
+            super()._main_changed(None, service)
+        await self.loop.run()
+
+    async def reconcile(self, key: str) -> float | None:
+        """The load balancer of one Service."""
+        service = self.of(SERVICES).get_key(key)
+        if self._provider is None:
+            return None
+        if service is None or not wants(service):
+            await self._withdraw(key, service)
+            return None
+        others = [s for s in self.of(SERVICES).items() if wants(s) and s is not service]
+        had = addresses(service)
+        if not had and key not in self._said:
+            self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
+        try:
+            ingress = await self._provider.ensure(service, others)
+        except LoadBalancerError as error:
+            return self._failed(key, service, str(error))
+        self._waiting.discard(key)
+        self._said.pop(key, None)
+        status = service.get("status") or {}
+        if ((status.get("loadBalancer") or {}).get("ingress") or []) == ingress:
+            return None
+        new = {**service, "status": {**status, "loadBalancer": {"ingress": ingress}}}
+        try:
+            await self.cache.update_status(SERVICES, new)
+        except NotFound:
+            return None
+        if not had:
+            self.say(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+        return None
+
+    def _failed(self, key: str, service: Object, why: str) -> float:
+        self._waiting.add(key)
+        if self._said.get(key) != why:
+            self._said[key] = why
+            text = f"Error syncing load balancer: failed to ensure load balancer: {why}"
+            self.say(service, "Warning", "SyncLoadBalancerFailed", text)
+        return 60.0
+
+    async def _withdraw(self, key: str, service: Object | None) -> None:
+        self._waiting.discard(key)
+        self._said.pop(key, None)
+        if self._provider is None:
+            return
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            return
+        if addresses(service) and service["spec"].get("type") != "LoadBalancer":
+            await self._provider.release(service)
+            status = {**(service.get("status") or {}), "loadBalancer": {}}
+            await self.cache.update_status(SERVICES, {**service, "status": status})
+            self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
