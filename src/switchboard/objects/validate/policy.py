@@ -307,6 +307,9 @@ def claim_update(obj: Object, old: Object, errs: Errors) -> None:
     if not before.get("volumeName"):
         spec.pop("volumeName", None)
         before.pop("volumeName", None)
+    if before.get("storageClassName") is None:  # a default class may come later (KEP-3333)
+        spec.pop("storageClassName", None)
+        before.pop("storageClassName", None)
     if spec != before:
         errs.forbidden(
             "spec",
