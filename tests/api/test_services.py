@@ -20,6 +20,16 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], **spec}}
 
 
+async def gone(api: ApiServer, target: str) -> None:
+    """Wait until something is no longer there."""
+    revision = api.store.revision
+    changes = api.store.watch("/", revision)
+    async with asyncio.timeout(5):
+        while (await api.call("GET", target))[0] != 404:
+            await anext(changes)
+    changes.close()
+
+
 async def names(api: ApiServer, target: str) -> set[str]:
     _, listed = await api.call("GET", target)
     return {item["metadata"]["name"] for item in listed["items"]}
@@ -118,9 +128,7 @@ async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
     await asyncio.gather(*repair_addresses(app))
     app.pools.load()
     assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 200
-    async with asyncio.timeout(5):
-        while (await api.call("GET", f"{ADDRESSES}/10.96.7.7"))[0] != 404:
-            await asyncio.sleep(0)
+    await gone(api, f"{ADDRESSES}/10.96.7.7")
     with pytest.raises(PoolError, match="already allocated"):
         app.pools.take_port(port, Claims())
 
@@ -141,3 +149,16 @@ async def test_advice_becomes_a_warning(api: ApiServer) -> None:
     api.app.advisers.append(lambda obj: [f"advice about {obj['metadata']['name']}"])
     response = await api.request("POST", SERVICES, service("s"))
     assert ("warning", '299 - "advice about s"') in response.headers
+
+
+async def test_a_range_goes_when_nothing_needs_it(api: ApiServer) -> None:
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert (await api.call("POST", cidrs, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.99.0.0/24"]}}))[0] == 201
+    status, made = await api.call("POST", SERVICES, service("s", clusterIP="10.99.0.7"))
+    assert status == 201, made
+    status, marked = await api.call("DELETE", cidrs + "/x")
+    assert status == 200 and marked["metadata"]["deletionTimestamp"], marked
+    status, _ = await api.call("POST", SERVICES, service("t", clusterIP="10.99.0.8"))
+    assert status == 422  # nothing new out of a range that is on its way out
+    assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
+    await gone(api, cidrs + "/x")

@@ -151,8 +151,13 @@ async def _apply(call: Call) -> Response:
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the document is not an object")
 
+    if not isinstance(wanted.get("metadata") or {}, dict):
+        raise BadRequest("error decoding YAML: metadata is not an object")
+
     def merged(current: Object | None) -> Object:
-        return ownership.applied(call, current, wanted)
+        obj = ownership.applied(call, current, wanted)
+        typed.clean(call.app, kind, obj)  # atomic lists are taken as they are: their items may be of any type
+        return obj
 
     head = call.app.store.head(key_of(kind, call.namespace, call.name))
     if head is None and not call.sub:

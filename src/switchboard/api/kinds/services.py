@@ -291,9 +291,8 @@ def _claim_ports(pools: Pools, obj: Object, old: Object | None, claims: Claims) 
         try:
             spec["healthCheckNodePort"] = pools.take_port(wanted, claims)
         except PoolError as e:
-            raise InternalError(
-                f"Internal error occurred: failed to allocate requested HealthCheck NodePort {wanted}: {e}"
-            ) from None
+            error = _invalid("spec.healthCheckNodePort", str(wanted), str(e))
+            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", [error]) from None
     if old is not None and _holds_health_port(old) and not _needs_health_port(spec):
         _drop_same(spec, old, "healthCheckNodePort")
     if held:
