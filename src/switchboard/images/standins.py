@@ -47,7 +47,8 @@ class StandIn:
 LAYERS: dict[str, Recipe] = {
     "pause": Recipe(packages=("catatonit",)),
     "base": Recipe(
-        packages=("libc6", "busybox", "zlib1g", "libssl3"),
+        # wget besides busybox's: Debian builds that one without time-outs, and `-T` makes it crash
+        packages=("libc6", "busybox", "wget", "zlib1g", "libssl3"),
         files=files.SYSTEM,
         links={
             "bin": "usr/bin",
