@@ -87,6 +87,8 @@ def node_table(config: ClusterConfig, resolvers: list[tuple[str, str]] | None = 
         "    type nat hook postrouting priority srcnat; policy accept;",
         f'    ip saddr {pods} ip daddr != {pods} oifname "eth0" masquerade',
         '    ip saddr 127.0.0.0/8 oifname "eth0" masquerade',
+        # the host asked a Service that is the host's own (the API): the answer must come back this way
+        f'    ip saddr {config.node_subnet} ct status dnat oifname "eth0" masquerade',
         "  }",
     ]
     if resolvers:

@@ -43,7 +43,8 @@ def table(config: ClusterConfig) -> list[Process]:
             "registry",
             ("docker-registry", "serve", f"{config.run}/registry.yml"),
             0,
-            env={"GOGC": "20", "GOMAXPROCS": "1", "OTEL_TRACES_EXPORTER": "none"},
+            # at rest it should weigh little: the soft limit (Go 1.19) makes it give memory back after a pull
+            env={"GOGC": "20", "GOMEMLIMIT": "6MiB", "GOMAXPROCS": "1"},
         ),
         _role("node", config, wave=2, in_node=True, env=_switches(config)),
         _role("dns", config, wave=2, in_node=True, env=_switches(config)),

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     event = {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{node}.", "namespace": "default"},
+        "metadata": {"name": f"{node}.{time.time_ns():x}", "namespace": "default"},
         # the kubelet's events on its node have the name as uid too, and `kubectl describe node` looks for that
         "involvedObject": {"kind": "Node", "name": node, "uid": node},
         "reason": "SwitchboardRestarted",

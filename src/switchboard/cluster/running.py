@@ -55,6 +55,27 @@ def processes(config: ClusterConfig) -> list[Running]:
     return found
 
 
+def strays(config: ClusterConfig) -> list[int]:
+    """Processes of the cluster that no record knows, found by what their command line ends with."""
+    known = {process.pid for process in processes(config)}
+    last = {
+        str(config.run),
+        f"{config.run}/containerd.toml",
+        f"{config.run}/registry.yml",
+        f"{config.state}/cluster.json",
+    }
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in known:
+            try:
+                words = Path(f"/proc/{entry}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+            except OSError:
+                continue
+            if words[-1] in last:
+                found.append(int(entry))
+    return found
+
+
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process, 0 when it is gone (proc(5), statm)."""
     try:

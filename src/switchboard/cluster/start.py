@@ -73,11 +73,14 @@ def up(wish: Wish, progress: Progress) -> Result:
         began = time.time()
         config.save()
         _repair(config, progress)
+        before = _node_as_it_runs(config)
         prepare(config, progress)
+        if before and before == _planned_node(config):
+            began = 0.0  # the node is not started again: what it last said still holds
         spawned = progress.elapsed
-        before = {name: entry.get("restarts", 0) for name, entry in _known(config).items()}
+        deaths = {name: entry.get("restarts", 0) for name, entry in _known(config).items()}
         _start_or_tell_supervisor(config)
-        patience = Patience(config, before, time.monotonic() + _PATIENCE)
+        patience = Patience(config, deaths, time.monotonic() + _PATIENCE)
         builder = _start_images(config) if wish.images else None
         containerd_seconds = _wait_containerd(patience, progress, spawned)
         _wait_ready(patience, progress, spawned, began)
@@ -178,6 +181,16 @@ def _runs_as_wished(config: ClusterConfig) -> bool:
     return _node_ready(config, 0.0)
 
 
+def _node_as_it_runs(config: ClusterConfig) -> Any:
+    """The command of the node that runs, None when none does."""
+    live = {process.name for process in running.processes(config)}
+    return _known(config).get("node", {}).get("spec") if "node" in live else None
+
+
+def _planned_node(config: ClusterConfig) -> Any:
+    return next(spec for spec in processes.plan(config)["processes"] if spec["name"] == "node")
+
+
 def _node_ready(config: ClusterConfig, since: float) -> bool:
     try:
         status, node = ask(config.api_socket, "GET", f"/api/v1/nodes/{config.node_name}", timeout=2.0)
@@ -187,7 +200,9 @@ def _node_ready(config: ClusterConfig, since: float) -> bool:
 
 
 def _repair(config: ClusterConfig, progress: Progress) -> None:
-    """Clean up when what runs cannot be built on: processes without their network, or a network nobody finished."""
+    """Clean up when what runs cannot be built on: processes nobody knows or without their network, half a network."""
+    if not running.supervisor(config):
+        stop.stop_processes(running.strays(config))
     if network.exists(config) or not (config.run.exists() or os.path.lexists(config.netns_path)):
         return
     progress.doing("cleaning up after a start that was not finished")

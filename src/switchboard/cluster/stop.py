@@ -28,10 +28,8 @@ def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
     """Stop everything; containers get SIGTERM and `grace` seconds. False when nothing was there."""
     something = config.run.exists() or os.path.lexists(config.netns_path)
     _stop_supervisor(config)
-    for process in running.processes(config):  # orphans of a supervisor that died
-        _signal([process.pid], signal.SIGTERM)
-        if not wait_gone([process.pid], 5.0):
-            _signal([process.pid], signal.SIGKILL)
+    # orphans of a supervisor that died
+    stop_processes([*(process.pid for process in running.processes(config)), *running.strays(config)])
     stop_containers(config, grace)
     remove_leftovers(config)
     return something
@@ -42,6 +40,14 @@ def purge(config: ClusterConfig) -> None:
     _unmount_below([config.state])
     shutil.rmtree(config.state, ignore_errors=False)
     _remove_if_empty(config.state.parent)
+
+
+def stop_processes(pids: list[int]) -> None:
+    """End processes of ours that nobody supervises."""
+    _signal(pids, signal.SIGTERM)
+    if not wait_gone(pids, 5.0):
+        _signal(pids, signal.SIGKILL)
+        wait_gone(pids, 5.0)
 
 
 def stop_containers(config: ClusterConfig, grace: float) -> None:

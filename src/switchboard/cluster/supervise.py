@@ -99,6 +99,7 @@ class Supervisor:
         self.read_plan()
         join_group(self.plan, "supervisor")
         self.adopt()
+        self.record()
         while not self.stopping:
             if self.reread:
                 self.reread = False
