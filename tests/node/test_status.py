@@ -66,7 +66,7 @@ CRASH = {"waiting": lambda name, ended: (7.0, 80.0)}
         (pod(), Observed(), how(), "Pending unready a:ContainerCreating:0"),
         (pod(), seen(box()), how(), "Running ready a:running:0"),
         (pod(), seen(box()), how(ready={}), "Running unready a:running:0"),
-        (pod(), seen(box()), how(terminating=True), "Running unready a:running:0"),
+        (pod(), seen(box()), how(terminating=True), "Running ready a:running:0"),
         (pod(), seen(box(state=END, code=1)), how(**CRASH), "Running unready a:CrashLoopBackOff:0"),
         (pod(), seen(box(attempt=1), box(state=END, code=1)), how(), "Running ready a:running:1"),
         (pod("Never"), seen(box(state=END)), how(), "Succeeded unready a:Completed:0"),

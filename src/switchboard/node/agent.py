@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client, EventRecorder, Informer
 from switchboard.client.resources import PODS
+from switchboard.node import cri
+from switchboard.node.cleanup import remove_files
 from switchboard.node.making import Maker
 from switchboard.node.observed import POD_UID, Observed
 from switchboard.node.pulls import Images
@@ -25,6 +28,7 @@ from switchboard.node.worker import Drain, PodWorker
 Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
+_ORPHANS = 60.0  # seconds between looks for what nobody owns
 _RELIST = 10.0  # seconds: for an exit that no event told
 
 
@@ -38,6 +42,7 @@ class Agent:
         self._volumes = Volumes(client, settings)
         self._maker = Maker(client, self._runtime, settings, Images(self._runtime), self._volumes)
         self._pods: Informer[Object] = Informer(client, PODS, field_selector=f"spec.nodeName={settings.name}")
+        self.server = NodeServer(self._runtime, settings, self)
         self._workers: dict[str, PodWorker] = {}  # by UID
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,17 +65,30 @@ class Agent:
         """Take up what is there and keep it as the API wants it."""
         await self._runtime.ready(60)
         registration = Registration(self._client, self._runtime, self._settings, self._recorder)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(registration.run())
-            await registration.registered.wait()
-            self._volumes.allocatable, self._maker.memory = registration.allocatable, registration.memory
-            group.create_task(NodeServer(self._runtime, self._settings, self).run())
-            self._pods.on_change(self._changed)
-            group.create_task(self._pods.run())
-            group.create_task(self._follow_exits())
-            group.create_task(rotate_forever(self._runtime, self._settings))
-            await self._pods.synced.wait()
-            await self._remove_orphans()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(registration.run())
+                await registration.registered.wait()
+                self._volumes.allocatable, self._maker.memory = registration.allocatable, registration.memory
+                group.create_task(self.server.run())
+                self._pods.on_change(self._changed)
+                group.create_task(self._pods.run())
+                group.create_task(self._follow_exits())
+                group.create_task(rotate_forever(self._runtime, self._settings))
+                await self._pods.synced.wait()
+                group.create_task(self._orphans_forever())
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            self._runtime.close()
+
+    async def _orphans_forever(self) -> None:
+        while True:
+            try:
+                await self._remove_orphans()
+            except RuntimeFailure as error:
+                log.warning("orphans: %s", error)
+            await asyncio.sleep(_ORPHANS)
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
@@ -103,7 +121,7 @@ class Agent:
             relist = asyncio.ensure_future(self._relist())
             try:
                 async for _, event in self._runtime.events("/tasks/exit"):
-                    await self._exited(event)
+                    self._exited(event)
             except RuntimeGone as why:
                 log.warning("the runtime's events broke off: %s", why)
             finally:
@@ -112,18 +130,44 @@ class Agent:
             for worker in self._workers.values():
                 worker.wake()
 
-    async def _exited(self, event: Object) -> None:
+    def _exited(self, event: Object) -> None:
         ident = event.get("container_id", "")
-        if not ident or event.get("id") != ident:
-            return  # the stream's first sign of life, or a command inside a container
-        for worker in self._workers.values():
-            known = [s.id for s in worker.seen.sandboxes]
-            known += [c.id for tries in worker.seen.containers.values() for c in tries]
-            if ident in known:
-                # The runtime handles the same event: what it says of the container changes a moment later.
-                asyncio.get_running_loop().call_later(0.01, worker.wake)
-                asyncio.get_running_loop().call_later(0.2, worker.wake)
-                return
+        if ident and event.get("id") == ident:  # else: the stream's first sign of life, or a command in a container
+            task = asyncio.ensure_future(self._wake_owner(ident))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _wake_owner(self, ident: str) -> None:
+        """Wake the worker of a container or sandbox that ended, once the runtime says so, too.
+
+        The runtime handles the same event that we were told of, and what it says changes a moment later.
+        """
+        pause = 0.002
+        try:
+            while pause < 2.0:
+                uid, ended = await self._state(ident)
+                worker = self._workers.get(uid)
+                if worker is None:
+                    return
+                if ended:
+                    worker.wake()
+                    return
+                await asyncio.sleep(pause)
+                pause *= 2
+        except RuntimeFailure as error:
+            log.debug("%s ended: %s", ident, error)
+
+    async def _state(self, ident: str) -> tuple[str, bool]:
+        """(UID of its pod, whether it has ended) of a container or sandbox. Raises RuntimeFailure."""
+        try:
+            status = await self._runtime.container_status(ident)
+            ended = status.get("state", cri.CREATED) == cri.EXITED
+        except RuntimeFailure as error:
+            if error.code != "NOT_FOUND":
+                raise
+            status = await self._runtime.sandbox_status(ident)
+            ended = status.get("state", cri.SANDBOX_READY) != cri.SANDBOX_READY
+        return (status.get("labels") or {}).get(POD_UID, ""), ended
 
     async def _relist(self) -> None:
         """Compare running containers with what the workers believe, now and then."""
@@ -139,11 +183,23 @@ class Agent:
                         worker.wake()
 
     async def _remove_orphans(self) -> None:
-        """Sandboxes of pods that the API does not have: they ended while nobody looked."""
+        """What is left of pods that the API does not have: they went while nobody looked."""
         for sandbox in await self._runtime.list_sandboxes():
             uid = (sandbox.get("labels") or {}).get(POD_UID, "")
             if uid not in self._workers:
                 log.info("removing the sandbox of pod %s, which is no more", uid)
                 await self._runtime.stop_sandbox(sandbox["id"])
                 await self._runtime.remove_sandbox(sandbox["id"])
-                self._volumes.teardown(uid)
+        for folder in _folders(self._settings.root_dir / "pods"):
+            if folder.name not in self._workers:
+                self._volumes.teardown(folder.name)
+        for folder in _folders(self._settings.log_dir):
+            if folder.name.rpartition("_")[2] not in self._workers:
+                remove_files(folder)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [path for path in parent.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []

@@ -44,6 +44,17 @@ class Backoff:
         else:
             self._entries[key] = _Entry(min(entry.delay * 2, self._limit), now)
 
+    def undo(self, key: str, entry: _Entry | None) -> None:
+        """Take back a `next`: what failed was somebody else's fault."""
+        if entry is None:
+            self._entries.pop(key, None)
+        else:
+            self._entries[key] = entry
+
+    def entry(self, key: str) -> _Entry | None:
+        """What `undo` wants later."""
+        return self._entries.get(key)
+
     def forget(self, prefix: str) -> None:
         """Drop every key that starts so."""
         for key in [k for k in self._entries if k.startswith(prefix)]:

@@ -24,6 +24,7 @@ class Facts:
     started: Mapping[str, bool]  # running containers by id: startup probe passed
     doomed: Mapping[str, str]  # running containers by id that are to be killed (failed liveness): the message
     hash: Callable[[Object], str]  # of a container's spec, as it was noted when it was made
+    over: bool = False  # the pod has ended for good, whatever its containers say: evicted, past its deadline
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Plan:
     stop_sandbox: bool = False  # everything has ended for good
     start: list[Object] = field(default_factory=list)  # container specs; several are started one after the other
     again: float | None = None
+    held: list[Container] = field(default_factory=list)  # ended containers whose back-off is not over
 
     def wait(self, seconds: float) -> None:
         """Look again after so long, or earlier."""
@@ -64,7 +66,7 @@ def decide(pod: Object, seen: Observed, facts: Facts) -> Plan:
     plan = Plan()
     spec = pod["spec"]
     policy = spec.get("restartPolicy", "Always")
-    if finished(pod, seen):
+    if facts.over or finished(pod, seen):
         plan.kill = [(c, "") for c in seen.running()]  # sidecars outlive the containers, not the pod
         plan.stop_sandbox = seen.sandbox is not None
         return plan
@@ -134,8 +136,9 @@ def _main(container: Object, policy: str, seen: Observed, facts: Facts, plan: Pl
 
 def _again(container: Object, ended: Container | None, facts: Facts, plan: Plan) -> None:
     left = facts.wait(container["name"], ended) if ended is not None else 0.0
-    if left > 0:
+    if left > 0 and ended is not None:
         plan.wait(left)
+        plan.held.append(ended)
     else:
         plan.start.append(container)
 

@@ -17,6 +17,7 @@ from switchboard.node.backoff import Backoff
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 
 Object = dict[str, Any]
+_SOON = 1.0  # seconds after a failed pull until the pod is looked at again, and found to be backing off
 Say = Callable[[str, str, str], None]  # event type, reason, message
 
 
@@ -74,7 +75,7 @@ class Images:
             self._failed[key] = (now, why)
             say("Warning", "Failed", f'Failed to pull image "{image}": {error}')
             say("Warning", "Failed", "Error: ErrImagePull")
-            raise PullFailure("ErrImagePull", str(error), self._backoff.delay(key)) from None
+            raise PullFailure("ErrImagePull", str(error), _SOON) from None
         self._failed.pop(key, None)
         self._backoff.forget(key)
         here = await self._runtime.image_status(reference) or {}

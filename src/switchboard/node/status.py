@@ -76,7 +76,7 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
     if init and not is_sidecar(spec):
         ready = "terminated" in state and state["terminated"]["exitCode"] == 0
     else:
-        ready = bool(started and latest is not None and how.ready.get(latest.id, False) and not how.terminating)
+        ready = bool(started and latest is not None and how.ready.get(latest.id, False))
     status: Object = {
         "name": name,
         "state": state,
@@ -166,6 +166,11 @@ def _go_seconds(seconds: float) -> str:
 
 
 def _phase(pod: Object, seen: Observed, inits: list[Object], mains: list[Object]) -> str:
+    before = (pod.get("status") or {}).get("phase")
+    if before in ("Succeeded", "Failed"):
+        return str(before)  # what has ended stays ended (pkg/kubelet/status/status_manager.go)
+    if finished(pod, seen) and next(seen.running(), None) is not None:
+        return "Running"  # sidecars are still to be stopped
     if finished(pod, seen):
         last = [seen.latest(s["name"]) for s in pod["spec"]["containers"]]
         return "Succeeded" if all(c is not None and c.exited and c.exit_code == 0 for c in last) else "Failed"

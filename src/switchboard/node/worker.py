@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,16 @@ from switchboard.client.resources import PODS
 from switchboard.node import configs
 from switchboard.node.actions import act
 from switchboard.node.backoff import Backoff
+from switchboard.node.cleanup import remove_cgroups, remove_files
 from switchboard.node.making import Maker, StartFailure, message_file
 from switchboard.node.observed import POD_UID, Container, Observed, container_of, ordered, sandbox_of
 from switchboard.node.payload import VolumeFailure
-from switchboard.node.plan import Facts, Plan, decide, specs
+from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
-from switchboard.node.status import OWN, Circumstances, pod_status, same
+from switchboard.node.status import OWN, Circumstances, pod_status, same, started_at
 from switchboard.objects.errors import Conflict, NotFound, StatusError
 
 Object = dict[str, Any]
@@ -68,6 +69,9 @@ class PodWorker:
         self._folders: dict[str, Path] = {}
         self._turn: asyncio.Task[float | None] | None = None
         self._refreshed = 0.0
+        self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
+        self._untold = False
+        self._teller: asyncio.Task[None] | None = None  # sends the status
 
     @property
     def uid(self) -> str:
@@ -116,6 +120,8 @@ class PodWorker:
                     pass
         finally:
             self._probes.close()
+            if self._teller is not None:
+                self._teller.cancel()
 
     async def _guarded_turn(self) -> float | None:
         """One turn; None when the pod is gone, else seconds until the next one without a cause."""
@@ -141,21 +147,48 @@ class PodWorker:
 
     async def _live(self) -> float | None:
         await self._observe()
-        await self._report()
+        self._check_deadline()
+        self._report()
         plan = decide(self.pod, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
+        self._say_held(plan)
         if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start:
             pause = min(pause, await self._carry_out(plan))
             await self._observe()
-            await self._report()
+            self._report()
         if time.monotonic() - self._refreshed > _RESYNC:
+            if self._refreshed:  # the first time they have just been made
+                await self._maker.volumes.refresh(self.pod, self.seen.ips)
             self._refreshed = time.monotonic()
-            await self._maker.volumes.refresh(self.pod, self.seen.ips)
         waits = [t - time.monotonic() for t in self._retry.values()]
-        return max(0.01, min([pause, *(w for w in waits if w > 0)]))
+        return max(0.01, min([pause, self._deadline_in(), *(w for w in waits if w > 0)]))
+
+    def _say_held(self, plan: Plan) -> None:
+        space, name, uid = self._identity()
+        for held in plan.held:
+            if held.name not in self._errors:
+                where = f"{name}_{space}({uid})"
+                self._say("Warning", "BackOff", f"Back-off restarting failed container {held.name} in pod {where}")
+
+    def _deadline_in(self) -> float:
+        """Seconds until activeDeadlineSeconds is over; a long time without one."""
+        allowed = self.pod["spec"].get("activeDeadlineSeconds")
+        began = started_at({"status": self._told})
+        return max(0.0, began + allowed - time.time()) if allowed and began and not self._over else _RESYNC
+
+    def _check_deadline(self) -> None:
+        if self._deadline_in() <= 0:
+            message = "Pod was active on the node longer than the specified deadline"
+            self._failure = ("DeadlineExceeded", message)
+            self._say("Normal", "DeadlineExceeded", message)
+
+    @property
+    def _over(self) -> bool:
+        """Whether the pod has ended for good."""
+        return self._failure is not None or self._told.get("phase") in ("Succeeded", "Failed")
 
     def _facts(self) -> Facts:
-        return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of)
+        return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of, self._over)
 
     def _wait(self, name: str, ended: Container) -> float:
         retry = self._retry.get(name, 0.0) - time.monotonic()
@@ -163,8 +196,8 @@ class PodWorker:
 
     async def _carry_out(self, plan: Plan) -> float:
         """The plan's steps; seconds until the pod should be looked at again."""
-        for alive, message in plan.kill:
-            await self._kill(alive, message or f"Stopping container {alive.name}", self._grace())
+        kills = [self._kill(c, message or f"Stopping container {c.name}", self._grace()) for c, message in plan.kill]
+        await asyncio.gather(*kills)
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
         if plan.new_sandbox:
@@ -199,7 +232,7 @@ class PodWorker:
         await self._observe()
         if any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
             self._folders = await self._maker.volumes.prepare(pod, self.seen.ips)  # now with the address
-        await self._report()
+        self._report()
         return self.seen.sandbox is not None
 
     def _handler(self) -> str:
@@ -215,7 +248,7 @@ class PodWorker:
     async def _start(self, container: Object) -> float:
         """Start the next try of a container; seconds until it should be looked at again."""
         name = container["name"]
-        ended = self.seen.latest(name)
+        ended, backoff = self.seen.latest(name), self._backoff.entry(name)
         if ended is not None and ended.exited:
             self._backoff.next(name, time.time())
         if not self._folders and self.pod["spec"].get("volumes"):
@@ -229,9 +262,13 @@ class PodWorker:
         try:
             await self._maker.start(self.pod, container, self.seen, config, self._folders, say)
         except (PullFailure, StartFailure) as why:
+            await self._observe()
+            if self.seen.sandbox is None:  # it went away under us, and a new one comes first
+                self._backoff.undo(name, backoff)
+                return 0.0
             self._errors[name] = (why.reason, str(why))
             self._retry[name] = time.monotonic() + why.again
-            await self._report()
+            self._report()
             return why.again
         self._errors.pop(name, None)
         self._retry.pop(name, None)
@@ -253,41 +290,62 @@ class PodWorker:
     async def _terminate(self) -> float | None:
         await self._observe()
         if not self.removed:
-            await self._report()
-            if self._drain is not None and any(c.running for c in self.seen.running()):
-                await self._drain(self.pod)
-        self._probes.close()
+            self._report()
+            if any(c.running for c in self.seen.running()):
+                await self._settle()
         await self._stop_all()
-        for sandbox in self.seen.sandboxes:
-            await self._runtime.stop_sandbox(sandbox.id)
+        await self._flush()
+        await asyncio.gather(*(self._runtime.stop_sandbox(sandbox.id) for sandbox in self.seen.sandboxes))
+        self._probes.close()
         if not self.removed:
             await self._observe()
-            await self._report()
+            self._report()
+            await self._flush()
             await self._delete()
         for sandbox in self.seen.sandboxes:
             await self._runtime.remove_sandbox(sandbox.id)
         self._maker.volumes.teardown(self.uid)
-        _remove_tree(self._settings.pod_log_dir(*self._identity()))
+        remove_files(self._settings.pod_log_dir(*self._identity()))
+        remove_cgroups(configs.cgroup_of(self.pod, self._settings))
         return None
 
+    async def _settle(self) -> None:
+        """Let those who route to the pod learn that it goes, before it is told to end."""
+        if self._drain is not None and self._grace() > 0:
+            try:
+                await asyncio.wait_for(self._drain(self.pod), self._grace())
+            except TimeoutError:
+                pass
+
     async def _stop_all(self) -> None:
-        """Stop all containers at once; a grace period that is shortened meanwhile is shortened here too."""
-        grace = self._grace()
+        """Stop all containers at once, then sidecars from the last to the first (KEP-753), within one grace period."""
+        sidecars = [c["name"] for c in self.pod["spec"].get("initContainers") or () if is_sidecar(c)]
+        began = time.monotonic()
         alive = list(self.seen.running())
-        stops = [asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", grace)) for c in alive]
+        await self._stop([c for c in alive if c.name not in sidecars], began)
+        for name in reversed(sidecars):
+            await self._stop([c for c in alive if c.name == name], began)
+
+    async def _stop(self, alive: list[Container], began: float) -> None:
+        """Stop these together; a grace period that is shortened meanwhile is shortened here too."""
+        grace = self._grace()
+        left = max(0.0, grace - (time.monotonic() - began))
+        stops = {asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", left)): c for c in alive}
+        pending = set(stops)
         try:
-            while stops:
+            while pending:
                 self._wake.clear()
                 woken = asyncio.ensure_future(self._wake.wait())
-                await asyncio.wait({woken, asyncio.ensure_future(_all(stops))}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({woken, *pending}, return_when=asyncio.FIRST_COMPLETED)
                 woken.cancel()
-                if all(s.done() for s in stops):
-                    await asyncio.gather(*stops)
-                    return
+                pending = {stop for stop in stops if not stop.done()}
+                await self._observe()
+                self._report()
                 if self._grace() < grace:
                     grace = self._grace()
-                    for container in alive:
-                        await self._runtime.stop_container(container.id, grace)
+                    hurry = [self._runtime.stop_container(stops[stop].id, grace) for stop in pending]
+                    await asyncio.gather(*hurry)
+            await asyncio.gather(*stops)
         finally:
             for stop in stops:
                 stop.cancel()
@@ -380,8 +438,8 @@ class PodWorker:
                 self._probes.follow(spec, latest, ip)
         self._probes.drop(running)
 
-    async def _report(self) -> None:
-        """Tell the API the status, when it is another one than it has."""
+    def _report(self) -> None:
+        """Have the API told the status, when it is another one than was told last; nobody waits for it."""
         # Conditions of others come from the API's copy, our own from what we told last.
         others = [c for c in (self.pod.get("status") or {}).get("conditions") or () if c["type"] not in OWN]
         own = [c for c in self._told.get("conditions") or () if c["type"] in OWN]
@@ -389,13 +447,32 @@ class PodWorker:
         status = pod_status(base, self.seen, self._circumstances())
         if same(status, self._told) or self.removed:
             return
-        meta = self.pod["metadata"]
-        patch = {"metadata": {"uid": meta["uid"]}, "status": status}
-        try:
-            await self._client.patch(PODS, meta["name"], patch, meta["namespace"], subresource="status")
-        except (NotFound, Conflict):
-            return  # gone, or another pod of this name: the informer tells the rest
-        self._told = status
+        self._told, self._untold = status, True
+        if self._teller is None or self._teller.done():
+            self._teller = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        """Send the newest status until the API has it."""
+        pause = 0.05
+        while self._untold and not self.removed:
+            self._untold = False
+            meta = self.pod["metadata"]
+            patch = {"metadata": {"uid": meta["uid"]}, "status": self._told}
+            try:
+                await self._client.patch(PODS, meta["name"], patch, meta["namespace"], subresource="status")
+                pause = 0.05
+            except (NotFound, Conflict):
+                return  # gone, or another pod of this name: the informer tells the rest
+            except (StatusError, Disconnected) as why:
+                log.log(logging.DEBUG if pause < 1 else logging.WARNING, "status of %s: %s", meta["name"], why)
+                self._untold = True
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10.0)
+
+    async def _flush(self) -> None:
+        """Wait until the API has heard everything."""
+        while self._teller is not None and not self._teller.done():
+            await asyncio.wait({self._teller})
 
     def _circumstances(self) -> Circumstances:
         return Circumstances(
@@ -405,7 +482,8 @@ class PodWorker:
             ready=self._probes.ready,
             errors=self._errors,
             waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(name)),
-            terminating=self.deleting,
+            pod_error=self._failure,
+            terminating=self.deleting or self._over,
             messages=self._messages,
         )
 
@@ -414,13 +492,3 @@ class PodWorker:
 
     def _say_of_probe(self, container: Object, kind: str, reason: str, message: str) -> None:
         self._say(kind, reason, message, container)
-
-
-async def _all(tasks: Sequence[asyncio.Future[None]]) -> None:
-    await asyncio.wait(tasks)
-
-
-def _remove_tree(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -229,9 +229,10 @@ def condition(pod: Object, kind: str) -> str:
 
 
 def container(pod: Object, name: str = "c") -> Object:
-    """Status of a container."""
+    """Status of a container; one that says nothing while the node has not reported."""
     kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-    return next(s for kind in kinds for s in pod["status"].get(kind) or () if s["name"] == name)
+    found = (s for kind in kinds for s in pod["status"].get(kind) or () if s["name"] == name)
+    return next(found, {"name": name, "state": {"waiting": {"reason": ""}}, "lastState": {}, "restartCount": 0})
 
 
 class Tokens:
