@@ -201,3 +201,16 @@ async def test_bodies_that_are_refused(api: ApiServer) -> None:
     assert status == 400 and answer["kind"] == "Status"
     big = b'{"metadata":{"name":"a"},"data":{"x":"' + b"x" * (3 << 20) + b'"}}'
     assert (await api.call("POST", CONFIGS, big))[0] == 413
+
+
+async def test_deep_documents_are_refused_at_every_door(api: ApiServer) -> None:
+    await api.call("POST", CONFIGS, config("a"))
+    for depth in (500, 950, 5000, 300_000):
+        for deep in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth, b"- " * depth + b"x"):
+            body = b'{"metadata":{"name":"a"},"foo":' + deep + b"}"
+            kinds = ["json", "yaml", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"]
+            for kind in kinds:
+                method, target = ("PATCH", CONFIGS + "/a?fieldManager=x") if "patch" in kind else ("POST", CONFIGS)
+                status, answer = await api.call(method, target, body, {"content-type": f"application/{kind}"})
+                assert status < 500, (depth, deep[:4], kind, answer)
+            assert (await api.call("POST", CONFIGS, deep, {"content-type": "application/yaml"}))[0] in (400, 422)

@@ -32,7 +32,7 @@ from switchboard.api.rbac import Rbac
 from switchboard.api.settings import Settings
 from switchboard.api.tokens import Tokens
 from switchboard.api.verbs import create, patching, update
-from switchboard.objects.errors import InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
+from switchboard.objects.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
 from switchboard.objects.fieldselectors import parse as parse_fields
 from switchboard.objects.kinds import Kind, Registry
 from switchboard.store.errors import StoreError
@@ -243,6 +243,8 @@ class App:
         warnings = call.warnings if call is not None else None
         if isinstance(error, StatusError):
             status = error
+        elif isinstance(error, RecursionError):
+            status = BadRequest("the document is nested too deeply")
         elif isinstance(error, StoreError):
             _log.error("the store refused %s %s: %s", request.method, request.path, error)
             status = InternalError(f"Internal error occurred: the store refused the request: {error}")

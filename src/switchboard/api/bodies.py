@@ -56,7 +56,16 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """YAML 1.1 as sigs.k8s.io/yaml reads it (keys become strings); with the paths of duplicate keys."""
+    """YAML 1.1 as sigs.k8s.io/yaml reads it (keys become strings); with the paths of duplicate keys.
+
+    Most of what is sent as YAML is JSON (server-side apply of clients): that is tried first.
+    """
+    if body.lstrip()[:1] == b"{":
+        try:
+            found = _parse(body)
+            return found, duplicate_fields(body, found)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # YAML in flow style, then
     from switchboard.api.yamlbody import load
 
     return load(body)

@@ -147,7 +147,8 @@ async def _apply(call: Call) -> Response:
         error = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
         raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
     kind = call.kind
-    wanted, _ = bodies.parse_yaml(call.request.body)
+    wanted, duplicates = bodies.parse_yaml(call.request.body)
+    bodies.report(call, kind, [], duplicates)
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the document is not an object")
 

@@ -10,6 +10,7 @@ import yaml
 from switchboard.objects.errors import BadRequest
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_DEPTH = 200
 _MAX_NODES = 1_000_000  # aliases can multiply a small body; Go's decoder counts them too
 
 
@@ -59,6 +60,7 @@ _Loader.add_constructor("tag:yaml.org,2002:bool", _construct_bool)
 
 def load(body: bytes) -> tuple[Any, list[str]]:
     """The first document as a JSON value, and the names of duplicate keys. BadRequest when it is not YAML."""
+    _check_depth(body)
     try:
         loader = _Loader(body)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as e:
@@ -72,6 +74,21 @@ def load(body: bytes) -> tuple[Any, list[str]]:
         raise BadRequest(f"error converting YAML to JSON: {_one_line(e)}") from None
     finally:
         loader.dispose()
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse deep nesting before anything recurses: the C loader would overrun the stack of the process."""
+    depth = 0
+    try:
+        for event in yaml.parse(body, Loader=_BASE):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _MAX_DEPTH:
+                    raise BadRequest("error converting YAML to JSON: yaml: exceeded max depth")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as e:
+        raise BadRequest(f"error converting YAML to JSON: {_one_line(e)}") from None
 
 
 def _count(value: Any, left: list[int]) -> None:
