@@ -20,6 +20,7 @@ from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
 from switchboard.api.deleting import delete, delete_collection
+from switchboard.api.escalation import Escalation
 from switchboard.api.identity import Identity
 from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
@@ -89,7 +90,9 @@ class App:
                 *([authn.anonymous] if self.settings.anonymous else []),
             ]
         )
-        self.admission = Chain([NamespaceLifecycle(store), ServiceAccounts(store)])
+        self.admission = Chain(
+            [NamespaceLifecycle(store), ServiceAccounts(store), Escalation(self.rbac, self.authorizer)]
+        )
         self.pools = kind_table.Pools(self)
         self.nonresource = NonResource(self)
         self._strategies: dict[Kind, Strategy] = {}
@@ -322,10 +325,11 @@ class App:
 
     async def start(self) -> None:
         """Bootstrap objects, repair allocations, begin the housekeeping tasks. Call once, on the running loop."""
-        from switchboard.api import bootstrap, housekeeping
+        from switchboard.api import bootstrap, housekeeping, policy
 
         self.pools.load()
         await bootstrap.run(self)
+        policy.Aggregation(self)
         for job in housekeeping.JOBS:
             task: asyncio.Task[None] = asyncio.get_running_loop().create_task(job(self))
             self._tasks.add(task)

@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import typed
+from switchboard.api import policy, typed
 from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.api.kinds.pools import ADDRESSES, MANAGED_BY, MANAGER, Cidr, addresses_of
 from switchboard.api.metadata import new_uid, now
@@ -41,6 +41,7 @@ async def run(app: App) -> None:
     waits += _priorities(app)
     waits += _kubernetes_service(app)
     waits += _endpoints(app)
+    waits += policy.bootstrap(app)
     waits += repair_addresses(app)
     if waits:
         await asyncio.gather(*waits)

@@ -7,6 +7,7 @@ Rules: `plugin/pkg/auth/authorizer/rbac`, `pkg/apis/rbac/v1/evaluation_helpers.g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from switchboard.api.authz import Attributes, Decision
@@ -18,7 +19,8 @@ from switchboard.store.store import Store
 Rule = dict[str, Any]
 _GROUP = "/rbac.authorization.k8s.io/"
 _KINDS = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
-_KEPT = 50_000
+_KEPT = 20_000
+_IDENTITIES = 2_000
 
 
 def _has(values: list[str] | None, wanted: str) -> bool:
@@ -66,6 +68,14 @@ def applies(subject: Rule, identity: Identity, namespace: str) -> bool:
     return False
 
 
+@dataclass(slots=True)
+class Granted:
+    """Everything bound to one identity: rules with the words for why, and roles that are bound but do not exist."""
+
+    rules: list[tuple[Rule, str]]
+    missing: list[str]
+
+
 class Rbac:
     """The RBAC authorizer over a store."""
 
@@ -73,11 +83,13 @@ class Rbac:
         self._store = store
         self._tables: dict[str, dict[tuple[str, str], Rule]] | None = None
         self._decisions: dict[Attributes, tuple[Decision, str]] = {}
+        self._granted: dict[tuple[Identity, str], Granted] = {}
         self._subscriptions = [store.subscribe(f"{_GROUP}{p}/", store.revision, self._changed) for p in _KINDS]
 
     def _changed(self, _: list[Event]) -> None:
         self._tables = None
         self._decisions.clear()
+        self._granted.clear()
 
     def _load(self) -> dict[str, dict[tuple[str, str], Rule]]:
         if self._tables is None:
@@ -86,7 +98,7 @@ class Rbac:
                 table = self._tables[plural] = {}
                 for record in self._store.scan(f"{_GROUP}{plural}/"):
                     _, _, namespace, name = split_key(record.key)
-                    table[namespace, name] = decode(record.value)
+                    table[namespace, name] = _policy(record.value)
         return self._tables
 
     def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
@@ -100,26 +112,70 @@ class Rbac:
         return found
 
     def _decide(self, a: Attributes) -> tuple[Decision, str]:
-        if any(allows(rule, a) for rule in self.rules_of(a.identity, a.namespace)):
-            return Decision.ALLOW, ""
-        return Decision.NO_OPINION, ""
+        granted = self.granted(a.identity, a.namespace)
+        for rule, why in granted.rules:
+            if allows(rule, a):
+                return Decision.ALLOW, f"RBAC: allowed by {why}"
+        if not granted.missing:
+            return Decision.NO_OPINION, ""
+        texts = granted.missing
+        return Decision.NO_OPINION, f"RBAC: {texts[0]}" if len(texts) == 1 else f"RBAC: [{', '.join(texts)}]"
+
+    def granted(self, identity: Identity, namespace: str) -> Granted:
+        """What an identity has in a namespace ("": at the cluster's scope)."""
+        key = (identity, namespace)
+        found = self._granted.get(key)
+        if found is None:
+            if len(self._granted) >= _IDENTITIES:
+                self._granted.clear()
+            found = self._granted[key] = self._collect(identity, namespace)
+        return found
+
+    def _collect(self, identity: Identity, namespace: str) -> Granted:
+        tables, granted = self._load(), Granted([], [])
+        for (_, name), binding in tables["clusterrolebindings"].items():
+            self._add(granted, binding, identity, "", f'ClusterRoleBinding "{name}"')
+        if namespace:
+            for (bound, name), binding in tables["rolebindings"].items():
+                if bound == namespace:
+                    self._add(granted, binding, identity, bound, f'RoleBinding "{name}/{bound}"')
+        return granted
+
+    def _add(self, granted: Granted, binding: Rule, identity: Identity, namespace: str, title: str) -> None:
+        subject = next((s for s in binding.get("subjects") or () if applies(s, identity, namespace)), None)
+        if subject is None:
+            return
+        reference = binding["roleRef"]
+        kind, name = reference.get("kind", ""), reference.get("name", "")
+        rules = self.find_role(reference, namespace)
+        if rules is None:
+            granted.missing.append(f'{kind.lower()}.rbac.authorization.k8s.io "{name}" not found')
+            return
+        why = f'{title} of {kind} "{name}" to {_described(subject, namespace)}'
+        granted.rules += [(rule, why) for rule in rules]
 
     def rules_of(self, identity: Identity, namespace: str) -> Iterator[Rule]:
         """Every rule that an identity has: cluster-wide ones, then those of a namespace (if one is given)."""
-        tables = self._load()
-        for binding in tables["clusterrolebindings"].values():
-            if any(applies(s, identity, "") for s in binding.get("subjects") or ()):
-                yield from self.role_rules(binding["roleRef"], "")
-        if namespace:
-            for (bound, _), binding in tables["rolebindings"].items():
-                if bound == namespace and any(applies(s, identity, bound) for s in binding.get("subjects") or ()):
-                    yield from self.role_rules(binding["roleRef"], namespace)
+        return (rule for rule, _ in self.granted(identity, namespace).rules)
 
-    def role_rules(self, reference: Rule, namespace: str) -> list[Rule]:
-        """The rules of the Role or ClusterRole that a roleRef names; none when it does not exist."""
+    def find_role(self, reference: Rule, namespace: str) -> list[Rule] | None:
+        """The rules of the Role or ClusterRole that a roleRef names; None when it does not exist."""
         tables = self._load()
         if reference.get("kind") == "ClusterRole":
             role = tables["clusterroles"].get(("", reference.get("name", "")))
         else:
             role = tables["roles"].get((namespace, reference.get("name", "")))
-        return list((role or {}).get("rules") or ())
+        return None if role is None else list(role.get("rules") or ())
+
+
+def _described(subject: Rule, namespace: str) -> str:
+    kind, name = subject.get("kind", ""), subject.get("name", "")
+    if kind == "ServiceAccount":
+        return f'ServiceAccount "{name}/{subject.get("namespace") or namespace}"'
+    return f'{kind} "{name}"'
+
+
+def _policy(value: bytes) -> Rule:
+    """What decides, of a stored role or binding: the rest need not be kept."""
+    obj = decode(value)
+    return {name: obj[name] for name in ("rules", "subjects", "roleRef") if name in obj}

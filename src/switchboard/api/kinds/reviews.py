@@ -103,7 +103,6 @@ async def self_rules(call: Call) -> Response:
     namespace = (obj.get("spec") or {}).get("namespace", "")
     if not namespace:
         raise _invalid("spec.namespace", '"": no namespace on request', call)
-    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
     rules = list(call.app.rbac.rules_of(call.identity, namespace))
     resources = [r for r in rules if r.get("resources")]
     paths = [
@@ -111,9 +110,6 @@ async def self_rules(call: Call) -> Response:
         for r in rules
         if r.get("nonResourceURLs")
     ]
-    if call.identity.is_master:
-        resources.insert(0, everything)
-        paths.insert(0, {"verbs": ["*"], "nonResourceURLs": ["*"]})
     obj["status"] = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
     return _answer(call, obj)
 
