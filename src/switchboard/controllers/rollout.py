@@ -105,7 +105,8 @@ def shrink_old(limits: Bounds, new: Object, old: Sequence[Object]) -> dict[str, 
             may_go -= unhealthy
             sizes[name] -= unhealthy
             changed[name] = sizes[name]
-    spare = sum(map(available, [*old, new])) - least
+    # A status may be older than a scale-down: pods beyond a ReplicaSet's size are about to go and count for nothing.
+    spare = sum(min(available(rs), size(rs)) for rs in [*old, new]) - least
     for rs in by_age(old):
         name = rs["metadata"]["name"]
         healthy = min(spare, sizes[name])
