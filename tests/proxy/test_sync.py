@@ -127,10 +127,10 @@ def _meaning(tables: list[dict[bytes, bytes]]) -> Any:
     for at in range(6):
         for key, data in tables[at].items():
             number = int.from_bytes(data, "little")
-            chain = kinds[(number & 0x3FFF).to_bytes(4, "little")]
+            chain = kinds.get((number & 0x3FFF).to_bytes(4, "little"), b"")
             base = (number & ~0x3FFF).to_bytes(4, "little")
             n = int(chain[1:]) if chain[:1] == b"n" and chain[1:].isdigit() else 0
-            out[at, key] = chain, frozenset(endpoints[base + slot.to_bytes(4, "little")] for slot in range(n))
+            out[at, key] = chain, frozenset(endpoints.get(base + slot.to_bytes(4, "little")) for slot in range(n))
     return out, [len(table) for table in tables]
 
 

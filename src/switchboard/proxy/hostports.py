@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import PROTOCOLS, Front, Meta, PortPlan, pack, target
+from switchboard.proxy.services import PROTOCOLS, Front, Meta, PortPlan, Protocol, pack, target
 
 
 class ContainerPort(Struct, gc=False):
@@ -21,21 +21,21 @@ class ContainerPort(Struct, gc=False):
     containerPort: int = 0
     hostPort: int | None = None
     hostIP: str | None = None
-    protocol: str | None = "TCP"
+    protocol: Protocol | None = "TCP"
 
 
 class Container(Struct, gc=False):
     """Of core/v1 Container its ports."""
 
-    ports: list[ContainerPort] | None = None
+    ports: tuple[ContainerPort, ...] | None = None
     restartPolicy: str | None = None
 
 
 class PodSpec(Struct, gc=False):
     """Of core/v1 PodSpec what has ports."""
 
-    containers: list[Container] | None = None
-    initContainers: list[Container] | None = None
+    containers: tuple[Container, ...] | None = None
+    initContainers: tuple[Container, ...] | None = None
     hostNetwork: bool | None = None
 
 
@@ -49,7 +49,7 @@ class PodStatus(Struct, gc=False):
     """Of core/v1 PodStatus whether it runs, and where."""
 
     phase: str | None = None
-    podIPs: list[PodIP] | None = None
+    podIPs: tuple[PodIP, ...] | None = None
 
 
 class Pod(Struct, gc=False):

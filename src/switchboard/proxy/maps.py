@@ -14,12 +14,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import collapse_addresses, ip_network
+from sys import intern
+from typing import Any
 from zlib import crc32
 
 from switchboard.proxy.messages import Change
 from switchboard.proxy.rules import INDEX, LOW_BITS, MAPS, MASK, Family, Layout
 from switchboard.proxy.services import PortPlan
 
+_ORDER = (
+    "endpoints picks settled targets gated allowed hairpin pods cluster_nets "
+    "inside outside masked node_inside node_outside node_masked cluster_ips service_nets"
+).split()
 Flat = tuple[int | bytes, ...]  # map, key, data, map, key, data ...
 Tables = list[dict[bytes, bytes]]
 
@@ -69,10 +75,10 @@ class State:
         self._kind_uses: dict[int, int] = {}  # kinds of chains for counts -> elements that lead there
         self._next_kind = 16
         self._flat: dict[str, Flat] = {}
-        self._numbers: dict[str, dict[str, int]] = {}
+        self._numbers: dict[str, tuple[str | int, ...]] = {}  # name, number, name, number ... of an owner's balancers
         self._used: set[int] = set()
         self._next = 1
-        self._counts: dict[tuple[int, bytes], int] = {}
+        self._counts: dict[tuple[int, bytes], int] = {}  # of shared elements that more than one owner has
         self._rivals: dict[tuple[int, bytes], dict[str, bytes]] = {}
         self._before: dict[tuple[int, bytes], bytes | None] = {}
 
@@ -94,7 +100,7 @@ class State:
 
     def replace(self, owner: str, plans: Sequence[PortPlan]) -> None:
         """Make the owner's contribution exactly this; nothing for an owner that is gone."""
-        old = self._flat.get(owner, ())
+        old: Flat = self._flat.get(owner, ())
         if not plans and not old:
             return
         new = self._elements(owner, plans)
@@ -149,6 +155,17 @@ class State:
         come.sort(key=_map_of)
         return gone + come
 
+    def everything(self) -> Iterator[Change]:
+        """All elements but kinds, in an order that may be told in pieces: an address after the endpoints it leads to,
+        and that the rest is refused last of all.
+        """
+        for name in _ORDER:
+            yield from (Change(True, INDEX[name], key, data) for key, data in self.live[INDEX[name]].items())
+
+    def kinds(self) -> list[Change]:
+        """The elements that lead to chains."""
+        return [Change(True, at, key, data) for at in (KINDS, OPEN_KINDS) for key, data in self.live[at].items()]
+
     def difference(self, kernel: Tables) -> list[Change]:
         """What turns a table that was read back into this one."""
         self._settle()
@@ -158,17 +175,22 @@ class State:
                 continue
             gone += [Change(False, at, key, data) for key, data in have.items() if want.get(key) != data]
             come += [Change(True, at, key, data) for key, data in want.items() if have.get(key) != data]
-        self._before = {}
         return gone + come
+
+    def told(self) -> None:
+        """The kernel has everything as it is now."""
+        self._before = {}
 
     # From plans to elements
 
     def _elements(self, owner: str, plans: Sequence[PortPlan]) -> Flat:
         out: list[int | bytes] = []
-        held = self._numbers.get(owner, {})
+        pairs = iter(self._numbers.get(owner, ()))
+        held: dict[Any, Any] = dict(zip(pairs, pairs, strict=True))
         numbers: dict[str, int] = {}
 
         def number(name: str, keys: Iterable[tuple[int, bytes]], gate: bool) -> int:
+            name = intern(name)  # thousands of Services have ports of the same name
             found = numbers[name] = held.get(name) or self._new_number(keys, gate)
             return found
 
@@ -182,10 +204,10 @@ class State:
                 out += [HAIRPIN, address + address, b""]
         self._used.difference_update(held[name] for name in held.keys() - numbers.keys())
         if numbers:
-            self._numbers[owner] = numbers
+            self._numbers[owner] = tuple(part for pair in numbers.items() for part in pair)
         else:
             self._numbers.pop(owner, None)
-        return _distinct(out)
+        return _distinct(out) if len(plans) > 1 or any(len(plan.fronts) > 1 for plan in plans) else tuple(out)
 
     def _balancer(self, plan: PortPlan, local: bool, number: Callable[..., int], out: list[int | bytes]) -> None:
         fronts = [front for front in plan.fronts if front.local == local]
@@ -290,6 +312,10 @@ class State:
             self._flat[owner] = new
         else:
             self._flat.pop(owner, None)
+        if not old and owner:
+            for at, key, data in _triples(new):
+                self._claim(owner, at, key, data)
+            return
         was, now = set(_triples(old)), set(_triples(new))
         for at, key, data in was - now:
             self._drop(owner, at, key, data)
@@ -300,8 +326,8 @@ class State:
     def _claim(self, owner: str, at: int, key: bytes, data: bytes) -> None:
         place = (at, key)
         if at in _SHARED:
-            self._counts[place] = self._counts.get(place, 0) + 1
-            if self._counts[place] > 1:
+            if key in self.live[at]:
+                self._counts[place] = self._counts.get(place, 1) + 1
                 return
         elif key in self.live[at] or place in self._rivals:
             rivals = self._rivals.get(place)
@@ -314,10 +340,11 @@ class State:
     def _drop(self, owner: str, at: int, key: bytes, data: bytes) -> None:
         place = (at, key)
         if at in _SHARED:
-            self._counts[place] -= 1
-            if self._counts[place]:
+            count = self._counts.pop(place, 1) - 1
+            if count > 1:
+                self._counts[place] = count
+            if count:
                 return
-            del self._counts[place]
         elif (rivals := self._rivals.get(place)) is not None:
             if rivals.get(owner) == data:
                 del rivals[owner]
@@ -365,8 +392,10 @@ class State:
                     self._put(table, number_key(kind), None)
 
 
-def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:
+def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> Sequence[bytes]:
     """The wanted ones in slots 0 .. n-1 with as few as possible in another slot than before."""
+    if not before:
+        return wanted
     out: list[bytes | None] = [None] * len(wanted)
     rest = dict.fromkeys(wanted)
     for slot, data in enumerate(before[: len(out)]):

@@ -9,6 +9,8 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from itertools import islice
 
 from switchboard.proxy import messages as m
 from switchboard.proxy.expressions import chain_message, rule_messages
@@ -19,6 +21,7 @@ NETLINK_NETFILTER = 12
 _GROUP_NFTABLES = 7
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SOL_NETLINK = 32, 33, 270
 _ERROR, _DONE = 2, 3
+_PIECE = 8192  # elements in one transaction when a table is made: bounds memory
 _head = struct.Struct("=IHHII")
 
 
@@ -155,20 +158,31 @@ def skeleton(layout: Layout, table: str, chains: list[Chain], *, fresh: bool) ->
     return out
 
 
-def full(
-    layout: Layout, table: str, state: State, kernel: Tables | None, there: list[str]
+def mend(
+    layout: Layout, table: str, state: State, kernel: Tables, there: list[str]
 ) -> tuple[list[bytes], list[m.Change]]:
-    """One transaction from whatever the kernel has (`kernel` read back, `there` its chains) to exactly this state, and
-    the elements that differ.
+    """One transaction from what the kernel has (`kernel` read back, `there` its chains) to exactly this state, and the
+    elements that differ.
     """
-    chains = [*fixed(layout), *(counted(name) for name in sorted(state.chains()))]
-    out = skeleton(layout, table, chains, fresh=kernel is None)
-    changes = state.difference(kernel or empty_tables())
+    chains = _chains(layout, state)
+    changes = state.difference(kernel)
+    names = {chain.name for chain in chains}
+    out = skeleton(layout, table, chains, fresh=False)
     out += m.element_messages(table, changes, layout.family)
-    if kernel is not None:
-        names = {chain.name for chain in chains}
-        out += remove_chains(table, [name for name in there if name not in names], layout.family)
-    return out, changes
+    return out + remove_chains(table, [name for name in there if name not in names], layout.family), changes
+
+
+def build(layout: Layout, table: str, state: State) -> Iterator[list[bytes]]:
+    """Transactions that make the whole table anew: its frame, then its elements in pieces of bounded size."""
+    chains = _chains(layout, state)
+    yield skeleton(layout, table, chains, fresh=True) + m.element_messages(table, state.kinds(), layout.family)
+    rest = state.everything()
+    while piece := list(islice(rest, _PIECE)):
+        yield m.element_messages(table, piece, layout.family)
+
+
+def _chains(layout: Layout, state: State) -> list[Chain]:
+    return [*fixed(layout), *(counted(name) for name in sorted(state.chains()))]
 
 
 def remove_chains(table: str, names: list[str], family: Family) -> list[bytes]:

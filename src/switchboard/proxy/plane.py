@@ -15,9 +15,9 @@ from socket import AF_INET, AF_INET6
 from switchboard.proxy import conntrack, netlink
 from switchboard.proxy import messages as m
 from switchboard.proxy.expressions import chain_message, rule_messages
-from switchboard.proxy.maps import State
+from switchboard.proxy.maps import State, Tables
 from switchboard.proxy.messages import Change
-from switchboard.proxy.nft import Nft, full, remove_chains
+from switchboard.proxy.nft import Nft, build, mend, remove_chains
 from switchboard.proxy.rules import Family, Layout, counted
 from switchboard.proxy.services import EndpointSlice, Node, PortPlan, Service, plan
 from switchboard.proxy.settings import ProxySettings
@@ -136,28 +136,32 @@ class Plane:
             state.adopt(self.nft.read(family, self.settings.table))
 
     def restore(self) -> list[Change]:
-        """Make the kernel equal to what is wanted whatever it has now, and return the elements that differed."""
+        """Make the kernel equal to what is wanted whatever it has now, and return the elements that differed
+        (none are told of a table that had to be made anew).
+        """
         done: list[Change] = []
         for family, state in self.states.items():
-            changes = self._restore(family, state, fresh=False)
-            done += changes
+            kernel = self.nft.read(family, self.settings.table)
+            done += self._mend(family, state, kernel) if kernel is not None else self._build(family, state)
+            self._chains[family] = state.chains()
+            state.told()
             state.adopt(None)
         return done
 
-    def _restore(self, family: Family, state: State, *, fresh: bool) -> list[Change]:
+    def _mend(self, family: Family, state: State, kernel: Tables) -> list[Change]:
         table = self.settings.table
-        kernel = None if fresh else self.nft.read(family, table)
-        there = self.nft.chains(family, table) if kernel is not None else []
-        messages, changes = full(self.layouts[family], table, state, kernel, there)
+        messages, changes = mend(self.layouts[family], table, state, kernel, self.nft.chains(family, table))
         try:
             self.nft.transact(messages)
         except OSError:
-            if fresh:
-                raise
             log.warning("the table cannot be mended, making it anew", exc_info=True)
-            return self._restore(family, state, fresh=True)
-        self._chains[family] = state.chains()
+            return self._build(family, state)
         return changes
+
+    def _build(self, family: Family, state: State) -> list[Change]:
+        for messages in build(self.layouts[family], self.settings.table, state):
+            self.nft.transact(messages)
+        return []
 
 
 def _local_addresses() -> list[bytes]:

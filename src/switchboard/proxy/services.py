@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+# words of a closed set are decoded as Literal: every object then shares one string
+Protocol = Literal["TCP", "UDP", "SCTP"]
+Policy = Literal["Cluster", "Local"]
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LAST_RESORT = 10800  # sessionAffinityConfig.clientIP.timeoutSeconds when absent (core/v1 defaults)
 
@@ -34,11 +37,10 @@ class Labels(
 
 
 class Meta(Struct, gc=False):
-    """Of ObjectMeta: who it is and how new."""
+    """Of ObjectMeta who it is; without its version, an update that changes nothing we read is no change."""
 
     name: str = ""
     namespace: str = ""
-    resourceVersion: str = ""
     labels: Labels | None = None
 
 
@@ -47,7 +49,7 @@ class ServicePort(Struct, gc=False):
 
     port: int = 0
     name: str | None = None
-    protocol: str | None = "TCP"
+    protocol: Protocol | None = "TCP"
     nodePort: int | None = None
 
 
@@ -66,17 +68,17 @@ class Affinity(Struct, gc=False):
 class ServiceSpec(Struct, gc=False):
     """Of core/v1 ServiceSpec what moves packets."""
 
-    type: str | None = "ClusterIP"
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] | None = "ClusterIP"
     clusterIP: str | None = None
-    clusterIPs: list[str] | None = None
-    ports: list[ServicePort] | None = None
-    externalIPs: list[str] | None = None
-    externalTrafficPolicy: str | None = None
-    internalTrafficPolicy: str | None = None
+    clusterIPs: tuple[str, ...] | None = None
+    ports: tuple[ServicePort, ...] | None = None
+    externalIPs: tuple[str, ...] | None = None
+    externalTrafficPolicy: Policy | None = None
+    internalTrafficPolicy: Policy | None = None
     healthCheckNodePort: int | None = None
-    sessionAffinity: str | None = None
+    sessionAffinity: Literal["None", "ClientIP"] | None = None
     sessionAffinityConfig: Affinity | None = None
-    loadBalancerSourceRanges: list[str] | None = None
+    loadBalancerSourceRanges: tuple[str, ...] | None = None
 
 
 class Ingress(Struct, gc=False):
@@ -89,7 +91,7 @@ class Ingress(Struct, gc=False):
 class LoadBalancer(Struct, gc=False):
     """core/v1 LoadBalancerStatus."""
 
-    ingress: list[Ingress] | None = None
+    ingress: tuple[Ingress, ...] | None = None
 
 
 class ServiceStatus(Struct, gc=False):
@@ -123,14 +125,14 @@ class Hint(Struct, gc=False):
 class Hints(Struct, gc=False):
     """discovery/v1 EndpointHints."""
 
-    forZones: list[Hint] | None = None
-    forNodes: list[Hint] | None = None
+    forZones: tuple[Hint, ...] | None = None
+    forNodes: tuple[Hint, ...] | None = None
 
 
 class Endpoint(Struct, gc=False):
     """discovery/v1 Endpoint: only its first address is used, as upstream does."""
 
-    addresses: list[str] | None = None
+    addresses: tuple[str, ...] | None = None
     conditions: Conditions | None = None
     nodeName: str | None = None
     hints: Hints | None = None
@@ -141,16 +143,16 @@ class EndpointPort(Struct, gc=False):
 
     name: str | None = None
     port: int | None = None
-    protocol: str | None = "TCP"
+    protocol: Protocol | None = "TCP"
 
 
 class EndpointSlice(Struct, gc=False):
     """discovery/v1 EndpointSlice."""
 
     metadata: Meta
-    addressType: str = ""
-    endpoints: list[Endpoint] | None = None
-    ports: list[EndpointPort] | None = None
+    addressType: Literal["IPv4", "IPv6", "FQDN", ""] = ""
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
 
 
 class Node(NamedTuple):
@@ -274,13 +276,14 @@ def _backend(endpoint: Endpoint, port: int, family: int, node: Node) -> Backend 
     conditions, hints = endpoint.conditions or _NO_CONDITIONS, endpoint.hints or _NO_HINTS
     ready = conditions.ready is not False
     serving = conditions.serving if conditions.serving is not None else ready
+    local = endpoint.nodeName == node.name
     return Backend(
         target(address, port),
         ready,
         serving,
         conditions.terminating is True,
-        endpoint.nodeName == node.name,
-        endpoint.nodeName is None or endpoint.nodeName == node.name,
+        local,
+        local or endpoint.nodeName is None,
         frozenset(hint.name for hint in hints.forZones) if hints.forZones else _NONE,
         frozenset(hint.name for hint in hints.forNodes) if hints.forNodes else _NONE,
     )
@@ -316,6 +319,8 @@ def fronts(spec: ServiceSpec, status: ServiceStatus | None, port: ServicePort, f
     """Every address at which one port answers."""
     inner = spec.internalTrafficPolicy == "Local"
     out = [Front(ip, port.port, "cluster", inner) for ip in _packed(_cluster_ips(spec), family)]
+    if spec.type == "ClusterIP" and not spec.externalIPs:
+        return out
     external = [(ip, False) for ip in _packed(spec.externalIPs, family)]
     if spec.type == "LoadBalancer":
         gated = bool(spec.loadBalancerSourceRanges)
@@ -333,12 +338,13 @@ def fronts(spec: ServiceSpec, status: ServiceStatus | None, port: ServicePort, f
     return out
 
 
-def _cluster_ips(spec: ServiceSpec) -> list[str]:
-    return spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else [])
+def _cluster_ips(spec: ServiceSpec) -> tuple[str, ...]:
+    return spec.clusterIPs or ((spec.clusterIP,) if spec.clusterIP else ())
 
 
 def _packed(addresses: Iterable[str] | None, family: int) -> Iterable[bytes]:
-    return dict.fromkeys(ip for ip in (pack(address, family) for address in addresses or ()) if ip is not None)
+    packed = [ip for address in addresses or () if (ip := pack(address, family)) is not None]
+    return packed if len(packed) < 2 else dict.fromkeys(packed)
 
 
 def sticky_seconds(spec: ServiceSpec) -> int:
@@ -367,7 +373,9 @@ def source_ranges(spec: ServiceSpec, family: int) -> tuple[tuple[bytes, int], ..
 def plan(service: Service, slices: Collection[EndpointSlice], family: int, node: Node) -> list[PortPlan]:
     """What every port of a Service should do in one family; nothing for a Service that is not ours."""
     spec = service.spec
-    if spec is None or not is_ours(service):
+    # a Service is of the families of its ClusterIPs, whatever its other addresses are
+    colon = family == 6
+    if spec is None or not is_ours(service) or not any((":" in ip) is colon for ip in _cluster_ips(spec)):
         return []
     out = []
     ranges = source_ranges(spec, family) if spec.loadBalancerSourceRanges else ()

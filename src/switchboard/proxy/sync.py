@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
 from dataclasses import replace
 from socket import AF_INET, AF_INET6, inet_pton
 from time import monotonic
@@ -46,7 +45,6 @@ class NodeMeta(Struct, gc=False):
     """Of ObjectMeta of a Node."""
 
     name: str = ""
-    resourceVersion: str = ""
     labels: NodeLabels | None = None
 
 
@@ -76,7 +74,8 @@ class Proxy:
         self.ready = asyncio.Event()
         self._services = Informer(client, SERVICES, label_selector=_NOT_OURS, type_=Service)
         self._slices = Informer(client, ENDPOINTSLICES, label_selector=_NO_HEADLESS, type_=EndpointSlice)
-        self._slices.index("service", lambda item: [key] if (key := of_service(item)) else [])
+        # Service -> its slices: an index of the informer would keep a dict for each, 3 MB at 10,000
+        self._slices_of: dict[str, tuple[EndpointSlice, ...]] = {}
         name = settings.node_name
         self._node = Informer(client, NODES, field_selector=f"metadata.name={name}", type_=NodeObject)
         self._pods = Informer(client, PODS, field_selector=f"spec.nodeName={name}", type_=Pod)
@@ -95,7 +94,7 @@ class Proxy:
         if self.settings.set_sysctls:
             netlink.set_sysctls(localhost=self.settings.localhost_node_ports)
         nft = Nft()
-        monitor = Monitor(self.settings.table, nft.port)
+        monitor: Monitor | None = None
         self._conntrack = conntrack.Conntrack()
         self._plane = Plane(self.settings, nft, families(self.settings))
         informers: list[Informer[Any]] = [self._services, self._slices, self._node]
@@ -106,15 +105,19 @@ class Proxy:
             await self._health.start()
             await asyncio.gather(*(one.synced.wait() for one in informers))
             self._begin()
+            # not before: the kernel would have to tell it of everything we just said
+            monitor = Monitor(self.settings.table, nft.port)
             self._loop.add_reader(monitor.fileno(), self._heard, monitor)
             await asyncio.gather(*tasks)
         finally:
-            self._loop.remove_reader(monitor.fileno())
+            if monitor is not None:
+                self._loop.remove_reader(monitor.fileno())
+                monitor.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._health.stop()
-            for one in (nft, monitor, self._conntrack):
+            for one in (nft, self._conntrack):
                 one.close()
 
     def _begin(self) -> None:
@@ -123,6 +126,8 @@ class Proxy:
         nodes = [inet_pton(AF_INET6 if ":" in ip else AF_INET, ip) for ip in self.settings.node_ips]
         netlink.reach_services(self.settings.service_cidrs, nodes)
         self._plane.prior()
+        for item in self._slices.items():
+            self._file(item, item)
         self._dirty.update(self._services.keys())
         self._dirty_pods.update(self._pods.keys())
         self._services.on_change(self._service_changed)
@@ -140,9 +145,23 @@ class Proxy:
         self._mark(f"{meta.namespace}/{meta.name}")
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
-        for item in (old, new):
-            if item is not None and (key := of_service(item)):
-                self._mark(key)
+        if old is not None:
+            self._file(old, None)
+        if new is not None:
+            self._file(new, new)
+
+    def _file(self, item: EndpointSlice, new: EndpointSlice | None) -> None:
+        """Put a slice in (or take it out of) its Service's tuple."""
+        key = of_service(item)
+        if not key:
+            return
+        rest = tuple(one for one in self._slices_of.get(key, ()) if one.metadata.name != item.metadata.name)
+        slices = rest if new is None else (*rest, new)
+        if slices:
+            self._slices_of[key] = slices
+        else:
+            self._slices_of.pop(key, None)
+        self._mark(key)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         meta = (new or old).metadata  # type: ignore[union-attr]  # one of them is there
@@ -182,8 +201,7 @@ class Proxy:
         self._scheduled = False
         for key in self._dirty:
             service = self._services.get_key(key)
-            slices: Collection[EndpointSlice] = self._slices.by("service", key) if service is not None else ()
-            self._plan(key, service, slices)
+            self._plan(key, service, self._slices_of.get(key, ()))
         self._dirty.clear()
         for key in self._dirty_pods:
             pod = self._pods.get_key(key)
@@ -192,7 +210,7 @@ class Proxy:
         self._dirty_pods.clear()
         self._commit(restore=self._broken)
 
-    def _plan(self, key: str, service: Service | None, slices: Collection[EndpointSlice]) -> None:
+    def _plan(self, key: str, service: Service | None, slices: tuple[EndpointSlice, ...]) -> None:
         try:
             self._plane.service(key, service, slices)
         except Exception:
