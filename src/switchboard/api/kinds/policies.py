@@ -45,10 +45,26 @@ class PriorityClassStrategy(Strategy):
 
 
 class DefinitionStrategy(Strategy):
-    """CustomResourceDefinitions."""
+    """CustomResourceDefinitions: the stored version is in the status from the first moment."""
 
     counts_generation = True
     unconditional_update = False
+
+    def prepare_create(self, call: Call, obj: Object) -> None:
+        """Only the server says which versions are stored."""
+        super().prepare_create(call, obj)
+        versions = (obj.get("spec") or {}).get("versions") or ()
+        obj["status"] = {"storedVersions": [v.get("name", "") for v in versions if v.get("storage")]}
+
+    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
+        """A new storage version is noted; the old ones stay until somebody has migrated them."""
+        super().prepare_update(call, obj, old)
+        status = dict(obj.get("status") or {})
+        stored = list(status.get("storedVersions") or ())
+        for version in (obj.get("spec") or {}).get("versions") or ():
+            if version.get("storage") and version.get("name") not in stored:
+                stored.append(version.get("name"))
+        obj["status"] = {**status, "storedVersions": stored}
 
 
 class CustomStrategy(Strategy):
