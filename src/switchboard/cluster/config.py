@@ -147,6 +147,10 @@ class ClusterConfig:
         """A socket only root can open, on which the API takes every caller for the cluster's administrator."""
         return self.run / "api.sock"
 
+    def role_socket(self, role: str) -> Path:
+        """A socket only root can open, on which the API takes every caller for that role."""
+        return self.run / f"{role}.sock"
+
     @property
     def containerd_socket(self) -> Path:
         """The private containerd's socket."""

@@ -24,7 +24,11 @@ _PYTHON_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process: where it runs (host or node), and its wave: higher waves are stopped first, equal ones together."""
+    """One process: where it runs (host or node), and its wave: higher waves are stopped first, equal ones together.
+
+    `delay`: seconds after the others it is first started, for what a node needs only once it is Ready: two processors
+    are busy enough with the rest.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -32,6 +36,7 @@ class Process:
     in_node: bool = False
     env: dict[str, str] = field(default_factory=dict)
     grace: float = 5.0
+    delay: float = 0.0
 
 
 def table(config: ClusterConfig) -> list[Process]:
@@ -45,9 +50,10 @@ def table(config: ClusterConfig) -> list[Process]:
             0,
             # at rest it should weigh little: the soft limit (Go 1.19) makes it give memory back after a pull
             env={"GOGC": "20", "GOMEMLIMIT": "6MiB", "GOMAXPROCS": "1"},
+            delay=0.25,
         ),
         _role("node", config, wave=2, in_node=True, env=_switches(config)),
-        _role("dns", config, wave=2, in_node=True, env=_switches(config)),
+        _role("dns", config, wave=2, in_node=True, env=_switches(config), delay=0.25),
     ]
 
 
@@ -80,6 +86,7 @@ def plan(config: ClusterConfig) -> dict[str, Any]:
                 "env": {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")} | process.env,
                 "wave": process.wave,
                 "grace": process.grace,
+                "delay": process.delay,
             }
             for process in table(config)
         ],
@@ -87,10 +94,16 @@ def plan(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _role(
-    name: str, config: ClusterConfig, *, wave: int, in_node: bool = False, env: dict[str, str] | None = None
+    name: str,
+    config: ClusterConfig,
+    *,
+    wave: int,
+    in_node: bool = False,
+    env: dict[str, str] | None = None,
+    delay: float = 0.0,
 ) -> Process:
     argv = (*python("switchboard.cluster.roles", name), str(config.state / "cluster.json"))
-    return Process(name, argv, wave, in_node, _PYTHON_MEMORY | (env or {}))
+    return Process(name, argv, wave, in_node, _PYTHON_MEMORY | (env or {}), delay=delay)
 
 
 def _switches(config: ClusterConfig) -> dict[str, str]:

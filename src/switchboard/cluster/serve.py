@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from pathlib import Path
 
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
@@ -25,32 +26,48 @@ from .supervisor import guard_supervisor
 
 _log = logging.getLogger("switchboard.server")
 
-# Whoever can open the root-only socket administers the cluster: the verbs of our own command line.
-_LOCAL_ADMIN = Identity("kubernetes-admin", (MASTERS, AUTHENTICATED))
-
 
 async def serve(config: ClusterConfig) -> None:
     """Run the server until cancelled; everything is closed in the opposite order."""
     store = Store.open(config.state / "store.db", index=index)
     app = wiring.make_app(store, _settings(config), config)
     https = Server(app.handle, _tls(config))
-    local = Server(lambda request: app.handle_as(_LOCAL_ADMIN, request))
+    local = [(path, _local(app, identity)) for path, identity in _local_identities(config)]
     try:
         await app.start()
         await policy.ensure(client_as(app, "system:apiserver"))
         await https.listen(config.gateway, config.api_port)
         await https.listen("127.0.0.1", config.api_port)
-        await local.listen_unix(config.api_socket)
+        for path, server in local:
+            await server.listen_unix(path)
         _log.info("serving on %s:%d and 127.0.0.1:%d", config.gateway, config.api_port, config.api_port)
         guard_supervisor(config)
         async with asyncio.TaskGroup() as group:
             for name, job in wiring.server_jobs(lambda user: client_as(app, user), app, config):
                 group.create_task(job, name=name)
     finally:
-        await local.close(0.5)
-        await https.close(1.0)
+        await asyncio.gather(https.close(1.0), *(server.close(0.5) for _, server in local))
         await app.stop()
         await store.close()
+
+
+def _local_identities(config: ClusterConfig) -> list[tuple[Path, Identity]]:
+    """Sockets only root can open, and whom their callers are taken for: our own command line, and the roles on this
+    machine.
+
+    The roles could come over TLS with their certificates, as they do from elsewhere; this way each saves 5 MB and a
+    handshake.
+    """
+    return [
+        (config.api_socket, Identity("kubernetes-admin", (MASTERS, AUTHENTICATED))),
+        (config.role_socket("node"), Identity(f"system:node:{config.node_name}", ("system:nodes", AUTHENTICATED))),
+        (config.role_socket("proxy"), Identity("system:kube-proxy", (AUTHENTICATED,))),
+        (config.role_socket("dns"), Identity("system:dns", ("system:dns", AUTHENTICATED))),
+    ]
+
+
+def _local(app: App, identity: Identity) -> Server:
+    return Server(lambda request: app.handle_as(identity, request))
 
 
 def client_as(app: App, user: str, groups: tuple[str, ...] = (MASTERS, AUTHENTICATED)) -> Client:

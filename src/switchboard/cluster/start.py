@@ -10,6 +10,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -85,6 +86,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         containerd_seconds = _wait_containerd(patience, progress, spawned)
         _wait_ready(patience, progress, spawned, began)
         ready = progress.elapsed
+        _wait_mirror(patience)
         if builder:
             _wait_images(builder, progress)
         _pull_pause(config)
@@ -249,8 +251,6 @@ def _known(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _wait_containerd(patience: Patience, progress: Progress, since: float) -> float:
-    import socket
-
     progress.doing("starting containerd")
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -261,6 +261,18 @@ def _wait_containerd(patience: Patience, progress: Progress, since: float) -> fl
     took = progress.elapsed - since
     progress.done("containerd", "answers", since)
     return took
+
+
+def _wait_mirror(patience: Patience) -> None:
+    """The first pod is to find the mirror: a failed pull would be tried again only after a pause."""
+    config = patience.config
+    while True:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((config.gateway, config.registry_port)) == 0:
+                return
+        patience.check("the image mirror to answer")
+        time.sleep(0.005)
 
 
 def _wait_ready(patience: Patience, progress: Progress, since: float, began: float) -> None:

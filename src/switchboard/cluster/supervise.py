@@ -72,7 +72,7 @@ class Process:
         self.spec = spec
         self.pid = self.fd = self.started = self.restarts = 0
         self.born = self.delay = 0.0
-        self.due: float | None = 0.0
+        self.due: float | None = time.monotonic() + spec.get("delay", 0.0)
 
 
 class Supervisor:
