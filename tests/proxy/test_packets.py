@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import socket
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -205,8 +208,6 @@ def test_affinity_ends_with_its_time(world: World, apply: Apply) -> None:
     config = {"clientIP": {"timeoutSeconds": 1}}
     apply(service("web", sessionAffinity="ClientIP", sessionAffinityConfig=config), slice_of("web", A, B, C))
     got = collections.Counter()
-    import time
-
     deadline = time.monotonic() + 20
     while len(got) < 2 and time.monotonic() < deadline:
         got[world.node.tcp(VIP, 80)[0]] += 1
@@ -226,8 +227,6 @@ def test_terminating_endpoints_are_the_last_resort(world: World, apply: Apply) -
 
 
 def test_an_open_connection_outlives_its_endpoint(world: World, apply: Apply) -> None:
-    import socket
-
     listener = world.pods["b"].run(lambda: socket.create_server((B, 9000)))
     with listener:
         apply(service("web"), slice_of("web", B, port=9000))
@@ -365,3 +364,90 @@ def test_egress_is_masqueraded_and_the_cluster_is_not(world: World, plane: Plane
         assert world.pods["a"].tcp(B, 8080) == f"b {A}"
     finally:
         stop()
+
+
+def crc32c(data: bytes) -> bytes:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def sctp_init(source_port: int, port: int) -> bytes:
+    """The first packet of an association (RFC 9260, 3.3.2), by hand: the kernel at hand may have no SCTP sockets."""
+    head = source_port.to_bytes(2, "big") + port.to_bytes(2, "big") + bytes(4)
+    chunk = b"\1\0\0\x14" + b"tag!" + (65535).to_bytes(4, "big") + b"\0\1\0\1" + b"tsn!"
+    return head + crc32c(head + bytes(4) + chunk) + chunk
+
+
+def test_sctp(world: World, apply: Apply) -> None:
+    one = service("web", ports=[{"port": 132, "protocol": "SCTP"}])
+
+    def raw(protocol: int) -> Callable[[], socket.socket]:
+        return lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+
+    sender, heard, errors = (
+        world.pods["a"].run(raw(132)),
+        world.pods["b"].run(raw(132)),
+        world.pods["a"].run(raw(1)),
+    )
+    with sender, heard, errors:
+        for each in (heard, errors):
+            each.settimeout(2)
+        apply(one, slice_of("web", B, protocol="SCTP"))
+        sender.sendto(sctp_init(4000, 132), (VIP, 0))
+        packet = heard.recv(200)
+        assert socket.inet_ntoa(packet[12:16]) == A
+        assert int.from_bytes(packet[22:24], "big") == 8080
+        assert packet[28:32] == crc32c(packet[20:28] + bytes(4) + packet[32:])  # mended, or nobody would listen
+        apply(one)
+        sender.sendto(sctp_init(4001, 132), (VIP, 0))
+        assert errors.recv(200)[20:22] == b"\3\3"  # port unreachable
+
+
+def test_path_mtu(world: World, apply: Apply) -> None:
+    """A segment too big for a link behind the Service is answered with an ICMP error that reaches the right pod."""
+    apply(service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", B, port=9001))
+    listener = world.pods["b"].run(lambda: socket.create_server((B, 9001)))
+    world.node.ip("link", "set", "eth0", "mtu", "1280")
+    size = 300_000
+    try:
+        with listener, world.out.run(lambda: socket.create_connection((NODE4, 30080), 2)) as client:
+            server, _ = listener.accept()
+            sending = threading.Thread(target=lambda: server.sendall(bytes(size)))
+            sending.start()
+            client.settimeout(5)
+            got = 0
+            while got < size:
+                got += len(client.recv(1 << 16))
+            sending.join()
+            server.close()
+    finally:
+        world.node.ip("link", "set", "eth0", "mtu", "1500")
+
+
+def test_datagrams_in_fragments(world: World, apply: Apply) -> None:
+    apply(service("web", ports=[{"port": 53, "protocol": "UDP"}]), slice_of("web", B, protocol="UDP"))
+
+    def ask() -> str:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(2)
+            s.sendto(bytes(5000), (VIP, 53))
+            return s.recv(100).decode()
+
+    assert world.pods["a"].run(ask) == f"b {A}"
+
+
+def test_foreign_tables_are_left_alone(world: World, apply: Apply) -> None:
+    world.node.nft("add table ip docker; add chain ip docker c { type nat hook prerouting priority -100; }")
+    world.node.nft("add rule ip docker c ip daddr 192.168.77.2 tcp dport 9999 dnat to 10.244.0.13:8080")
+    try:
+        apply(service("web"), slice_of("web", B))
+        assert world.pods["a"].tcp(VIP, 80) == f"b {A}"
+        assert world.out.tcp(NODE4, 9999) == f"c {OUT4}"
+        apply(None)
+        assert "dport 9999" in world.node.nft("list", "table", "ip", "docker")
+    finally:
+        world.node.nft("delete", "table", "ip", "docker")

@@ -381,3 +381,19 @@ def test_health(world: World, running: Running) -> None:
     assert ask(10256)[0] == 200
     running.remove(SERVICES, "web")
     eventually(lambda: ask(32001)[0] == 0)
+
+
+def test_service_cidrs_of_the_api(world: World, running: Running) -> None:
+    running.start()
+    where = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert world.pods["a"].tcp("203.0.113.7", 80, timeout=0.3) != "refused"
+    running.do(lambda: running.api.put(where, "more", spec={"cidrs": ["203.0.113.0/24", "fd00:97::/112"]}))
+    try:
+        eventually(lambda: world.pods["a"].tcp("203.0.113.7", 80, timeout=0.3) == "refused")
+        # the node itself has a way there, and is refused by its own rules
+        eventually(lambda: world.node.tcp("203.0.113.7", 80, timeout=0.3) == "refused")
+        running.put(service("web", "203.0.113.7"), slice_of("web", B))
+        eventually(lambda: world.node.tcp("203.0.113.7", 80) == f"b {NODE4}")
+    finally:
+        world.node.ip("route", "del", "203.0.113.0/24")
+        world.node.ip("-6", "route", "del", "fd00:97::/112")

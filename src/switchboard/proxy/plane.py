@@ -32,7 +32,7 @@ class Plane:
         self.settings = settings
         self.nft = nft
         self.node = Node(settings.node_name, settings.zone, settings.faithful)
-        self.layouts = {family: layout_of(settings, family, settings.pod_cidrs) for family in families}
+        self.layouts = {family: layout_of(settings, family) for family in families}
         self.states = {family: State(family) for family in families}
         self._pairs: dict[str, set[conntrack.Pair]] = {}
         self._stale: list[conntrack.Flows] = []
@@ -85,10 +85,10 @@ class Plane:
                     if goals and source not in goals:
                         table.remove([(family, original)])
 
-    def networks(self, pod_cidrs: tuple[str, ...]) -> None:
-        """This node's pods live there from now on; rules that depend on it are written anew."""
+    def networks(self, pod_cidrs: tuple[str, ...], service_cidrs: tuple[str, ...]) -> None:
+        """What the API says about networks, besides the settings; rules that depend on it are written anew."""
         for family in self.layouts:
-            layout = layout_of(self.settings, family, pod_cidrs)
+            layout = layout_of(self.settings, family, pod_cidrs, service_cidrs)
             if layout != self.layouts[family]:
                 self.layouts[family] = layout
                 self.states[family].networks(layout)
@@ -168,7 +168,9 @@ def _local_addresses() -> list[bytes]:
     return [packed for packed, _ in netlink.addresses()]
 
 
-def layout_of(settings: ProxySettings, family: Family, pod_cidrs: tuple[str, ...]) -> Layout:
+def layout_of(
+    settings: ProxySettings, family: Family, pod_cidrs: tuple[str, ...] = (), service_cidrs: tuple[str, ...] = ()
+) -> Layout:
     """The part of the settings that one family's rules depend on."""
 
     def of_family(nets: tuple[str, ...]) -> tuple[str, ...]:
@@ -176,11 +178,11 @@ def layout_of(settings: ProxySettings, family: Family, pod_cidrs: tuple[str, ...
 
     return Layout(
         family,
-        of_family(pod_cidrs or settings.cluster_cidrs),
+        of_family(settings.pod_cidrs or pod_cidrs or settings.cluster_cidrs),
         of_family(settings.cluster_cidrs),
-        of_family(settings.service_cidrs),
+        of_family((*settings.service_cidrs, *service_cidrs)),
         settings.mark,
-        settings.masquerade_egress,
+        settings.masquerade_egress and bool(of_family(settings.cluster_cidrs)),
         settings.localhost_node_ports,
         settings.faithful,
     )

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 class ProxySettings:
     """`node_name`: the Node this proxy serves. CIDRs are strings of either family; unknown ones are empty.
 
-    `node_ips`: addresses of the node (empty: whatever the namespace has). `pod_cidrs`: pods of *this* node (empty:
-    taken from `Node.spec.podCIDRs`, then `cluster_cidrs`). `cluster_cidrs`: pods of all nodes. `service_cidrs`:
-    ClusterIPs; packets to those of them that nobody has are refused, and get a route when the node has no default
-    route. `mark`: the one bit of the packet mark that means "masquerade" (kube-proxy's default bit). `faithful`:
-    upstream's choices where ours are kinder (drop instead of refuse under a Local policy without local endpoints;
-    masquerade of every packet to a node port). `health_address`: `host:port` of /healthz, empty for none.
-    `flush_seconds`: how often a foreign change is looked for besides the kernel's own notifications.
+    - `node_ips`: addresses of the node, the first choice for packets to Services (empty: whatever the namespace has).
+    - `pod_cidrs`: pods of *this* node (empty: taken from `Node.spec.podCIDRs`, then `cluster_cidrs`).
+    - `cluster_cidrs`: pods of all nodes; without them nothing is masqueraded on its way out of the cluster.
+    - `service_cidrs`: ClusterIPs, besides what ServiceCIDR objects say. Packets to those that nobody has are refused,
+      and they get a route when the node has no default route.
+    - `mark`: the one bit of the packet mark that means "masquerade" (kube-proxy's default bit).
+    - `faithful`: upstream's choice where ours is kinder: drop instead of refuse, for ClusterIPs that nobody has and for
+      Local policies without local endpoints.
+    - `health_address`: `host:port` of /healthz, empty for none. `zone`: overrides the Node's label.
     """
 
     node_name: str
     node_ips: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
-    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
-    service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
+    cluster_cidrs: tuple[str, ...] = ()
+    service_cidrs: tuple[str, ...] = ()
     table: str = "switchboard"
     mark: int = 0x4000
     masquerade_egress: bool = True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from socket import AF_INET, AF_INET6, inet_pton
 from time import monotonic
 from typing import Any
@@ -18,15 +17,17 @@ from typing import Any
 from msgspec import Struct
 
 from switchboard.client.informer import Informer
-from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
+from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICECIDRS, SERVICES
+from switchboard.client.transport import Disconnected
 from switchboard.client.verbs import Client
+from switchboard.objects.errors import StatusError
 from switchboard.proxy import conntrack, netlink
 from switchboard.proxy.health import Health
 from switchboard.proxy.hostports import Pod, plan_pod
 from switchboard.proxy.nft import Monitor, Nft
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import EndpointSlice, Service, of_service
+from switchboard.proxy.services import EndpointSlice, Meta, Service, of_service
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class NodeSpec(Struct, gc=False):
     """Of core/v1 NodeSpec where its pods live."""
 
     podCIDR: str | None = None
-    podCIDRs: list[str] | None = None
+    podCIDRs: tuple[str, ...] | None = None
 
 
 class NodeObject(Struct, gc=False):
@@ -60,6 +61,19 @@ class NodeObject(Struct, gc=False):
 
     metadata: NodeMeta
     spec: NodeSpec | None = None
+
+
+class CidrSpec(Struct, gc=False):
+    """networking/v1 ServiceCIDRSpec."""
+
+    cidrs: tuple[str, ...] | None = None
+
+
+class ServiceCidr(Struct, gc=False):
+    """networking/v1 ServiceCIDR: where ClusterIPs come from."""
+
+    metadata: Meta
+    spec: CidrSpec | None = None
 
 
 class Proxy:
@@ -79,6 +93,9 @@ class Proxy:
         name = settings.node_name
         self._node = Informer(client, NODES, field_selector=f"metadata.name={name}", type_=NodeObject)
         self._pods = Informer(client, PODS, field_selector=f"spec.nodeName={name}", type_=Pod)
+        self._cidrs = Informer(client, SERVICECIDRS, type_=ServiceCidr)
+        self._client = client
+        self._routed: tuple[str, ...] = ()
         self._dirty: set[str] = set()
         self._dirty_pods: set[str] = set()
         self._scheduled = False
@@ -100,6 +117,8 @@ class Proxy:
         informers: list[Informer[Any]] = [self._services, self._slices, self._node]
         if self.settings.host_ports:
             informers.append(self._pods)
+        if await self._knows_cidrs():
+            informers.append(self._cidrs)
         tasks = [asyncio.create_task(one.run()) for one in informers]
         try:
             await self._health.start()
@@ -120,11 +139,21 @@ class Proxy:
             for one in (nft, self._conntrack):
                 one.close()
 
+    async def _knows_cidrs(self) -> bool:
+        """Whether the API has ServiceCIDR objects (Kubernetes has since 1.33)."""
+        while True:
+            try:
+                await self._client.list(SERVICECIDRS, limit=1)
+                return True
+            except Disconnected:
+                await asyncio.sleep(_RETRY_PAUSE)
+            except StatusError as error:
+                log.info("no ServiceCIDR objects: %s", error.message)
+                return False
+
     def _begin(self) -> None:
         """Everything there is, once; then every change as it comes."""
-        self._look_at_node()
-        nodes = [inet_pton(AF_INET6 if ":" in ip else AF_INET, ip) for ip in self.settings.node_ips]
-        netlink.reach_services(self.settings.service_cidrs, nodes)
+        self._look_at_networks()
         self._plane.prior()
         for item in self._slices.items():
             self._file(item, item)
@@ -132,7 +161,8 @@ class Proxy:
         self._dirty_pods.update(self._pods.keys())
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
-        self._node.on_change(self._node_changed)
+        self._node.on_change(self._networks_changed)
+        self._cidrs.on_change(self._networks_changed)
         self._pods.on_change(self._pod_changed)
         self._flush()
         if not self._broken:
@@ -168,8 +198,8 @@ class Proxy:
         self._dirty_pods.add(f"{meta.namespace}/{meta.name}")
         self._schedule()
 
-    def _node_changed(self, _: NodeObject | None, __: NodeObject | None) -> None:
-        if self._look_at_node():
+    def _networks_changed(self, _: object, __: object) -> None:
+        if self._look_at_networks():
             self._dirty.update(self._services.keys())
         self._schedule()
 
@@ -182,14 +212,18 @@ class Proxy:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def _look_at_node(self) -> bool:
-        """Take over zone and pod networks; True when Services have to be planned anew."""
+    def _look_at_networks(self) -> bool:
+        """Take over zone, pod networks and ClusterIP networks; True when Services have to be planned anew."""
         node = self._node.get(None, self.settings.node_name)
-        if node is None:
-            return False
-        spec, labels = node.spec, node.metadata.labels
-        if not self.settings.pod_cidrs and spec is not None:
-            self._plane.networks(tuple(spec.podCIDRs or ([spec.podCIDR] if spec.podCIDR else ())))
+        spec = node.spec if node is not None else None
+        pods = (spec.podCIDRs or ((spec.podCIDR,) if spec.podCIDR else ())) if spec is not None else ()
+        cidrs = tuple(sorted(cidr for one in self._cidrs.items() if one.spec for cidr in one.spec.cidrs or ()))
+        self._plane.networks(pods, cidrs)
+        if (every := tuple(dict.fromkeys((*self.settings.service_cidrs, *cidrs)))) != self._routed:
+            self._routed = every
+            ips = [inet_pton(AF_INET6 if ":" in ip else AF_INET, ip) for ip in self.settings.node_ips]
+            netlink.reach_services(every, ips)
+        labels = node.metadata.labels if node is not None else None
         zone = self.settings.zone or (labels.zone if labels else "")
         changed = zone != self._plane.node.zone
         self._plane.node = self._plane.node._replace(zone=zone)
@@ -261,13 +295,3 @@ def families(settings: ProxySettings) -> tuple[Family, ...]:
 
         return (4, 6) if exists("/proc/sys/net/ipv6/conf") else (4,)
     return (4, 6) if settings.ipv6 else (4,)
-
-
-def with_node_ips(settings: ProxySettings) -> ProxySettings:
-    """The same settings with the addresses of this namespace where none are given."""
-    if settings.node_ips:
-        return settings
-    from ipaddress import ip_address
-
-    found = [ip_address(packed) for packed, _ in netlink.addresses()]
-    return replace(settings, node_ips=tuple(str(ip) for ip in found if not (ip.is_loopback or ip.is_link_local)))
