@@ -18,7 +18,7 @@ from switchboard.node.settings import NodeSettings
 from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.certificates import Authority
 from switchboard.testing.host import Host
-from switchboard.testing.node import NODE_IP, Node, Tokens, inside, runtime_host, signing_key
+from switchboard.testing.node import NODE_IP, Node, inside, runtime_host, signing_key
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,6 @@ async def node(machine: tuple[Host, ClusterConfig], tmp_path: Path) -> AsyncIter
             root = {"metadata": {"name": "kube-root-ca.crt", "namespace": "default"}, "data": {"ca.crt": "CA"}}
             await made.client.create(CONFIGMAPS, root)
             await policy.ensure(made.client)
-            api.app.token_issuer = Tokens()
             made.start()
             try:
                 yield made

@@ -7,6 +7,7 @@ the caller asked us for, and copy. `dial` opens plain TCP from inside the node's
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Final
 
 from switchboard.node.runtime import CriRuntime
@@ -74,7 +75,7 @@ class Streams:
         except TimeoutError:
             return Response(504, [("Content-Type", "text/plain")], f"dial tcp {host}:{port}: i/o timeout".encode())
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            why = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio puts words of its own there
             return Response(502, [("Content-Type", "text/plain")], f"dial tcp {host}:{port}: connect: {why}".encode())
 
         async def copy(outer: Connection) -> None:

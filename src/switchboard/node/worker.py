@@ -262,8 +262,7 @@ class PodWorker:
         try:
             await self._maker.start(self.pod, container, self.seen, config, self._folders, say)
         except (PullFailure, StartFailure) as why:
-            await self._observe()
-            if self.seen.sandbox is None:  # it went away under us, and a new one comes first
+            if not await self._has_sandbox():  # it went away under us, and a new one comes first
                 self._backoff.undo(name, backoff)
                 return 0.0
             self._errors[name] = (why.reason, str(why))
@@ -275,6 +274,10 @@ class PodWorker:
         await self._forget_older(name)
         await self._observe()
         return _RESYNC
+
+    async def _has_sandbox(self) -> bool:
+        await self._observe()
+        return self.seen.sandbox is not None
 
     async def _forget_older(self, name: str) -> None:
         """Of ended tries the newest is kept (for `logs -p`), with its log."""

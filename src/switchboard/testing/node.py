@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,6 @@ from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.certificates import Authority
 from switchboard.testing.host import Host
 from switchboard.testing.waiting import wait_for
-from switchboard.transport.messages import Response
 
 Object = dict[str, Any]
 NODE_IP = "192.168.77.2"
@@ -233,23 +230,6 @@ def container(pod: Object, name: str = "c") -> Object:
     kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
     found = (s for kind in kinds for s in pod["status"].get(kind) or () if s["name"] == name)
     return next(found, {"name": name, "state": {"waiting": {"reason": ""}}, "lastState": {}, "restartCount": 0})
-
-
-class Tokens:
-    """An issuer of service account tokens that signs nothing: a token is the account, the pod and a count."""
-
-    def __init__(self) -> None:
-        self.issued = 0
-
-    async def create(self, call: Any) -> Response:
-        """Answer a TokenRequest."""
-        asked = json.loads(call.request.body)
-        spec = asked["spec"]
-        self.issued += 1
-        ends = datetime.now(UTC) + timedelta(seconds=spec.get("expirationSeconds") or 3600)
-        token = f"{call.namespace}/{call.name}/{spec.get('boundObjectRef', {}).get('name', '')}/{self.issued}"
-        status = {"token": token, "expirationTimestamp": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        return Response(201, [("Content-Type", "application/json")], json.dumps({**asked, "status": status}).encode())
 
 
 @cache
