@@ -28,6 +28,7 @@ from switchboard.client.resources import (
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
     SERVICEACCOUNTS,
     SERVICES,
     STATEFULSETS,
@@ -61,8 +62,9 @@ async def listed(w: World, service: str, **conditions: bool) -> set[str]:
 
 
 class TestServices:
-    async def test_endpoints_follow_pods(self) -> None:
-        async with world() as w:
+    @pytest.mark.parametrize("wire", [False, True], ids=["in process", "over HTTP"])
+    async def test_endpoints_follow_pods(self, wire: bool) -> None:
+        async with world(wire=wire) as w:
             port = {"port": 80, "targetPort": 8080}
             await w.create(
                 SERVICES, {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [port]}}
@@ -330,6 +332,23 @@ class TestWorkloads:
 
 
 class TestHousekeeping:
+    async def test_quota(self) -> None:
+        async with world() as w:
+            await w.until(lambda: w.get(SERVICEACCOUNTS, "default"))
+            hard = {"pods": "5", "requests.cpu": "2", "services.nodeports": "3", "count/configmaps": "9"}
+            await w.create(RESOURCEQUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+            container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "500m"}}}
+            await w.create(PODS, {"metadata": {"name": "p"}, "spec": {"containers": [container]}})
+            await w.create(SERVICES, {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}})
+            number = len(await w.list(CONFIGMAPS))
+
+            async def used() -> bool:
+                status = (await w.get(RESOURCEQUOTAS, "q"))["status"]
+                want = {"pods": "1", "requests.cpu": "500m", "services.nodeports": "1", "count/configmaps": str(number)}
+                return bool(status["hard"] == hard and status["used"] == want)
+
+            await w.until(used)
+
     async def test_namespaces_are_born_and_emptied(self) -> None:
         async with world(ControllerSettings(root_ca="CA")) as w:
             found = await w.until(lambda: w.get(CONFIGMAPS, "kube-root-ca.crt"))

@@ -113,10 +113,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(settings: ControllerSettings | None = None, *, node: bool = True) -> AsyncIterator[World]:
-    """A cluster with one node and a namespace `t`; `node=False` leaves pods to the test."""
+async def world(
+    settings: ControllerSettings | None = None, *, node: bool = True, wire: bool = False
+) -> AsyncIterator[World]:
+    """A cluster with one node and a namespace `t`; `node=False` leaves pods to the test, `wire` speaks HTTP."""
     async with ApiServer() as api:
-        client = Client(Loopback(api.app, LOOPBACK))
+        client = Client.from_kubeconfig(api.kubeconfig()) if wire else Client(Loopback(api.app, LOOPBACK))
         made = World(api, client, "t")
         await client.create(NAMESPACES, {"metadata": {"name": "t"}})
         labels = {"kubernetes.io/hostname": "n1", "topology.kubernetes.io/zone": "z1"}
@@ -131,6 +133,7 @@ async def world(settings: ControllerSettings | None = None, *, node: bool = True
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
             for result in results:
                 if isinstance(result, Exception):
                     raise result

@@ -15,9 +15,10 @@ from switchboard.client import Client
 from switchboard.client.resources import EVENTS, NAMESPACES, NODES, PODS, SERVICEACCOUNTS
 from switchboard.cluster.loopback import Loopback
 from switchboard.objects.errors import NotFound
+from switchboard.objects.podresources import of_pod
 from switchboard.scheduler import messages, preemption
 from switchboard.scheduler.filters import Filter
-from switchboard.scheduler.podinfo import PodInfo, requests_of
+from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.run import run_scheduler
 from switchboard.scheduler.scores import choose, scores
 from switchboard.scheduler.snapshot import Snapshot
@@ -159,8 +160,8 @@ def test_requests() -> None:
         "initContainers": [container("200m", restartPolicy="Always"), container("3")],
         "overhead": {"cpu": "10m"},
     }
-    assert requests_of(spec) == {"cpu": 3210}
-    assert requests_of({**spec, "initContainers": [container("200m", restartPolicy="Always")]}) == {"cpu": 1310}
+    assert of_pod(spec) == {"cpu": 3210}
+    assert of_pod({**spec, "initContainers": [container("200m", restartPolicy="Always")]}) == {"cpu": 1310}
 
 
 def test_scores_prefer_room_and_what_is_asked_for() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from switchboard.client import Informer, Resource
+from switchboard.client import Disconnected, Informer, Resource
 from switchboard.client.resources import (
     CUSTOMRESOURCEDEFINITIONS,
     DAEMONSETS,
@@ -108,8 +108,9 @@ class GarbageCollector(Controller):
     async def _follow_kinds(self) -> None:
         try:
             found = await discovery.resources(self.cache.client)
-        except StatusError as error:
-            self.log.warning("discovery: %s", error.message)
+        except (StatusError, Disconnected) as error:
+            self.log.warning("discovery: %s", error)
+            self.loop.add_after("discovery/", 1.0)
             return
         self._kinds = {(f.resource.group, f.resource.kind): f.resource for f in found}
         wanted = {
@@ -155,6 +156,9 @@ class GarbageCollector(Controller):
     async def reconcile(self, key: str) -> float | None:
         """One object."""
         what, _, uid = key.partition("/")
+        if what == "discovery":
+            self._look.set()
+            return None
         node = self._graph.nodes.get(uid)
         if node is None:
             return None

@@ -24,6 +24,7 @@ from switchboard.controllers.nodelifecycle import NodeLifecycleController
 from switchboard.controllers.persistentvolume import PersistentVolumeController
 from switchboard.controllers.podgc import PodGarbageCollector
 from switchboard.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from switchboard.controllers.resourcequota import ResourceQuotaController
 from switchboard.controllers.serviceaccount import RootCaController, ServiceAccountController
 from switchboard.controllers.statefulset import StatefulSetController
 from switchboard.controllers.ttl import TtlAfterFinishedController
@@ -55,6 +56,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     DisruptionController,
     PersistentVolumeController,
     EphemeralVolumeController,
+    ResourceQuotaController,
 )
 
 

@@ -1,6 +1,6 @@
 """A pod as the scheduler sees it: everything that filters ask for, read once.
 
-Source: kubernetes/pkg/scheduler/framework/types.go, component-helpers/resource/helpers.go.
+Source: pkg/scheduler/framework/types.go.
 """
 
 from __future__ import annotations
@@ -10,56 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from switchboard.objects import quantity, selectors
+from switchboard.objects import selectors
+from switchboard.objects.podresources import Amounts, of_container, of_pod
 
 Object = dict[str, Any]
-Amounts = dict[str, int]  # resource -> amount: cpu in thousandths, all others in units
 
 _DEFAULT_CPU, _DEFAULT_MEMORY = 100, 200 * 1024 * 1024  # what scoring takes for containers that request nothing
-
-
-def amounts(given: Mapping[str, Any] | None) -> Amounts:
-    """Quantities as numbers; what is no quantity counts as nothing."""
-    out: Amounts = {}
-    for name, value in (given or {}).items():
-        try:
-            parsed = quantity.of(value)
-        except quantity.QuantityError:
-            continue
-        out[name] = parsed.milli if name == "cpu" else int(parsed)
-    return out
-
-
-def _requests(container: Object) -> Amounts:
-    return amounts((container.get("resources") or {}).get("requests"))
-
-
-def _add(total: Amounts, more: Amounts) -> Amounts:
-    return {name: total.get(name, 0) + more.get(name, 0) for name in total.keys() | more.keys()}
-
-
-def _most(left: Amounts, right: Amounts) -> Amounts:
-    return {name: max(left.get(name, 0), right.get(name, 0)) for name in left.keys() | right.keys()}
-
-
-def requests_of(spec: Object) -> Amounts:
-    """What a pod needs at its worst moment: all containers and sidecars, or an init container beside the sidecars
-    started before it; pod-level requests take their place; overhead comes on top."""
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        total = _add(total, _requests(container))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        need = _requests(container)
-        if container.get("restartPolicy") == "Always":
-            sidecars = _add(sidecars, need)
-            peak = _most(peak, sidecars)
-        else:
-            peak = _most(peak, _add(sidecars, need))
-    total = _most(_add(total, sidecars), peak)
-    total |= amounts((spec.get("resources") or {}).get("requests"))
-    return _add(total, amounts(spec.get("overhead")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +77,7 @@ class PodInfo:
     requests: Amounts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.requests = requests_of(self.spec)
+        self.requests = of_pod(self.spec)
 
     @property
     def spec(self) -> Object:
@@ -168,7 +124,7 @@ class PodInfo:
         """(cpu, memory) with assumptions for containers that request nothing."""
         cpu = memory = 0
         for container in self.spec.get("containers") or ():
-            need = _requests(container)
+            need = of_container(container)
             cpu += need.get("cpu", _DEFAULT_CPU)
             memory += need.get("memory", _DEFAULT_MEMORY)
         return max(cpu, self.requests.get("cpu", 0)), max(memory, self.requests.get("memory", 0))

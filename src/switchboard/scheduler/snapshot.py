@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from switchboard.scheduler.podinfo import Amounts, PodInfo, amounts
+from switchboard.objects.podresources import Amounts, amounts
+from switchboard.scheduler.podinfo import PodInfo
 
 Object = dict[str, Any]
 
