@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
 from switchboard.proxy import messages as m
+from switchboard.proxy.cleanup import clean_up
 from switchboard.proxy.nft import Monitor, Nft, NftError, cleanup
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import INDEX, counted, fixed, rule_text
@@ -175,8 +177,15 @@ def test_an_older_shape_of_the_table_is_replaced(world: World, plane: Plane) -> 
 
 
 def test_cleanup_leaves_nothing_of_ours_and_everything_else(world: World, plane: Plane) -> None:
+    def routes() -> str:
+        command = ["ip", "-n", world.node.name, "route"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     world.node.nft("add", "table", "ip", "other")
-    world.node.run(cleanup)
-    world.node.run(cleanup)
+    assert "10.96.0.0/16" in routes()
+    world.node.run(clean_up)
+    world.node.run(clean_up)
+    assert "10.96.0.0/16" not in routes()
+    assert "192.168.78.0/24" in routes()
     assert world.node.nft("list", "ruleset").strip() == "table ip other {\n}"
     world.node.nft("delete", "table", "ip", "other")

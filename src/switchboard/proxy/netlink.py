@@ -17,7 +17,8 @@ from pathlib import Path
 from switchboard.proxy.messages import attr, attributes
 
 log = logging.getLogger(__name__)
-_NEWROUTE, _GETROUTE, _GETADDR = 24, 26, 22
+_NEWROUTE, _DELROUTE, _GETROUTE, _GETADDR = 24, 25, 26, 22
+_OURS = 77  # rtm_protocol of routes we make, so that they can be told from everybody else's
 _ERROR, _DONE = 2, 3
 _head = struct.Struct("=IHHII")
 
@@ -96,14 +97,23 @@ def has_route(address: bytes) -> bool:
 
 
 def add_route(network: str, interface: int, source: bytes) -> None:
-    """`ip route replace NETWORK dev INTERFACE src SOURCE`."""
+    """`ip route replace NETWORK dev INTERFACE src SOURCE proto 77`."""
     net = ip_network(network)
     family = socket.AF_INET if net.version == 4 else socket.AF_INET6
-    # table main, protocol static, scope link (IPv6 knows none), type unicast
-    head = struct.pack("=BBBBBBBBI", family, net.prefixlen, 0, 0, 254, 4, 253 if net.version == 4 else 0, 1, 0)
+    # table main, scope link (IPv6 knows none), type unicast
+    head = struct.pack("=BBBBBBBBI", family, net.prefixlen, 0, 0, 254, _OURS, 253 if net.version == 4 else 0, 1, 0)
     body = head + attr(1, net.network_address.packed) + attr(4, struct.pack("=I", interface)) + attr(7, source)
     for _ in _ask(_NEWROUTE, 0x1 | 0x4 | 0x100 | 0x400, body):
         pass
+
+
+def remove_routes() -> None:
+    """Take out every route that `add_route` ever made in this namespace."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        ask = struct.pack("=BBBBBBBBI", family, *bytes(7), 0)
+        for route in [data for _, data in _ask(_GETROUTE, 0x301, ask) if data[5] == _OURS]:
+            for _ in _ask(_DELROUTE, 0x1 | 0x4, route):
+                pass
 
 
 def reach_services(networks: Iterable[str], node_ips: Iterable[bytes]) -> None:
