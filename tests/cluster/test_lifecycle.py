@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from switchboard.testing.cluster import PrivateCluster
-from switchboard.testing.footprint import footprint
+from switchboard.testing.footprint import footprint, shim_sockets
 from switchboard.testing.waiting import wait_for
 
 pytestmark = pytest.mark.machine
@@ -79,8 +79,11 @@ def test_stop_leaves_the_machine_as_it_was_and_objects_come_back(stopped: Privat
     stopped.kubectl("create", "deployment", "web", "--image=nginx:alpine", "--replicas=2")
     stopped.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     stopped.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+    sockets = set(shim_sockets(stopped))
+    assert len(sockets) == 2
     stopped.switchboard("down")
     assert footprint(stopped) == before
+    assert [path for path in sockets if path.exists()] == []
     assert "not up" in stopped.switchboard("down").stdout
     stopped.up()
     assert stopped.get("configmap", "kept")["data"] == {"a": "b"}

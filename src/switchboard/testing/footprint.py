@@ -30,8 +30,16 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
         "processes": _processes(marks),
         "groups": [str(path) for root in cgroups.hierarchies() for path in root.glob(f"**/{name}*")],
         "run": [run] if os.path.exists(run) else [],
-        "shims": sorted(os.listdir("/run/containerd/s")) if os.path.isdir("/run/containerd/s") else [],
     }
+
+
+def shim_sockets(cluster: PrivateCluster) -> list[Path]:
+    """Where the cluster's shims listen: a folder all containerds of a machine share, so it is no part of a
+    footprint.
+    """
+    run = Path(cluster.env["SWITCHBOARD_RUN_DIR"], cluster.name)
+    bundles = run.glob("containerd/io.containerd.runtime.v2.task/k8s.io/*/address")
+    return [Path(bundle.read_text().strip().removeprefix("unix://")) for bundle in bundles]
 
 
 def _processes(marks: tuple[str, ...]) -> list[str]:
