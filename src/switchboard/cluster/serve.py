@@ -21,6 +21,7 @@ from switchboard.transport.server import Server
 
 from . import policy, wiring
 from .config import ClusterConfig
+from .inside import listening_socket
 from .loopback import Loopback
 from .supervisor import guard_supervisor
 
@@ -38,6 +39,8 @@ async def serve(config: ClusterConfig) -> None:
         await policy.ensure(client_as(app, "system:apiserver"))
         await https.listen(config.gateway, config.api_port)
         await https.listen("127.0.0.1", config.api_port)
+        # for the node's side too: kubectl with the same kubeconfig, and pods that share the node's network
+        await https.listen("127.0.0.1", sock=listening_socket(config.netns_path, "127.0.0.1", config.api_port))
         for path, server in local:
             await server.listen_unix(path)
         _log.info("serving on %s:%d and 127.0.0.1:%d", config.gateway, config.api_port, config.api_port)

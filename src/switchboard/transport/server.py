@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl as tls
 from collections.abc import Callable
 from pathlib import Path
@@ -53,16 +54,19 @@ class Server:
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int = 0, *, ssl: tls.SSLContext | None = _SAME) -> int:
-        """Serve on a TCP address and return its port (0 asks for a free one). OSError if it cannot be had."""
+    async def listen(
+        self, host: str, port: int = 0, *, ssl: tls.SSLContext | None = _SAME, sock: socket.socket | None = None
+    ) -> int:
+        """Serve on a TCP address, or a listening socket, and return its port (0 asks for a free one). OSError if it
+        cannot be had."""
         loop = asyncio.get_running_loop()
         context = self.ssl if ssl is _SAME else ssl
         if context is not None:
             keep_read_buffers()
+        where: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
         server = await loop.create_server(
             lambda: ServerConnection(self, loop, context is not None),
-            host,
-            port,
+            **where,
             ssl=context,
             backlog=1024,
             ssl_handshake_timeout=15.0 if context is not None else None,
