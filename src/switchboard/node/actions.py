@@ -6,23 +6,27 @@ Sources: pkg/probe/{exec,http,tcp,grpc}; pkg/kubelet/lifecycle/handlers.go.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from switchboard.node.cri import codec
 from switchboard.node.runtime import CriRuntime, Raw, RuntimeFailure
 
 Object = dict[str, Any]
+_REDIRECTS = 10
 _BODY = 10 << 10  # bytes of an answer that are looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether it went well, and what was said."""
+    """Whether it went well, and what was said; `refused`: nobody listens there (yet), so nobody was disturbed."""
 
     ok: bool
     message: str = ""
+    refused: bool = False
 
 
 def port_number(container: Object, port: int | str) -> int:
@@ -40,29 +44,63 @@ async def act(
 ) -> Outcome:
     """Carry out one handler (exec, httpGet, tcpSocket, grpc, sleep) within `seconds`. Never raises but on cancel."""
     try:
-        async with asyncio.timeout(seconds if seconds > 0 else None):
+        # The runtime ends a command itself when its time is over; we are only there in case it does not.
+        limit = seconds + 2 if "exec" in handler else seconds
+        async with asyncio.timeout(limit if seconds > 0 else None):
             if "exec" in handler:
                 return await _exec(handler["exec"], ident, runtime, seconds)
             if "httpGet" in handler:
                 return await _http(handler["httpGet"], container, ip, agent)
             if "tcpSocket" in handler:
-                host = handler["tcpSocket"].get("host") or ip
-                _, writer = await asyncio.open_connection(host, port_number(container, handler["tcpSocket"]["port"]))
-                writer.close()
-                return Outcome(True)
+                return await _tcp(handler["tcpSocket"], container, ip)
             if "grpc" in handler:
                 return await _grpc(handler["grpc"], ip)
             if "sleep" in handler:
                 await asyncio.sleep(handler["sleep"]["seconds"])
             return Outcome(True)
     except TimeoutError:
-        return Outcome(False, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
+        return Outcome(False, _late(handler, container, ip, seconds))
     except RuntimeFailure as error:
-        if error.code == "DEADLINE_EXCEEDED":
-            return Outcome(False, f"command timed out after {seconds:g}s")
-        return Outcome(False, str(error))
+        late = error.code == "DEADLINE_EXCEEDED"
+        return Outcome(False, _late(handler, container, ip, seconds) if late else str(error))
     except (OSError, EOFError, ValueError) as error:
         return Outcome(False, str(error))
+
+
+def _late(handler: Object, container: Object, ip: str, seconds: float) -> str:
+    """What is said of a handler that took too long."""
+    if "exec" in handler:
+        command = " ".join(handler["exec"].get("command") or ())
+        return f'command timed out: "{command}" timed out after {seconds:g}s'
+    if "httpGet" in handler:
+        try:
+            url = _url(handler["httpGet"], container, ip)
+        except ValueError as error:
+            return str(error)
+        return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+    if "tcpSocket" in handler:
+        where = f"{handler['tcpSocket'].get('host') or ip}:{handler['tcpSocket']['port']}"
+        return f"dial tcp {where}: i/o timeout"
+    if "grpc" in handler:
+        where = f"{ip}:{handler['grpc']['port']}"
+        return f'timeout: failed to connect service "{where}" within {seconds:g}s: context deadline exceeded'
+    return "context deadline exceeded"
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    """A failed connection in Go's words."""
+    words = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+    return f"dial tcp {host}:{port}: connect: {words}"
+
+
+async def _tcp(handler: Object, container: Object, ip: str) -> Outcome:
+    host, port = handler.get("host") or ip, port_number(container, handler["port"])
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        return Outcome(False, _why(error, host, port), isinstance(error, ConnectionRefusedError))
+    writer.close()
+    return Outcome(True)
 
 
 async def _exec(handler: Object, ident: str, runtime: CriRuntime, seconds: float) -> Outcome:
@@ -70,27 +108,60 @@ async def _exec(handler: Object, ident: str, runtime: CriRuntime, seconds: float
     return Outcome(code == 0, (out + err)[:_BODY].decode("utf-8", "replace"))
 
 
+def _url(handler: Object, container: Object, ip: str) -> str:
+    """The URL of an httpGet. Raises ValueError."""
+    path = str(handler.get("path") or "/")
+    scheme = str(handler.get("scheme") or "HTTP").lower()
+    address = f"{handler.get('host') or ip}:{port_number(container, handler['port'])}"
+    return f"{scheme}://{address}{path if path.startswith('/') else '/' + path}"
+
+
 async def _http(handler: Object, container: Object, ip: str, agent: str) -> Outcome:
-    host = handler.get("host") or ip
-    port = port_number(container, handler["port"])
-    secure = handler.get("scheme", "HTTP").upper() == "HTTPS"
-    context = ssl._create_unverified_context() if secure else None  # a probe asks about life, not identity
-    path = handler.get("path") or "/"
-    headers = {"host": f"{host}:{port}", "user-agent": agent, "accept": "*/*", "connection": "close"}
+    url = _url(handler, container, ip)
+    headers = {"user-agent": agent, "accept": "*/*"}
     headers |= {h["name"].lower(): h["value"] for h in handler.get("httpHeaders") or ()}
-    lines = [f"GET {path if path.startswith('/') else '/' + path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    first = urlsplit(url).hostname
+    for _ in range(_REDIRECTS):
+        outcome, moved = await _get(url, headers)
+        if moved is None:
+            return outcome
+        url = urljoin(url, moved)
+        if urlsplit(url).hostname != first:
+            return Outcome(True)  # it answers; where it sends people to is not asked
+    return Outcome(False, f'Get "{url}": stopped after {_REDIRECTS} redirects')
+
+
+async def _get(url: str, headers: dict[str, str]) -> tuple[Outcome, str | None]:
+    """One GET: its outcome, and where it was redirected to."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = [f"GET {target} HTTP/1.1"]
+    lines += [f"{name}: {text}" for name, text in ({"host": parts.netloc} | headers | {"connection": "close"}).items()]
+    context = ssl._create_unverified_context() if secure else None  # a probe asks about life, not identity
+    try:
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
+    except OSError as error:
+        why = f'Get "{url}": {_why(error, parts.hostname or "", port)}'
+        return Outcome(False, why, isinstance(error, ConnectionRefusedError)), None
     try:
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        status = (await reader.readline()).split(None, 2)
-        if len(status) < 2 or not status[1].isdigit():
-            return Outcome(False, "malformed HTTP response")
-        code = int(status[1])
-        if 200 <= code < 400:
-            return Outcome(True)
-        return Outcome(False, f"HTTP probe failed with statuscode: {code}")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+        return Outcome(False, f'Get "{url}": EOF'), None
     finally:
         writer.close()
+    status = head[0].split(None, 2)
+    if len(status) < 2 or not status[0].startswith("HTTP/") or not status[1].isdigit():
+        return Outcome(False, f'Get "{url}": net/http: malformed HTTP response'), None
+    code = int(status[1])
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+    if code in (301, 302, 303, 307, 308) and fields.get("location"):
+        return Outcome(True), fields["location"]
+    if 200 <= code < 400:
+        return Outcome(True), None
+    return Outcome(False, f"HTTP probe failed with statuscode: {code}"), None
 
 
 async def _grpc(handler: Object, ip: str) -> Outcome:
@@ -104,6 +175,8 @@ async def _grpc(handler: Object, ip: str) -> Outcome:
         answer = codec().decode("HealthCheckResponse", await method(asked) or b"")
         ok = answer.get("status") == 1
         return Outcome(ok, "" if ok else f"service unhealthy (responded with {answer.get('status', 0)})")
+    except ConnectionRefusedError as error:
+        return Outcome(False, _why(error, ip, handler["port"]), refused=True)
     except (GRPCError, StreamTerminatedError) as error:
         return Outcome(False, f"error: health rpc failed: {error}")
     finally:

@@ -23,6 +23,7 @@ from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
 from switchboard.node.server import NodeServer
 from switchboard.node.settings import NodeSettings
 from switchboard.node.volumes import Volumes
+from switchboard.node.watching import Watching
 from switchboard.node.worker import Drain, PodWorker
 
 Object = dict[str, Any]
@@ -40,7 +41,7 @@ class Agent:
         self._runtime = CriRuntime(str(settings.cri_socket))
         self._recorder = EventRecorder(client, "kubelet", host=settings.name)
         self._volumes = Volumes(client, settings)
-        self._maker = Maker(client, self._runtime, settings, Images(self._runtime), self._volumes)
+        self._maker = Maker(client, self._runtime, settings, Images(self._runtime), self._volumes, Watching(client))
         self._pods: Informer[Object] = Informer(client, PODS, field_selector=f"spec.nodeName={settings.name}")
         self.server = NodeServer(self._runtime, settings, self)
         self._workers: dict[str, PodWorker] = {}  # by UID
@@ -80,6 +81,7 @@ class Agent:
         finally:
             for task in list(self._tasks):
                 task.cancel()
+            self._maker.watching.close()
             self._runtime.close()
 
     async def _orphans_forever(self) -> None:

@@ -22,6 +22,7 @@ from switchboard.node.pulls import Images
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.volumes import Volumes, sub_path
+from switchboard.node.watching import Watching
 from switchboard.objects.errors import NotFound, StatusError
 
 Object = dict[str, Any]
@@ -47,6 +48,7 @@ class Maker:
     settings: NodeSettings
     images: Images
     volumes: Volumes
+    watching: Watching
     memory: int = 0  # the node's, bytes
 
     async def start(

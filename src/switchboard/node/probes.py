@@ -7,7 +7,7 @@ says whether it is ready, liveness whether it is doomed. Source: pkg/kubelet/pro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from switchboard.node.actions import Outcome, act
@@ -26,6 +26,7 @@ class Probes:
         self.started: dict[str, bool] = {}
         self.ready: dict[str, bool] = {}
         self.doomed: dict[str, str] = {}
+        self.graces: dict[str, float] = {}  # of the doomed, where the probe has a grace period of its own
         self._runtime, self._changed, self._say = runtime, changed, say
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
@@ -43,7 +44,7 @@ class Probes:
         for ident in [i for i in self._tasks if i not in keep]:
             for task in self._tasks.pop(ident):
                 task.cancel()
-            for known in (self.started, self.ready, self.doomed):
+            for known in (self.started, self.ready, self.doomed, self.graces):
                 known.pop(ident, None)
 
     def close(self) -> None:
@@ -64,30 +65,17 @@ class Probes:
                 group.create_task(self._liveness(spec, ident, ip))
 
     async def _startup(self, spec: Object, ident: str, ip: str) -> bool:
-        probe = spec["startupProbe"]
-        await asyncio.sleep(probe.get("initialDelaySeconds", 0))
-        failures = successes = 0
-        while True:
-            outcome = await self._once(probe, spec, ident, ip)
-            failures, successes = (0, successes + 1) if outcome.ok else (failures + 1, 0)
-            if outcome.ok and successes >= probe.get("successThreshold", 1):
+        async for successes, failures in self._asked("Startup", spec, ident, ip):
+            if successes >= spec["startupProbe"].get("successThreshold", 1):
                 return True
-            if not outcome.ok:
-                self._say(spec, "Warning", "Unhealthy", f"Startup probe failed: {outcome.message}")
-                if failures >= probe.get("failureThreshold", 3):
-                    self._doom(spec, ident, "startup")
-                    return False
-            await asyncio.sleep(probe.get("periodSeconds", 10))
+            if failures >= spec["startupProbe"].get("failureThreshold", 3):
+                break
+        self._doom(spec, ident, "startup")
+        return False
 
     async def _readiness(self, spec: Object, ident: str, ip: str) -> None:
         probe = spec["readinessProbe"]
-        await asyncio.sleep(probe.get("initialDelaySeconds", 0))
-        failures = successes = 0
-        while True:
-            outcome = await self._once(probe, spec, ident, ip)
-            failures, successes = (0, successes + 1) if outcome.ok else (failures + 1, 0)
-            if not outcome.ok:
-                self._say(spec, "Warning", "Unhealthy", f"Readiness probe failed: {outcome.message}")
+        async for successes, failures in self._asked("Readiness", spec, ident, ip):
             was = self.ready.get(ident, False)
             if successes >= probe.get("successThreshold", 1):
                 self.ready[ident] = True
@@ -95,30 +83,53 @@ class Probes:
                 self.ready[ident] = False
             if self.ready.get(ident) != was:
                 self._changed()
-            # Not ready yet: ask again soon (kubelet probes at start, too, out of its period).
-            period = probe.get("periodSeconds", 10)
-            await asyncio.sleep(period if was or self.ready.get(ident) or failures > 10 else min(period, 1))
 
     async def _liveness(self, spec: Object, ident: str, ip: str) -> None:
-        probe = spec["livenessProbe"]
+        async for _, failures in self._asked("Liveness", spec, ident, ip):
+            if failures >= spec["livenessProbe"].get("failureThreshold", 3):
+                self._doom(spec, ident, "liveness")
+                return
+
+    async def _asked(self, kind: str, spec: Object, ident: str, ip: str) -> AsyncIterator[tuple[int, int]]:
+        """Outcomes of a probe, asked every period for ever: (successes, failures) in a row so far."""
+        probe = spec[f"{kind.lower()}Probe"]
+        period = probe.get("periodSeconds", 10)
+        clock = asyncio.get_running_loop().time
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
-        failures = 0
+        successes = failures = 0
+        outcome = await self._first(probe, spec, ident, ip) if kind != "Liveness" else None
+        due = clock()
         while True:
-            outcome = await self._once(probe, spec, ident, ip)
-            failures = 0 if outcome.ok else failures + 1
+            if outcome is None:
+                outcome = await act(probe, spec, ident, ip, self._runtime, probe.get("timeoutSeconds", 1), _AGENT)
+            successes, failures = (successes + 1, 0) if outcome.ok else (0, failures + 1)
             if not outcome.ok:
-                self._say(spec, "Warning", "Unhealthy", f"Liveness probe failed: {outcome.message}")
-                if failures >= probe.get("failureThreshold", 3):
-                    self._doom(spec, ident, "liveness")
-                    return
-            await asyncio.sleep(probe.get("periodSeconds", 10))
+                self._say(spec, "Warning", "Unhealthy", f"{kind} probe failed: {outcome.message}")
+            yield successes, failures
+            outcome = None
+            due = max(due + period, clock())
+            await asyncio.sleep(due - clock())
+
+    async def _first(self, probe: Object, spec: Object, ident: str, ip: str) -> Outcome:
+        """The first outcome that counts: while nobody listens yet, ask again soon instead of a whole period later.
+
+        A refused connection disturbs nobody; it makes pods ready some seconds earlier than kubelet does.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + probe.get("periodSeconds", 10), 0.02
+        while True:
+            outcome = await act(probe, spec, ident, ip, self._runtime, probe.get("timeoutSeconds", 1), _AGENT)
+            if not outcome.refused or loop.time() + pause > deadline:
+                return outcome
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, 0.5)
 
     def _doom(self, spec: Object, ident: str, kind: str) -> None:
         self.doomed[ident] = f"Container {spec['name']} failed {kind} probe, will be restarted"
+        grace = spec[f"{kind}Probe"].get("terminationGracePeriodSeconds")
+        if grace is not None:
+            self.graces[ident] = float(grace)
         self._changed()
-
-    async def _once(self, probe: Object, spec: Object, ident: str, ip: str) -> Outcome:
-        return await act(probe, spec, ident, ip, self._runtime, probe.get("timeoutSeconds", 1), _AGENT)
 
 
 def _probed(spec: Object) -> bool:

@@ -69,6 +69,7 @@ class PodWorker:
         self._folders: dict[str, Path] = {}
         self._turn: asyncio.Task[float | None] | None = None
         self._refreshed = 0.0
+        self._stale = False  # an object that volumes are filled from has changed
         self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
         self._untold = False
         self._teller: asyncio.Task[None] | None = None  # sends the status
@@ -120,6 +121,7 @@ class PodWorker:
                     pass
         finally:
             self._probes.close()
+            self._maker.watching.leave(self.uid)
             if self._teller is not None:
                 self._teller.cancel()
 
@@ -156,12 +158,19 @@ class PodWorker:
             pause = min(pause, await self._carry_out(plan))
             await self._observe()
             self._report()
-        if time.monotonic() - self._refreshed > _RESYNC:
+        if self._stale or time.monotonic() - self._refreshed > _RESYNC:
+            self._stale = False
             if self._refreshed:  # the first time they have just been made
                 await self._maker.volumes.refresh(self.pod, self.seen.ips)
+            else:
+                self._maker.watching.follow(self.pod, self._sources_changed)
             self._refreshed = time.monotonic()
         waits = [t - time.monotonic() for t in self._retry.values()]
         return max(0.01, min([pause, self._deadline_in(), *(w for w in waits if w > 0)]))
+
+    def _sources_changed(self) -> None:
+        self._stale = True
+        self._wake.set()
 
     def _say_held(self, plan: Plan) -> None:
         space, name, uid = self._identity()
@@ -196,7 +205,10 @@ class PodWorker:
 
     async def _carry_out(self, plan: Plan) -> float:
         """The plan's steps; seconds until the pod should be looked at again."""
-        kills = [self._kill(c, message or f"Stopping container {c.name}", self._grace()) for c, message in plan.kill]
+        kills = [
+            self._kill(c, message or f"Stopping container {c.name}", self._probes.graces.get(c.id, self._grace()))
+            for c, message in plan.kill
+        ]
         await asyncio.gather(*kills)
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
