@@ -25,6 +25,7 @@ MANAGED_BY: Final = "endpoints.kubernetes.io/managed-by"
 MANAGER: Final = "endpoint-controller"
 OVER_CAPACITY: Final = "endpoints.kubernetes.io/over-capacity"
 CAPACITY: Final = 1000
+_LAG: Final = 0.02  # seconds: no packet waits for this object, so slices of the same change are written first
 
 
 def subsets(service: Object, pods: Iterable[Object]) -> tuple[list[Object], bool]:
@@ -152,9 +153,9 @@ class EndpointsController(Controller):
                 return
             if old["metadata"].get("labels") != new["metadata"].get("labels"):
                 for key in self._selection.services(old):
-                    self.loop.add(key)
+                    self.loop.add_after(key, _LAG)
         for key in self._selection.services(new or old or {}):
-            self.loop.add(key)
+            self.loop.add_after(key, _LAG)
 
     def _endpoints_changed(self, old: Object | None, new: Object | None) -> None:
         meta = (new or old or {})["metadata"]
