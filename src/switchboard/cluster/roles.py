@@ -53,7 +53,7 @@ def node(arguments: list[str]) -> int:
 
         client = await _connected(config, "node", "switchboard-node")
         proxy_client = await _connected(config, "proxy", "switchboard-proxy")
-        await asyncio.gather(wiring.run_node(client, config), wiring.run_proxy(proxy_client, config))
+        await wiring.run_node(client, proxy_client, config)
 
     return run(body)
 

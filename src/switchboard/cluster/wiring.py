@@ -5,6 +5,7 @@ server.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.settings import Settings
     from switchboard.client.verbs import Client
+    from switchboard.proxy.sync import Proxy
     from switchboard.store.store import Store
+
+_DRAIN_LIMIT = 1.0  # seconds
 
 ClientAs = Callable[[str], "Client"]
 
@@ -40,12 +44,21 @@ def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tu
     ]
 
 
-async def run_node(client: Client, config: ClusterConfig) -> None:
-    """Pods through the cluster's containerd. Must run inside the node's namespace."""
+async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) -> None:
+    """Pods through the cluster's containerd, and Services as rules, for the namespace this runs in."""
     from switchboard.node.agent import Agent
     from switchboard.node.settings import NodeSettings
+    from switchboard.proxy.settings import ProxySettings
+    from switchboard.proxy.sync import Proxy
 
-    settings = NodeSettings(
+    proxy_settings = ProxySettings(
+        node_name=config.node_name,
+        node_ips=(config.node_ip,),
+        pod_cidrs=(config.node_pod_cidr,),
+        cluster_cidrs=(config.pod_cidr,),
+        service_cidrs=(config.service_cidr,),
+    )
+    node_settings = NodeSettings(
         name=config.node_name,
         ip=config.node_ip,
         cri_socket=config.containerd_socket,
@@ -60,22 +73,27 @@ async def run_node(client: Client, config: ClusterConfig) -> None:
         resolv_conf=write_resolv_conf(config),
         cgroup_parent=f"/{config.cgroup}/pods",
     )
-    await Agent(client, settings).run()
+    proxy = Proxy(proxy_client, proxy_settings)
+    agent = Agent(client, node_settings, drain=_drain(proxy))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(agent.run(), name="node")
+        group.create_task(proxy.run(), name="proxy")
 
 
-async def run_proxy(client: Client, config: ClusterConfig) -> None:
-    """Services become rules of the node's namespace."""
-    from switchboard.proxy.settings import ProxySettings
-    from switchboard.proxy.sync import Proxy
+def _drain(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
+    """A pod is told to end only when no new connection is sent to it any more: no request is lost in a rolling update.
 
-    settings = ProxySettings(
-        node_name=config.node_name,
-        node_ips=(config.node_ip,),
-        pod_cidrs=(config.node_pod_cidr,),
-        cluster_cidrs=(config.pod_cidr,),
-        service_cidrs=(config.service_cidr,),
-    )
-    await Proxy(client, settings).run()
+    Node and proxy live in one process, so this is known rather than guessed; a second is what it may take at most.
+    """
+
+    async def drain(pod: dict[str, Any]) -> None:
+        address = (pod.get("status") or {}).get("podIP")
+        deadline = time.monotonic() + _DRAIN_LIMIT
+        namespace = pod["metadata"]["namespace"]
+        while address and time.monotonic() < deadline and proxy.routes_to(namespace, address):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
+
+    return drain
 
 
 async def run_dns(client: Client, config: ClusterConfig) -> None:

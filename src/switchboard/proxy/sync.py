@@ -139,6 +139,21 @@ class Proxy:
             for one in (nft, self._conntrack):
                 one.close()
 
+    def routes_to(self, namespace: str, address: str) -> bool:
+        """Whether the kernel may still send a new connection to a Service of that namespace to that pod."""
+        prefix = f"{namespace}/"
+        if any(key.startswith(prefix) for key in self._dirty):
+            return True
+        return any(
+            endpoint.addresses
+            and endpoint.addresses[0] == address
+            and (endpoint.conditions is None or endpoint.conditions.ready is not False)
+            for key, slices in self._slices_of.items()
+            if key.startswith(prefix)
+            for piece in slices
+            for endpoint in piece.endpoints or ()
+        )
+
     async def _knows_cidrs(self) -> bool:
         """Whether the API has ServiceCIDR objects (Kubernetes has since 1.33)."""
         while True:
