@@ -12,13 +12,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from switchboard.api import answers, authn, reading, watching
+from switchboard.api import answers, authn, conversion, reading, watching
 from switchboard.api.admission.chain import Chain
 from switchboard.api.admission.namespaces import NamespaceLifecycle
 from switchboard.api.admission.serviceaccounts import ServiceAccounts
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
+from switchboard.api.crd import Definitions
 from switchboard.api.deleting import delete, delete_collection
 from switchboard.api.escalation import Escalation
 from switchboard.api.identity import Identity
@@ -33,6 +34,7 @@ from switchboard.api.rbac import Rbac
 from switchboard.api.settings import Settings
 from switchboard.api.tokens import Tokens
 from switchboard.api.verbs import create, patching, update
+from switchboard.api.webhookclient import Webhooks
 from switchboard.objects.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
 from switchboard.objects.fieldselectors import parse as parse_fields
 from switchboard.objects.kinds import Kind, Registry
@@ -93,6 +95,8 @@ class App:
         self.admission = Chain(
             [NamespaceLifecycle(store), ServiceAccounts(store), Escalation(self.rbac, self.authorizer)]
         )
+        self.webhooks = Webhooks(self)
+        self.definitions = Definitions(self)
         self.pools = kind_table.Pools(self)
         self.nonresource = NonResource(self)
         self._strategies: dict[Kind, Strategy] = {}
@@ -157,6 +161,9 @@ class App:
             self.authorise(self._attributes(identity, request, target, verb))
         call = self._call(request, identity, target, verb)
         handler = self._handler(call)
+        if call.kind.custom and call.kind.extra.type.conversion.webhook is not None:
+            waiting = conversion.answer(lambda: self._call(request, identity, target, verb), handler)
+            return self._guarded(waiting, request, call, started)
         return self._guarded(handler(call), request, call, started)
 
     def _guarded(
@@ -328,6 +335,7 @@ class App:
         from switchboard.api import bootstrap, housekeeping, policy
 
         self.pools.load()
+        self.definitions.load()
         await bootstrap.run(self)
         policy.Aggregation(self)
         for job in housekeeping.JOBS:
@@ -343,6 +351,7 @@ class App:
             watcher.end()
         for client in self.proxy_clients.values():
             await client.close()
+        await self.webhooks.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -15,7 +15,7 @@ from switchboard.api import typed
 from switchboard.api.call import Call
 from switchboard.objects import protobuf
 from switchboard.objects.duplicates import duplicate_fields
-from switchboard.objects.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from switchboard.objects.errors import BadRequest, FieldError, Invalid, RequestEntityTooLarge, UnsupportedMediaType
 from switchboard.objects.kinds import Kind, split_api_version
 from switchboard.objects.schema import clean_as
 
@@ -28,6 +28,7 @@ _UNKNOWN = (
 )
 _DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _MAX_DEPTH = 1000
+_QUOTED = 30  # characters of a body that a message shows beside the whole
 _parse = msgspec.json.Decoder().decode
 
 
@@ -109,10 +110,27 @@ def decode(call: Call, kind: Kind, definition: str | None = None, type_of: tuple
             duplicates = duplicate_fields(body, obj)
             if duplicates:
                 obj = merged_duplicates(body)
+    if kind.custom and type_of is None:
+        _check_custom(call, kind, obj)
     check_type(obj, api_version, name)
     unknown = clean_as(definition, obj, name, kind.version) if definition else typed.clean(call.app, kind, obj)
     report(call, kind, unknown, duplicates, name)
     return obj
+
+
+def _check_custom(call: Call, kind: Kind, obj: Object) -> None:
+    """Custom objects must say what they are; another kind is an invalid value rather than a wrong type."""
+    given = obj.get("kind")
+    if not given:
+        text = call.request.body.decode(errors="replace")
+        short = text if len(text) <= _QUOTED else f"{text[:_QUOTED]} ..."
+        why = f"Object 'Kind' is missing in '{text}' ({short})"
+        raise BadRequest(f"the object provided is unrecognized (must be of type {kind.kind}): {why}")
+    if given != kind.kind and isinstance(given, str) and obj.get("apiVersion") in (None, kind.api_version):
+        error = FieldError("FieldValueInvalid", "kind", f'Invalid value: "{given}": must be {kind.kind}')
+        meta = obj.get("metadata")
+        name = meta.get("name") if isinstance(meta, dict) else ""
+        raise Invalid.of(given, kind.group, str(name or ""), [error])
 
 
 def merged_duplicates(body: bytes) -> Object:

@@ -59,8 +59,9 @@ CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         f"resourcequotas resourcequotas/status : {READ}",
         f"- : namespaces : {READ}",
         f"discovery.k8s.io : endpointslices : {READ}",
-        "apps : controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets "
-        f"replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status : {READ}",
+        "apps : controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
+        f"replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale "
+        f"statefulsets/status : {READ}",
         f"autoscaling : horizontalpodautoscalers horizontalpodautoscalers/status : {READ}",
         f"batch : cronjobs cronjobs/status jobs jobs/status : {READ}",
         "extensions : daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses "

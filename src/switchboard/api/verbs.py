@@ -21,6 +21,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+_UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include:"
 
 
 async def create(call: Call) -> Response:
@@ -75,6 +76,8 @@ async def patching(call: Call) -> Response:
     if media == APPLY_PATCH:
         return await _apply(call)
     if media not in accepted_patches(call):
+        if call.kind.custom:
+            raise UnsupportedMediaType(f"{_UNKNOWN_FORMAT} {JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}")
         raise UnsupportedMediaType("415: Unsupported Media Type", details={})
     if call.options.force is not None:
         error = FieldError("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch")

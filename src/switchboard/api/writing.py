@@ -159,7 +159,8 @@ def _check_version(call: Call, obj: Object, head: Record) -> bool:
         if call.verb == "update" and not call.app.strategy(kind).unconditional_update:
             text = "Invalid value: 0: must be specified for an update"
             error = FieldError("FieldValueInvalid", "metadata.resourceVersion", text)
-            raise Invalid.of(kind.kind, kind.error_group, call.name, [error])
+            named = kind.plural if kind.custom else kind.kind
+            raise Invalid.of(named, kind.error_group, call.name, [error])
         meta["resourceVersion"] = current
         return False
     if given != current:

@@ -1,11 +1,11 @@
-"""Small strategies that fit nowhere else: Endpoints, Leases, webhook configurations, PriorityClasses, CRDs, custom
-kinds."""
+"""Small strategies that fit nowhere else: Endpoints, Leases, webhook configurations, PriorityClasses, custom kinds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api.kinds.base import Object, Strategy
+from switchboard.objects.errors import MethodNotAllowed
 
 if TYPE_CHECKING:
     from switchboard.api.call import Call
@@ -44,34 +44,17 @@ class PriorityClassStrategy(Strategy):
         return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata")}
 
 
-class DefinitionStrategy(Strategy):
-    """CustomResourceDefinitions: the stored version is in the status from the first moment."""
-
-    counts_generation = True
-    unconditional_update = False
-
-    def prepare_create(self, call: Call, obj: Object) -> None:
-        """Only the server says which versions are stored."""
-        super().prepare_create(call, obj)
-        versions = (obj.get("spec") or {}).get("versions") or ()
-        obj["status"] = {"storedVersions": [v.get("name", "") for v in versions if v.get("storage")]}
-
-    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
-        """A new storage version is noted; the old ones stay until somebody has migrated them."""
-        super().prepare_update(call, obj, old)
-        status = dict(obj.get("status") or {})
-        stored = list(status.get("storedVersions") or ())
-        for version in (obj.get("spec") or {}).get("versions") or ():
-            if version.get("storage") and version.get("name") not in stored:
-                stored.append(version.get("name"))
-        obj["status"] = {**status, "storedVersions": stored}
-
-
 class CustomStrategy(Strategy):
     """Custom kinds: a version is required for updates, the generation counts everything but metadata and status."""
 
     counts_generation = True
     unconditional_update = False
+
+    def prepare_create(self, call: Call, obj: Object) -> None:
+        """Nothing new where the definition is going."""
+        if call.app.definitions.terminating(call.kind):
+            raise MethodNotAllowed("create not allowed while custom resource definition is terminating", details={})
+        super().prepare_create(call, obj)
 
     def generation_of(self, obj: Object) -> Any:
         """Everything but identity, metadata and (where it is a subresource) status."""

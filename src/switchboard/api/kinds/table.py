@@ -17,6 +17,7 @@ from switchboard.api.kinds.base import (
     Whole,
     Workload,
 )
+from switchboard.api.kinds.definitions import DefinitionStrategy
 from switchboard.api.kinds.services import ServiceStrategy
 from switchboard.api.kinds.spaces import NamespaceStrategy
 from switchboard.api.kinds.workloads import ControllerStrategy, DaemonStrategy, JobStrategy, PodTemplateStrategy
@@ -69,7 +70,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): policies.WebhookStrategy(),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _GENERATIONAL,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): _GENERATIONAL,
-    ("apiextensions.k8s.io", "customresourcedefinitions"): policies.DefinitionStrategy(),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): DefinitionStrategy(),
     ("apiregistration.k8s.io", "apiservices"): Conditional(),
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): _GENERATIONAL,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): _GENERATIONAL,
