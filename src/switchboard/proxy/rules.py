@@ -248,13 +248,16 @@ def counted(name: str) -> Chain:
     settles one.
     """
     kind, _, seconds = name[1:].partition("_")
+    gone = (goto("refuse"),)
     if name[0] == "n":
-        return Chain(name, ((dnat("endpoints", SLOT, int(kind)),),))
+        # a packet that came here just before there were fewer: the first endpoint, if there is one
+        return Chain(name, ((dnat("endpoints", SLOT, int(kind)),), (dnat("endpoints", SLOT, 1),), gone))
     if name[0] == "s":
-        return Chain(name, ((remember(int(kind)),), (dnat("targets", NUMBER),)))
-    pick, settle = take("picks", SLOT, int(kind)), goto(f"s{seconds}")
+        return Chain(name, ((remember(int(kind)),), (dnat("targets", NUMBER),), gone))
+    first, pick, settle = take("picks", SLOT, 1), take("picks", SLOT, int(kind)), goto(f"s{seconds}")
     return Chain(
-        name, ((take("clients", CLIENT), take("settled", NUMBER), settle), (BASE,), (FORGET,), (pick,), (settle,))
+        name,
+        ((take("clients", CLIENT), take("settled", NUMBER), settle), (BASE,), (FORGET,), (first,), (pick,), (settle,)),
     )
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from switchboard.proxy.maps import State, number_key
+from switchboard.proxy.maps import State
+from switchboard.proxy.packing import number_key
 from switchboard.proxy.rules import INDEX, MASK, Chain, Key, Layout, Op, Rule, counted, fixed, rule_text
 
 _number = struct.Struct("=I")
@@ -66,6 +67,7 @@ class _Walk:
     number: int = 0
     mark: int = 0
     slots: int = 1
+    modulus: int = 1
     target: bytes = b""
     masquerade: bool = False
     path: list[str] = field(default_factory=list)
@@ -178,7 +180,7 @@ class Tracer:
 
     def _key(self, key: Key, n: int, walk: _Walk) -> bytes:
         if "slot" in key:
-            walk.slots = n
+            walk.slots, walk.modulus = max(walk.slots, n), n
         return b"".join(_FIELD[part](walk) for part in key)
 
 
@@ -246,7 +248,7 @@ _FIELD: dict[str, Callable[[_Walk], bytes]] = {
     "number": lambda walk: number_key(walk.number),
     "base": lambda walk: number_key(walk.number & MASK),
     "kind": lambda walk: number_key(walk.number & ~MASK),
-    "slot": lambda walk: number_key(walk.slot),
+    "slot": lambda walk: number_key(walk.slot % walk.modulus),
 }
 
 
