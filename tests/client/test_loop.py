@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from switchboard.client import Loop
+from switchboard.objects.errors import Forbidden
 
 
 @asynccontextmanager
@@ -95,6 +96,27 @@ async def test_failures_come_back_and_are_counted() -> None:
         await asyncio.sleep(0)
     assert (tries, loop.retries, loop.done) == (4, 3, 1)
     assert loop.quiet
+
+
+async def test_what_a_dying_namespace_refuses_is_not_tried_again() -> None:
+    done = asyncio.Event()
+    calls = 0
+    causes = [
+        {"reason": "NamespaceTerminating", "message": "namespace t is being terminated", "field": "metadata.namespace"}
+    ]
+
+    async def reconcile(key: str) -> None:
+        nonlocal calls
+        calls += 1
+        done.set()
+        raise Forbidden("no", details={"causes": causes})
+
+    loop = Loop("t", reconcile)
+    loop.add("a")
+    async with running(loop):
+        await done.wait()
+        await asyncio.sleep(0.02)
+    assert (calls, loop.retries) == (1, 0)
 
 
 async def test_the_earliest_wish_counts() -> None:

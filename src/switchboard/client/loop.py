@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
 
-from switchboard.client.transport import Disconnected
+from switchboard.client.transport import Disconnected, namespace_ends
 from switchboard.objects.errors import Conflict, StatusError
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,9 @@ class Loop:
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if isinstance(error, StatusError) and namespace_ends(error):
+                self._failures.pop(key, None)
+                return  # what was to be made is not wanted any more
             self.retries += 1
             failed = self._failures.get(key, 0) + 1
             self._failures[key] = failed

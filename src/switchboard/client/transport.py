@@ -81,3 +81,9 @@ def error_of_reply(reply: Reply) -> errors.StatusError:
         status = {"code": reply.status, "message": f"the server answered {reply.status}: {text}".rstrip(": ")}
     status.setdefault("code", reply.status)
     return error_of(status, reply.headers)
+
+
+def namespace_ends(error: errors.StatusError) -> bool:
+    """Whether a create was refused because its namespace is being deleted: nothing to report, nothing to retry."""
+    causes = (error.details or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

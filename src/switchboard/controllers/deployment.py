@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from switchboard.client import key_of
 from switchboard.client.resources import DEPLOYMENTS, PODS, REPLICASETS
+from switchboard.client.transport import namespace_ends
 from switchboard.controllers import conditions, revisions, rollout, rollout_status
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.owners import controller_of, controller_uid
-from switchboard.controllers.podcontrol import PodControl, namespace_ends
+from switchboard.controllers.podcontrol import PodControl
 from switchboard.controllers.pods import is_finished
 from switchboard.objects import selectors
 from switchboard.objects.errors import AlreadyExists, NotFound, StatusError

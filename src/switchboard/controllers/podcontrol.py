@@ -12,17 +12,12 @@ from typing import Any
 
 from switchboard.client import Cache, EventRecorder, Informer, Resource
 from switchboard.client.resources import PODS
+from switchboard.client.transport import namespace_ends
 from switchboard.controllers import owners
 from switchboard.objects.errors import NotFound, StatusError
 from switchboard.objects.selectors import LabelSelector
 
 Object = dict[str, Any]
-
-
-def namespace_ends(error: StatusError) -> bool:
-    """Whether a create was refused because its namespace is being deleted: nothing to report, nothing to retry."""
-    causes = (error.details or {}).get("causes") or ()
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 class PodControl:

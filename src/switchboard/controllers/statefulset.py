@@ -6,9 +6,10 @@ import asyncio
 from typing import Any, ClassVar
 
 from switchboard.client.resources import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from switchboard.client.transport import namespace_ends
 from switchboard.controllers import history, stateful
 from switchboard.controllers.base import Context, Controller
-from switchboard.controllers.podcontrol import PodControl, namespace_ends
+from switchboard.controllers.podcontrol import PodControl
 from switchboard.controllers.pods import soonest_available
 from switchboard.objects import selectors
 from switchboard.objects.errors import AlreadyExists, NotFound, StatusError
