@@ -451,3 +451,44 @@ def test_foreign_tables_are_left_alone(world: World, apply: Apply) -> None:
         assert "dport 9999" in world.node.nft("list", "table", "ip", "docker")
     finally:
         world.node.nft("delete", "table", "ip", "docker")
+
+
+def test_no_connection_is_lost_or_led_astray_by_changes(world: World, plane: Plane) -> None:
+    """Counts go up and down, slots move, neighbours come and go, thousands of times: who connects meanwhile is answered
+    by an endpoint of that very Service, always.
+    """
+    sticky = {"clientIP": {"timeoutSeconds": 60}}
+    kinds: list[dict[str, Any]] = [{}, {"sessionAffinity": "ClientIP", "sessionAffinityConfig": sticky}]
+
+    def turn(i: int) -> None:
+        for at, spec in enumerate(kinds):
+            hosts = [[A], [A, B], [B], [B, A]][(i + at) % 4]
+            plane.service(f"t/s{at}", service(f"s{at}", f"10.96.0.{20 + at}", **spec), [slice_of(f"s{at}", *hosts)])
+        other = service("other", "10.96.0.30") if i % 3 else None
+        plane.service("t/other", other, [slice_of("other", C)] if other else [])
+        plane.commit()
+
+    world.node.run(lambda: turn(0))
+    stop = threading.Event()
+    turns = 0
+
+    def churn() -> None:
+        nonlocal turns
+        while not stop.is_set():
+            turns += 1
+            turn(turns)
+
+    thread = world.node.start(churn)
+    try:
+        deadline = time.monotonic() + 3
+        count = 0
+        while time.monotonic() < deadline:
+            for vip in ("10.96.0.20", "10.96.0.21"):
+                got = world.pods["c"].tcp(vip, 80, timeout=0.9)  # a segment sent again comes after a second
+                assert got in (f"a {C}", f"b {C}"), (got, vip, turns, count)
+                count += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert count > 200
+    assert turns > 200
