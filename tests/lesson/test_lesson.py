@@ -115,6 +115,7 @@ def test_across_namespaces(cluster: PrivateCluster, client: str) -> None:
     run = ("-n", "other", "exec", "far", "--", "sh", "-c")
     assert "Welcome" in cluster.kubectl(*run, "wget -qO- -T 5 http://web-service.default")
     assert "Welcome" not in cluster.kubectl(*run, "wget -qO- -T 5 http://web-service", check=False)
+    cluster.kubectl("-n", "other", "delete", "pod", "far", "--grace-period=1")
     cluster.kubectl("delete", "namespace", "other", "--timeout=60s")
 
 

@@ -16,6 +16,7 @@ _KINDS = (
     (re.compile(r"(?<=-)[bcdfghjklmnpqrstvwxz2456789]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b"), "<pod>"),
     (re.compile(r"(?<=[-=])[0-9a-f]{8,10}\b"), "<hash>"),
     (re.compile(r"(?<=[-=])[bcdfghjklmnpqrstvwxz2456789]{8,10}\b"), "<hash>"),
+    (re.compile(r"(?<=-service-)[bcdfghjklmnpqrstvwxz2456789]{5}\b"), "<suffix>"),
     (re.compile(r"\b(?:\d+[smhd]){1,2}\b"), "<age>"),
     (re.compile(r"\b\d+\.\d+ ?s\b"), "<seconds>"),
     (re.compile(r"\b(?:3[0-2]\d{3})\b"), "<port>"),
