@@ -37,7 +37,7 @@ class Agent:
     """The kubelet's job on one node; `run()` works until cancelled. Containers go on without it."""
 
     def __init__(self, client: Client, settings: NodeSettings, *, drain: Drain | None = None) -> None:
-        self._client, self._settings, self._drain = client, settings, drain
+        self._client, self._settings, self._drain = client, settings, drain or self._linger
         self._runtime = CriRuntime(str(settings.cri_socket))
         self._recorder = EventRecorder(client, "kubelet", host=settings.name)
         self._volumes = Volumes(client, settings)
@@ -46,6 +46,15 @@ class Agent:
         self.server = NodeServer(self._runtime, settings, self)
         self._workers: dict[str, PodWorker] = {}  # by UID
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def _linger(self, pod: Object) -> None:
+        """Give those who route to a ready pod a moment to hear that it goes: it costs nobody a request then.
+
+        Deletion and its endpoints are told at the same time; they need some milliseconds, its signal would need none.
+        """
+        ready = [c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
+        if ready and ready[0]["status"] == "True":
+            await asyncio.sleep(self._settings.drain_seconds)
 
     # What the node's server asks
 

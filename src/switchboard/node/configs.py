@@ -285,8 +285,18 @@ def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> str:
     name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
     full = f"{name}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}" if spec.get("subdomain") else ""
     lines += ["\t".join(filter(None, (ip, full, name))) for ip in ips]
+    return "\n".join([*lines, *_aliases(spec)]) + "\n"
+
+
+def host_network_hosts_file(pod: Object, node: str) -> str:
+    """/etc/hosts of a pod in the node's network: the node's own, and the pod's aliases."""
+    text = "# Kubernetes-managed hosts file (host network).\n" + node
+    return text + "".join(f"{line}\n" for line in _aliases(pod["spec"]))
+
+
+def _aliases(spec: Object) -> list[str]:
     aliases = spec.get("hostAliases") or ()
-    if aliases:
-        lines += ["", "# Entries added by HostAliases."]
-        lines += ["\t".join([a["ip"], *(a.get("hostnames") or ())]) for a in aliases]
-    return "\n".join(lines) + "\n"
+    if not aliases:
+        return []
+    lines = ["\t".join([a["ip"], *(a.get("hostnames") or ())]) for a in aliases]
+    return ["", "# Entries added by HostAliases.", *lines]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from switchboard.objects.errors import NotFound, StatusError
 Object = dict[str, Any]
 Say = Callable[[str, str, str], None]  # event type, reason, message
 
+_FEW = 500  # Services of a namespace that are kept for when the API is away
 _HOOK_AGENT = "kube-lifecycle/1.36"
 
 
@@ -50,6 +51,8 @@ class Maker:
     volumes: Volumes
     watching: Watching
     memory: int = 0  # the node's, bytes
+    services: dict[str, list[Object]] = field(default_factory=dict)  # by namespace, as last seen
+    kubernetes: Object | None = None
 
     async def start(
         self,
@@ -135,13 +138,25 @@ class Maker:
         return environment(pod, container, ips, self.settings.ip, referred)
 
     async def _services(self, space: str) -> list[Object]:
-        return list((await self.client.list(SERVICES, space)).get("items") or ())
+        """The Services of a namespace; while the API is away, as they were when last asked for."""
+        try:
+            found = list((await self.client.list(SERVICES, space)).get("items") or ())
+        except Disconnected:
+            if space not in self.services:
+                raise
+            return self.services[space]
+        keep = ("metadata", "spec")
+        self.services[space] = [{k: s[k] for k in keep if k in s} for s in found] if len(found) <= _FEW else []
+        return found
 
     async def _kubernetes(self) -> Object | None:
         try:
-            return await self.client.get(SERVICES, "kubernetes", "default")
+            self.kubernetes = await self.client.get(SERVICES, "kubernetes", "default")
         except NotFound:
-            return None
+            self.kubernetes = None
+        except Disconnected:
+            pass
+        return self.kubernetes
 
     def _mounts(
         self,
@@ -158,9 +173,7 @@ class Maker:
         if "/etc/hosts" not in taken:
             hosts = base / "etc-hosts"
             hosts.parent.mkdir(parents=True, exist_ok=True)
-            host_network = pod["spec"].get("hostNetwork")
-            addresses = [] if host_network else ips
-            hosts.write_text(configs.hosts_file(pod, addresses, self.settings.cluster_domain))
+            hosts.write_text(self._hosts(pod, ips))
             hosts.chmod(0o644)
             found.append({"container_path": "/etc/hosts", "host_path": str(hosts)})
         path = container.get("terminationMessagePath") or "/dev/termination-log"
@@ -170,6 +183,15 @@ class Maker:
         log.chmod(0o666)
         found.append({"container_path": path, "host_path": str(log)})
         return found
+
+    def _hosts(self, pod: Object, ips: list[str]) -> str:
+        if not pod["spec"].get("hostNetwork"):
+            return configs.hosts_file(pod, ips, self.settings.cluster_domain)
+        try:
+            own = Path("/etc/hosts").read_text()
+        except OSError:
+            own = ""
+        return configs.host_network_hosts_file(pod, own)
 
     @staticmethod
     def _mount(mount: Object, folders: Mapping[str, Path], values: Mapping[str, str]) -> Object:

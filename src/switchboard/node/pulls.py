@@ -79,7 +79,8 @@ class Images:
         self._failed.pop(key, None)
         self._backoff.forget(key)
         here = await self._runtime.image_status(reference) or {}
-        took = f"{time.monotonic() - started:.3g}s"
+        seconds = time.monotonic() - started
+        took = f"{seconds:.3f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
         size = here.get("size", 0)
         say(
             "Normal",
@@ -89,10 +90,12 @@ class Images:
         return reference
 
     async def _flight(self, image: str, secrets: list[Object]) -> str:
-        flight = self._flights.get(image)
+        # Whoever has other credentials asks for itself: it may be refused what the other one got.
+        key = repr((image, credentials(image, secrets)))
+        flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[image] = asyncio.ensure_future(self._try_all(image, secrets))
-            flight.add_done_callback(lambda _: self._flights.pop(image, None))
+            flight = self._flights[key] = asyncio.ensure_future(self._try_all(image, secrets))
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
         return await asyncio.shield(flight)
 
     async def _try_all(self, image: str, secrets: list[Object]) -> str:

@@ -32,6 +32,7 @@ class NodeSettings:
     max_pods: int = 110
     labels: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""  # the Node's Hostname address; the node's name when empty
+    drain_seconds: float = 0.15  # how long a ready pod that is deleted goes on before it is told to end
     log_max_size: int = 10 << 20
     log_max_files: int = 5
 

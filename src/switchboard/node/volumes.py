@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from switchboard.objects.errors import NotFound, StatusError
 from switchboard.objects.quantity import QuantityError
 
 Object = dict[str, Any]
+_KNOWN = 128
 _FILLED = {"configMap": "configmap", "secret": "secret", "projected": "projected", "downwardAPI": "downward-api"}
 
 
@@ -38,6 +40,7 @@ class Volumes:
     def __init__(self, client: Client, settings: NodeSettings) -> None:
         self._client, self._settings = client, settings
         self._tokens: dict[tuple[str, str, str, int], tuple[str, float]] = {}  # -> token, when to renew
+        self._known: OrderedDict[tuple[Resource, str, str], Object] = OrderedDict()  # for when the API is away
         self.allocatable: Mapping[str, str] = {}
 
     async def prepare(self, pod: Object, ips: list[str]) -> dict[str, Path]:
@@ -144,10 +147,20 @@ class Volumes:
         """Objects of the pod's namespace by name; those that do not exist are missing."""
 
         async def one(name: str) -> Object | None:
+            key = (res, pod["metadata"]["namespace"], name)
             try:
-                return await self._client.get(res, name, pod["metadata"]["namespace"])
+                found = await self._client.get(res, name, key[1])
             except NotFound:
+                self._known.pop(key, None)
                 return None
+            except Disconnected:
+                if key not in self._known:
+                    raise
+                return self._known[key]
+            self._known[key] = found
+            if len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+            return found
 
         ordered = sorted(names)
         found = await asyncio.gather(*(one(name) for name in ordered))

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client, Disconnected, EventRecorder
-from switchboard.client.resources import PODS
+from switchboard.client.events import reference
+from switchboard.client.resources import PODS, Resource
 from switchboard.node import configs
 from switchboard.node.actions import act
 from switchboard.node.backoff import Backoff
 from switchboard.node.cleanup import remove_cgroups, remove_files
-from switchboard.node.making import Maker, StartFailure, message_file
-from switchboard.node.observed import POD_UID, Container, Observed, container_of, ordered, sandbox_of
+from switchboard.node.making import Maker, StartFailure
+from switchboard.node.observed import Container, Observed
+from switchboard.node.observing import Observer
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
-from switchboard.node.status import OWN, Circumstances, pod_status, same, started_at
+from switchboard.node.status import OWN, Circumstances, pod_status, started_at
+from switchboard.node.telling import Teller
 from switchboard.objects.errors import Conflict, NotFound, StatusError
 
 Object = dict[str, Any]
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to the pod any more (or in bounded time)
 
+RUNTIMECLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
+CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
 _MESSAGE_LIMIT = 4096  # bytes of a termination message
 
@@ -63,16 +68,12 @@ class PodWorker:
         self._backoff = Backoff()
         self._errors: dict[str, tuple[str, str]] = {}
         self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
-        self._ended: dict[str, Container] = {}  # ended containers never change
-        self._messages: dict[str, str] = {}
-        self._told: Object = dict(pod.get("status") or {})  # the status that the API has from us
+        self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
         self._folders: dict[str, Path] = {}
         self._turn: asyncio.Task[float | None] | None = None
         self._refreshed = 0.0
         self._stale = False  # an object that volumes are filled from has changed
         self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
-        self._untold = False
-        self._teller: asyncio.Task[None] | None = None  # sends the status
 
     @property
     def uid(self) -> str:
@@ -122,8 +123,7 @@ class PodWorker:
         finally:
             self._probes.close()
             self._maker.watching.leave(self.uid)
-            if self._teller is not None:
-                self._teller.cancel()
+            self._teller.close()
 
     async def _guarded_turn(self) -> float | None:
         """One turn; None when the pod is gone, else seconds until the next one without a cause."""
@@ -177,12 +177,13 @@ class PodWorker:
         for held in plan.held:
             if held.name not in self._errors:
                 where = f"{name}_{space}({uid})"
-                self._say("Warning", "BackOff", f"Back-off restarting failed container {held.name} in pod {where}")
+                message = f"Back-off restarting failed container {held.name} in pod {where}"
+                self._say("Warning", "BackOff", message, {"name": held.name})
 
     def _deadline_in(self) -> float:
         """Seconds until activeDeadlineSeconds is over; a long time without one."""
         allowed = self.pod["spec"].get("activeDeadlineSeconds")
-        began = started_at({"status": self._told})
+        began = started_at({"status": self._teller.told})
         return max(0.0, began + allowed - time.time()) if allowed and began and not self._over else _RESYNC
 
     def _check_deadline(self) -> None:
@@ -194,7 +195,7 @@ class PodWorker:
     @property
     def _over(self) -> bool:
         """Whether the pod has ended for good."""
-        return self._failure is not None or self._told.get("phase") in ("Succeeded", "Failed")
+        return self._failure is not None or self._teller.told.get("phase") in ("Succeeded", "Failed")
 
     def _facts(self) -> Facts:
         return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of, self._over)
@@ -235,8 +236,8 @@ class PodWorker:
                 await self._runtime.remove_sandbox(old.id)
         attempt = max((s.attempt + 1 for s in self.seen.sandboxes), default=0)
         try:
-            await self._runtime.run_sandbox(self._sandbox_config(attempt), self._handler())
-        except RuntimeFailure as why:
+            await self._runtime.run_sandbox(self._sandbox_config(attempt), await self._handler())
+        except (RuntimeFailure, NotFound) as why:
             self._say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {why}")
             return False
         if attempt and self.seen.sandboxes:
@@ -247,8 +248,10 @@ class PodWorker:
         self._report()
         return self.seen.sandbox is not None
 
-    def _handler(self) -> str:
-        return ""  # one runtime handler: RuntimeClasses are checked by the API
+    async def _handler(self) -> str:
+        """The runtime handler of the pod's RuntimeClass; the default one without."""
+        name = self.pod["spec"].get("runtimeClassName")
+        return str((await self._client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
 
     def _sandbox_config(self, attempt: int) -> Object:
         try:
@@ -298,7 +301,7 @@ class PodWorker:
                 await self._runtime.remove_container(old.id)
                 log_file = self._settings.pod_log_dir(*self._identity()) / name / f"{old.attempt}.log"
                 log_file.unlink(missing_ok=True)
-                self._ended.pop(old.id, None)
+                self._observer.forget(old.id)
 
     # -- a pod that goes ----------------------------------------------------------------------------------------------
 
@@ -309,13 +312,13 @@ class PodWorker:
             if any(c.running for c in self.seen.running()):
                 await self._settle()
         await self._stop_all()
-        await self._flush()
+        await self._teller.flush()
         await asyncio.gather(*(self._runtime.stop_sandbox(sandbox.id) for sandbox in self.seen.sandboxes))
         self._probes.close()
         if not self.removed:
             await self._observe()
             self._report()
-            await self._flush()
+            await self._teller.flush()
             await self._delete()
         for sandbox in self.seen.sandboxes:
             await self._runtime.remove_sandbox(sandbox.id)
@@ -401,47 +404,8 @@ class PodWorker:
 
     async def _observe(self) -> None:
         """Ask the runtime what it has of this pod, and let the probes follow."""
-        mine = {POD_UID: self.uid}
-        sandboxes, containers = await asyncio.gather(
-            self._runtime.list_sandboxes(mine), self._runtime.list_containers(mine)
-        )
-        found = [sandbox_of(item) for item in sandboxes]
-        newest = max((s for s in found if s.ready), key=lambda s: s.created, default=None)
-        if newest is not None:
-            known = next((s for s in self.seen.sandboxes if s.id == newest.id and s.ips), None)
-            newest.ips = known.ips if known else sandbox_of(await self._runtime.sandbox_status(newest.id)).ips
-        self.seen = ordered(found, [c for c in [await self._container(item) for item in containers] if c is not None])
+        self.seen = await self._observer.look(self.pod, self.seen)
         self._follow()
-
-    async def _container(self, item: Object) -> Container | None:
-        known = self._ended.get(item["id"])
-        if known is not None:
-            return known
-        try:
-            container = container_of(await self._runtime.container_status(item["id"]), item.get("pod_sandbox_id", ""))
-        except RuntimeFailure as error:
-            if error.code == "NOT_FOUND":
-                return None
-            raise
-        if container.exited:
-            self._ended[container.id] = container
-            self._messages[container.id] = self._message(container)
-        return container
-
-    def _message(self, container: Container) -> str:
-        """The termination message: what the container wrote, or the end of its log when it failed in silence."""
-        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {})
-        try:
-            path = message_file(self._settings, self.uid, container.name, container.attempt)
-            text = path.read_bytes()[-_MESSAGE_LIMIT:].decode("utf-8", "replace")
-        except OSError:
-            text = ""
-        if not text and container.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            from switchboard.node.logs import tail_text
-
-            path = self._settings.pod_log_dir(*self._identity()) / container.name / f"{container.attempt}.log"
-            text = tail_text(path, lines=80, limit=2048)
-        return text
 
     def _follow(self) -> None:
         ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
@@ -457,37 +421,10 @@ class PodWorker:
         """Have the API told the status, when it is another one than was told last; nobody waits for it."""
         # Conditions of others come from the API's copy, our own from what we told last.
         others = [c for c in (self.pod.get("status") or {}).get("conditions") or () if c["type"] not in OWN]
-        own = [c for c in self._told.get("conditions") or () if c["type"] in OWN]
-        base = {**self.pod, "status": {**self._told, "conditions": [*own, *others]}}
-        status = pod_status(base, self.seen, self._circumstances())
-        if same(status, self._told) or self.removed:
-            return
-        self._told, self._untold = status, True
-        if self._teller is None or self._teller.done():
-            self._teller = asyncio.ensure_future(self._tell())
-
-    async def _tell(self) -> None:
-        """Send the newest status until the API has it."""
-        pause = 0.05
-        while self._untold and not self.removed:
-            self._untold = False
-            meta = self.pod["metadata"]
-            patch = {"metadata": {"uid": meta["uid"]}, "status": self._told}
-            try:
-                await self._client.patch(PODS, meta["name"], patch, meta["namespace"], subresource="status")
-                pause = 0.05
-            except (NotFound, Conflict):
-                return  # gone, or another pod of this name: the informer tells the rest
-            except (StatusError, Disconnected) as why:
-                log.log(logging.DEBUG if pause < 1 else logging.WARNING, "status of %s: %s", meta["name"], why)
-                self._untold = True
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10.0)
-
-    async def _flush(self) -> None:
-        """Wait until the API has heard everything."""
-        while self._teller is not None and not self._teller.done():
-            await asyncio.wait({self._teller})
+        told = self._teller.told
+        base = {**self.pod, "status": {**told, "conditions": [*(told.get("conditions") or ()), *others]}}
+        if not self.removed:
+            self._teller.tell(pod_status(base, self.seen, self._circumstances()))
 
     def _circumstances(self) -> Circumstances:
         return Circumstances(
@@ -499,11 +436,16 @@ class PodWorker:
             waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(name)),
             pod_error=self._failure,
             terminating=self.deleting or self._over,
-            messages=self._messages,
+            messages=self._observer.messages,
         )
 
     def _say(self, kind: str, reason: str, message: str, container: Object | None = None) -> None:
-        self._recorder.event(self.pod, kind, reason, message)
+        about = reference(self.pod)
+        if container is not None and container.get("name"):
+            found = ((f, c["name"]) for f in CONTAINER_FIELDS for c in self.pod["spec"].get(f) or ())
+            field = next((f for f, name in found if name == container["name"]), "containers")
+            about["fieldPath"] = f"spec.{field}{{{container['name']}}}"
+        self._recorder.event(about, kind, reason, message)
 
     def _say_of_probe(self, container: Object, kind: str, reason: str, message: str) -> None:
         self._say(kind, reason, message, container)
