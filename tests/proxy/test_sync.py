@@ -397,3 +397,15 @@ def test_service_cidrs_of_the_api(world: World, running: Running) -> None:
     finally:
         world.node.ip("route", "del", "203.0.113.0/24")
         world.node.ip("-6", "route", "del", "fd00:97::/112")
+
+
+def test_whether_a_pod_may_still_get_connections(world: World, running: Running) -> None:
+    running.put(service("web"), slice_of("web", B, C))
+    running.start()
+    assert running.proxy.routes_to("t", B)
+    assert not running.proxy.routes_to("t", A)
+    assert not running.proxy.routes_to("elsewhere", B)
+    leaving = endpoint(B, ready=False, serving=True, terminating=True)
+    running.put(slice_of("web", leaving, endpoint(C)))
+    eventually(lambda: not running.proxy.routes_to("t", B))
+    assert {world.pods["a"].tcp(VIP, 80) for _ in range(6)} == {f"c {A}"}

@@ -15,11 +15,11 @@ from socket import AF_INET, AF_INET6
 from switchboard.proxy import conntrack, netlink
 from switchboard.proxy import messages as m
 from switchboard.proxy.expressions import chain_message, rule_messages
-from switchboard.proxy.maps import State, Tables
+from switchboard.proxy.maps import HAIRPIN, State, Tables
 from switchboard.proxy.messages import Change
 from switchboard.proxy.nft import Nft, build, mend, remove_chains
 from switchboard.proxy.rules import Family, Layout, counted
-from switchboard.proxy.services import EndpointSlice, Node, PortPlan, Service, plan
+from switchboard.proxy.services import EndpointSlice, Node, PortPlan, Service, pack, plan
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,14 @@ class Plane:
             self._pairs[key] = after
         else:
             del self._pairs[key]
+
+    def leads_to(self, address: str) -> bool:
+        """Whether any Service may lead to this address of a pod of this node."""
+        return any(
+            packed is not None and packed + packed in state.live[HAIRPIN]
+            for family, state in self.states.items()
+            for packed in (pack(address, family),)
+        )
 
     def stale_flows(self) -> list[conntrack.Flows]:
         """Flows that must be forgotten now that the kernel has the last commit; told once."""

@@ -31,7 +31,7 @@ class ProxySettings:
     localhost_node_ports: bool = True
     set_sysctls: bool = True
     host_ports: bool = True
-    health_address: str = "127.0.0.1:10256"
+    health_address: str = "0.0.0.0:10256"
     zone: str = ""
     faithful: bool = False
     ipv6: bool | None = None  # None: when the kernel has it

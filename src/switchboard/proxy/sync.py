@@ -33,6 +33,7 @@ from switchboard.proxy.settings import ProxySettings
 log = logging.getLogger(__name__)
 _NOT_OURS = "!service.kubernetes.io/service-proxy-name"
 _NO_HEADLESS = f"!service.kubernetes.io/headless,{_NOT_OURS}"
+_PLANNED_AT_ONCE = 256  # Services, ~10 ms
 _REPAIR_PAUSE, _RETRY_PAUSE = 0.002, 1.0  # seconds
 
 
@@ -123,7 +124,7 @@ class Proxy:
         try:
             await self._health.start()
             await asyncio.gather(*(one.synced.wait() for one in informers))
-            self._begin()
+            await self._begin()
             # not before: the kernel would have to tell it of everything we just said
             monitor = Monitor(self.settings.table, nft.port)
             self._loop.add_reader(monitor.fileno(), self._heard, monitor)
@@ -142,8 +143,10 @@ class Proxy:
     def routes_to(self, namespace: str, address: str) -> bool:
         """Whether the kernel may still send a new connection to a Service of that namespace to that pod."""
         prefix = f"{namespace}/"
-        if any(key.startswith(prefix) for key in self._dirty):
+        if self._broken or not self.ready.is_set() or any(key.startswith(prefix) for key in self._dirty):
             return True
+        if not self._plane.leads_to(address):
+            return False
         return any(
             endpoint.addresses
             and endpoint.addresses[0] == address
@@ -166,19 +169,24 @@ class Proxy:
                 log.info("no ServiceCIDR objects: %s", error.message)
                 return False
 
-    def _begin(self) -> None:
-        """Everything there is, once; then every change as it comes."""
+    async def _begin(self) -> None:
+        """Everything there is, once; then every change as it comes. Other work of the process goes on meanwhile."""
+        self._scheduled = True  # nothing is sent before everything is planned
         self._look_at_networks()
         self._plane.prior()
         for item in self._slices.items():
             self._file(item, item)
-        self._dirty.update(self._services.keys())
+        self._dirty.clear()
         self._dirty_pods.update(self._pods.keys())
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
         self._node.on_change(self._networks_changed)
         self._cidrs.on_change(self._networks_changed)
         self._pods.on_change(self._pod_changed)
+        for at, key in enumerate(list(self._services.keys())):
+            self._plan(key, self._services.get_key(key), self._slices_of.get(key, ()))
+            if at % _PLANNED_AT_ONCE == _PLANNED_AT_ONCE - 1:
+                await asyncio.sleep(0)
         self._flush()
         if not self._broken:
             self._plane.forget_strays(self._conntrack)
