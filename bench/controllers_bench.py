@@ -37,9 +37,9 @@ def rss() -> float:
     return int(line.split()[1]) / 1024
 
 
-async def until(look: Any) -> None:
+async def until(look: Any, pause: float = 0.001) -> None:
     while not await look():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(pause)
 
 
 async def node(client: Client) -> None:
@@ -63,7 +63,7 @@ async def pods(client: Client, number: int) -> list[Any]:
         found[:] = (await client.list(PODS, "t"))["items"]
         return len(found) == number and all(pod["spec"].get("nodeName") for pod in found)
 
-    await until(bound)
+    await until(bound, 0.001 * number)
     print(f"{number} pods created and bound: {(time.perf_counter() - start) * 1000:.1f} ms")
     for i, pod in enumerate(found):
         ip = f"10.244.{i // 250}.{i % 250 + 1}"
@@ -108,7 +108,7 @@ async def services(client: Client, cache: Cache, number: int) -> None:
     async def followed() -> bool:
         return all(len(cache.informer(res).items()) >= number for res in (ENDPOINTSLICES, ENDPOINTS))
 
-    await until(followed)
+    await until(followed, 0.05)
     print(f"... with their slices and Endpoints: {time.perf_counter() - start:.2f} s; RSS {rss():.1f} MB")
 
 

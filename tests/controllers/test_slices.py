@@ -154,6 +154,16 @@ def test_both_families_and_a_change_of_them() -> None:
     assert (slices.addresses("IPv4"), slices.addresses("IPv6")) == ([], ["fd00::2"])
 
 
+def test_what_is_remembered_is_the_same() -> None:
+    svc, memo, pods = service(), {}, [pod(n) for n in range(300)]
+    node: Any = lambda name: NODE  # noqa: E731
+    desired(svc, pods, node, memo)
+    pods[5], pods[7] = pod(5, ready=False), pod(7)
+    assert desired(svc, pods, node, memo) == desired(svc, pods, node)
+    other = {**NODE, "metadata": {"name": "n1", "labels": {}}}
+    assert desired(svc, pods, lambda name: other, memo) == desired(svc, pods, lambda name: other)
+
+
 def test_pods_on_unknown_nodes_and_finished_ones_are_left_out() -> None:
     found, missing = desired(service(), [pod(1)], lambda name: None)
     assert (found, missing) == ({}, True)

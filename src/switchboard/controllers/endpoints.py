@@ -104,12 +104,15 @@ def wanted(service: Object, found: list[Object], cut: bool, trigger: str | None,
 def differs(current: Object, new: Object) -> bool:
     """Whether a write is worth it: anything but the trigger time."""
 
-    def essence(obj: Object) -> tuple[Any, ...]:
+    def essence(obj: Object) -> tuple[Any, Any]:
         meta = obj["metadata"]
-        annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != TRIGGER}
-        return _canonical(obj.get("subsets")), meta.get("labels") or {}, annotations
+        return meta.get("labels") or {}, {k: v for k, v in (meta.get("annotations") or {}).items() if k != TRIGGER}
 
-    return essence(current) != essence(new)
+    if essence(current) != essence(new):
+        return True
+    if current.get("subsets") == new.get("subsets"):
+        return False  # the ordinary case and the cheap one: what we wrote comes back in the same order
+    return bool(_canonical(current.get("subsets")) != _canonical(new.get("subsets")))
 
 
 def _canonical(found: Iterable[Object] | None) -> Any:

@@ -14,13 +14,14 @@ from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.pods import ready_condition
 from switchboard.controllers.service_pods import Selection
-from switchboard.controllers.slice_endpoints import ZONE_LABEL, desired, families, relevant
+from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, desired, families, relevant
 from switchboard.controllers.slice_packing import HEADLESS, MANAGED_BY, SERVICE_NAME, TRIGGER, Frame, Writes, pack
 from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]
 
 MANAGER = "endpointslice-controller.k8s.io"
+_LARGE = 200  # pods from which on what was made of them is remembered
 _NODE_RETRY = 1.0  # seconds until a Service is looked at again whose pod stands on an unknown node
 
 
@@ -36,6 +37,7 @@ class EndpointSliceController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._selection = Selection(context.cache)
+        self._memos: dict[str, tuple[Object, Memo]] = {}
         slices = self.of(ENDPOINTSLICES)
         slices.index("managed", _managed_for)
         self.of(PODS).on_change(self._pod_changed)
@@ -71,16 +73,29 @@ class EndpointSliceController(Controller):
         """Slices of one Service."""
         service = self.of(SERVICES).get_key(key)
         if service is None or service["metadata"].get("deletionTimestamp"):
+            self._memos.pop(key, None)
             return None  # its slices are collected by their owner reference
         spec = service["spec"]
         if not spec.get("selector") or spec.get("type") == "ExternalName":
             return None
         pods = list(self._selection.pods(service))
         existing = list(self.of(ENDPOINTSLICES).by("managed", key))
-        wanted, missing = desired(service, pods, lambda name: self.of(NODES).get(None, name))
+        wanted, missing = desired(
+            service, pods, lambda name: self.of(NODES).get(None, name), self._memo(key, service, pods)
+        )
         frame = frame_of(service, trigger_time(service, pods, existing), self.settings.endpoints_per_slice)
         await self._write(pack(frame, families(service), existing, wanted))
         return _NODE_RETRY if missing else None
+
+    def _memo(self, key: str, service: Object, pods: list[Object]) -> Memo | None:
+        """What is remembered of the endpoints of a large Service, as long as the Service itself stays as it is."""
+        if len(pods) < _LARGE:
+            self._memos.pop(key, None)
+            return None
+        held = self._memos.get(key)
+        if held is None or held[0] is not service or len(held[1]) > 2 * len(pods):
+            held = self._memos[key] = (service, {})
+        return held[1]
 
     async def _write(self, writes: Writes) -> None:
         jobs = [self.cache.update(ENDPOINTSLICES, piece) for piece in writes.update]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Final
 
 from switchboard.client import Resource, key_of
 from switchboard.client.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
-from switchboard.controllers import discovery, quotas
+from switchboard.controllers import discovery
 from switchboard.controllers.base import Context, Controller
+from switchboard.objects import quotas
 from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]

@@ -149,10 +149,15 @@ def _hints(service: Object, endpoint: Object) -> Object | None:
     return hints or None
 
 
+Memo = dict[int, tuple[Object, Object | None, Ports, list[tuple[str, Object]]]]
+
+
 def desired(
-    service: Object, pods: Iterable[Object], node: Callable[[str], Object | None]
+    service: Object, pods: Iterable[Object], node: Callable[[str], Object | None], memo: Memo | None = None
 ) -> tuple[dict[tuple[str, Ports], list[Object]], bool]:
-    """(address type, ports) -> endpoints; and whether a pod was left out because its node is unknown."""
+    """(address type, ports) -> endpoints; and whether a pod was left out because its node is unknown.
+
+    `memo` remembers, for one state of the Service, what was made of a pod: of very many only one has changed."""
     spec = service["spec"]
     out: dict[tuple[str, Ports], list[Object]] = {}
     missing = False
@@ -163,9 +168,18 @@ def desired(
         if place is None and not spec.get("publishNotReadyAddresses"):
             missing = True
             continue
-        ports = ports_of(service, pod)
-        for family in families(service):
-            endpoint = endpoint_of(pod, place, service, family)
-            if endpoint is not None:
-                out.setdefault((family, ports), []).append(endpoint)
+        known = memo.get(id(pod)) if memo is not None else None
+        if known is not None and known[0] is pod and known[1] is place:
+            _, _, ports, made = known
+        else:
+            ports, made = ports_of(service, pod), _each_family(service, pod, place)
+            if memo is not None:
+                memo[id(pod)] = (pod, place, ports, made)  # holding the pod keeps its id from being used again
+        for family, endpoint in made:
+            out.setdefault((family, ports), []).append(endpoint)
     return out, missing
+
+
+def _each_family(service: Object, pod: Object, place: Object | None) -> list[tuple[str, Object]]:
+    found = ((family, endpoint_of(pod, place, service, family)) for family in families(service))
+    return [(family, endpoint) for family, endpoint in found if endpoint is not None]
