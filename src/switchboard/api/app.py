@@ -13,15 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from switchboard.api import answers, authn, conversion, reading, watching
-from switchboard.api.admission.chain import Chain
-from switchboard.api.admission.namespaces import NamespaceLifecycle
-from switchboard.api.admission.serviceaccounts import ServiceAccounts
+from switchboard.api.admission import plugins
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
 from switchboard.api.crd import Definitions
 from switchboard.api.deleting import delete, delete_collection
-from switchboard.api.escalation import Escalation
 from switchboard.api.identity import Identity
 from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
@@ -92,9 +89,7 @@ class App:
                 *([authn.anonymous] if self.settings.anonymous else []),
             ]
         )
-        self.admission = Chain(
-            [NamespaceLifecycle(store), ServiceAccounts(store), Escalation(self.rbac, self.authorizer)]
-        )
+        self.admission = plugins.chain(self)
         self.webhooks = Webhooks(self)
         self.definitions = Definitions(self)
         self.pools = kind_table.Pools(self)
