@@ -149,9 +149,9 @@ class _Document:
             raise _DoesNotApply("the whole document cannot be the target")
         container = self.root
         for token in tokens[:-1]:
-            container = _get(container, token)
-            if not isinstance(container, dict | list):
-                raise _DoesNotApply("missing path")
+            container = _get(container, token) if isinstance(container, dict | list) else None
+        if not isinstance(container, dict | list):
+            raise _DoesNotApply("missing path")
         return container, tokens[-1]
 
     def _read(self, pointer: Any) -> Any:
