@@ -84,6 +84,8 @@ def _run(verb: str, words: list[str], name: str | None) -> int:
         return 141
     except PermissionError as error:
         return fail(verb, f"not permitted: {error}", "run as root")
+    except OSError as error:  # the disk is full, a file is where a folder should be
+        return fail(verb, f"the system refused: {error}", "mend that, then run it again: it goes on where it was")
 
 
 def fail(verb: str, message: str, advice: str = "") -> int:

@@ -9,6 +9,8 @@ when it cannot be reached.
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from pathlib import Path
 
 from .config import ClusterConfig, write_file
@@ -18,6 +20,7 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 
 # what each well-known host's registry is called, where that differs from https://<host>
 _UPSTREAM = {"docker.io": "https://registry-1.docker.io"}
+_PROBE = ("registry-1.docker.io", 443)
 KNOWN_HOSTS = ("docker.io", "registry.k8s.io")
 
 # Not built for one small machine, or of no use to CRI; each costs start time and memory.
@@ -76,7 +79,7 @@ disabled_plugins = [{unused}]
 """
 
 
-def hosts_file(config: ClusterConfig, host: str) -> str:
+def hosts_file(config: ClusterConfig, host: str, *, upstream_first: bool = False) -> str:
     """`hosts.toml` of one image host. The mirror keeps each host's images under the host's name, hence
     `override_path`.
     """
@@ -87,7 +90,8 @@ def hosts_file(config: ClusterConfig, host: str) -> str:
         return f'server = "{mirror}"\n\n{entry}'
     upstream = _UPSTREAM.get(host, f"https://{host}")
     first = f'[host."{upstream}"]\n  capabilities = ["pull", "resolve"]\n'
-    return f'server = "{upstream}"\n\n{first}\n{entry}'
+    order = (first, entry) if upstream_first else (entry, first)
+    return f'server = "{upstream}"\n\n' + "\n".join(order)
 
 
 def write(config: ClusterConfig, hosts: set[str]) -> None:
@@ -104,11 +108,35 @@ def write(config: ClusterConfig, hosts: set[str]) -> None:
         write_hosts(config, host)
 
 
-def write_hosts(config: ClusterConfig, host: str) -> None:
+def write_hosts(config: ClusterConfig, host: str, *, upstream_first: bool = False) -> None:
     """Make one more image host known; containerd reads it at the next pull."""
     folder = config.run / "certs.d" / host
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "hosts.toml", hosts_file(config, host))
+    write_file(folder / "hosts.toml", hosts_file(config, host, upstream_first=upstream_first))
+
+
+def look_upstream(config: ClusterConfig, *, seconds: float = 1.5) -> None:
+    """Ask the real registries first if one of them can be reached. Without a way out nothing is sent and nothing
+    changes.
+    """
+    if not config.egress:
+        return
+    reached = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection(_PROBE, timeout=seconds).close()
+            reached.set()
+        except OSError:
+            pass
+
+    # a thread, because looking up a name knows no time limit
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if reached.is_set():
+        for host in os.listdir(config.run / "certs.d"):
+            write_hosts(config, host, upstream_first=True)
 
 
 def cni_bin() -> str:

@@ -87,6 +87,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         _wait_ready(patience, progress, spawned, began)
         ready = progress.elapsed
         _wait_mirror(patience)
+        containerd.look_upstream(config)
         if builder:
             _wait_images(builder, progress)
         _pull_pause(config)
