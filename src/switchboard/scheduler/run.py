@@ -41,10 +41,10 @@ _NEEDS = (PODS, NODES, NAMESPACES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, ST
 async def run_scheduler(client: Client, *, cache: Cache | None = None, name: str = NAME) -> None:
     """Place pods whose spec.schedulerName is `name`, for ever. A cache that somebody else runs may be shared."""
     if cache is not None:
-        await Scheduler(cache, name).run()
+        await Scheduler(client, cache, name).run()
         return
     own = Cache(client)
-    scheduler = Scheduler(own, name)
+    scheduler = Scheduler(client, own, name)
     async with asyncio.TaskGroup() as group:
         group.create_task(own.run())
         group.create_task(scheduler.run())
@@ -53,9 +53,9 @@ async def run_scheduler(client: Client, *, cache: Cache | None = None, name: str
 class Scheduler:
     """Keeps the snapshot and the queue true, and works the queue off."""
 
-    def __init__(self, cache: Cache, name: str = NAME) -> None:
-        self._cache, self._client, self._name = cache, cache.client, name
-        self._recorder = EventRecorder(cache.client, name)
+    def __init__(self, client: Client, cache: Cache, name: str = NAME) -> None:
+        self._cache, self._client, self._name = cache, client, name
+        self._recorder = EventRecorder(client, name)
         self._snapshot = Snapshot()
         self._queue = Queue()
         self._nominated: dict[str, tuple[PodInfo, str]] = {}
