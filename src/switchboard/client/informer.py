@@ -180,7 +180,9 @@ class Informer(Generic[T]):
             except Disconnected as error:
                 log.debug("%s: %s", self.res, error)
             except StatusError as error:
-                log.warning("%s: %s %s", self.res, error.code, error.message)
+                # A custom resource that is being taken away is nothing to warn of.
+                level = logging.INFO if error.code == 404 else logging.WARNING
+                log.log(level, "%s: %s %s", self.res, error.code, error.message)
             except Exception:
                 log.exception("%s: unexpected", self.res)
                 self._version = None
