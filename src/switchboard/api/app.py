@@ -24,6 +24,7 @@ from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
 from switchboard.api.kubelets import KubeletDialer
 from switchboard.api.metrics import Metrics
+from switchboard.api.nodeauthz import NodeAuthorizer
 from switchboard.api.nonresource import NonResource
 from switchboard.api.paths import Target, parse
 from switchboard.api.query import parse as parse_query
@@ -78,7 +79,7 @@ class App:
         self.watchers: set[watching.Watcher] = set()
         self.metrics = Metrics()
         self.rbac = Rbac(store)
-        self.authorizer = Union([Masters(), self.rbac])
+        self.authorizer = Union([Masters(), NodeAuthorizer(store), self.rbac])
         self.tokens = Tokens(store, self.settings)
         self.authentication = Authentication(
             [
@@ -193,7 +194,7 @@ class App:
         return verb
 
     def _attributes(self, identity: Identity, request: Request, target: Target, verb: str) -> Attributes:
-        name = target.name
+        name, text = target.name, ""
         if not name and verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
             text = parse_query(request.query).get("fieldSelector", [""])[0]
             kind = self.registry.resource(target.group, target.version, target.plural)
@@ -206,7 +207,15 @@ class App:
         if target.plural == "namespaces" and not target.group and target.name:
             namespace = target.name
         return Attributes(
-            identity, verb, target.group, target.version, target.plural, target.subresource, namespace, name
+            identity,
+            verb,
+            target.group,
+            target.version,
+            target.plural,
+            target.subresource,
+            namespace,
+            name,
+            field_selector=text,
         )
 
     def _call(self, request: Request, identity: Identity, target: Target, verb: str) -> Call:

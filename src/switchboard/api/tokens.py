@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import authn, bodies, query, representing
+from switchboard.api.admission.chain import Operation
 from switchboard.api.call import Call
 from switchboard.api.identity import AUTHENTICATED, Identity
 from switchboard.api.jwt import InvalidToken, SigningKey, unverified_claims
@@ -179,6 +180,9 @@ class Tokens:
         spec["audiences"] = spec.get("audiences") or [self.issuer]
         spec.setdefault("expirationSeconds", _DEFAULT_SECONDS)
         _check_seconds(spec["expirationSeconds"])
+        operation = Operation(call, "CREATE", body, None, call.namespace, call.name)
+        await call.app.admission.mutate(operation)
+        await call.app.admission.validate(operation)
         moment = time.time()
         account = decode(record.value)
         claims = self._claims(call, account, spec, int(moment))

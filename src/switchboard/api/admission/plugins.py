@@ -9,6 +9,7 @@ from switchboard.api.admission.chain import Chain
 from switchboard.api.admission.classes import ClaimResize, DefaultClasses, InUseProtection
 from switchboard.api.admission.limits import LimitRanger
 from switchboard.api.admission.namespaces import NamespaceLifecycle
+from switchboard.api.admission.nodes import NodeRestriction, NodeTaints
 from switchboard.api.admission.pods import Priorities, RuntimeClasses, Tolerations
 from switchboard.api.admission.quota import ResourceQuotas
 from switchboard.api.admission.serviceaccounts import ServiceAccounts
@@ -26,6 +27,8 @@ def chain(app: App) -> Chain:
             NamespaceLifecycle(store),
             LimitRanger(store),
             ServiceAccounts(store),
+            NodeRestriction(store),
+            NodeTaints(),
             Priorities(store),
             Tolerations(),
             DefaultClasses(store),

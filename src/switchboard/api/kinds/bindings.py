@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.api import bodies, query, representing
+from switchboard.api.admission.chain import Operation
 from switchboard.api.call import Call
 from switchboard.api.deleting import remove
 from switchboard.api.keyspace import decode, key_of, prefix_of
@@ -95,6 +96,9 @@ async def evict(call: Call) -> Response:
     record = call.app.store.get(key_of(call.kind, call.namespace, call.name))
     if record is None:
         raise NotFound.of("pods", "", call.name)
+    operation = Operation(call, "CREATE", eviction, None, call.namespace, call.name)
+    await call.app.admission.mutate(operation)
+    await call.app.admission.validate(operation)
     pod = decode(record.value)
     if not _ignores_budgets(pod):
         await _spend_budget(call, pod)
