@@ -12,17 +12,15 @@ from cryptography.x509.oid import NameOID
 from switchboard.api.settings import Settings
 from switchboard.client.resources import CONFIGMAPS, SERVICEACCOUNTS
 from switchboard.cluster import policy
-from switchboard.cluster.config import ClusterConfig
 from switchboard.node.cleanup import remove_everything
 from switchboard.node.settings import NodeSettings
 from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.certificates import Authority
-from switchboard.testing.host import Host
-from switchboard.testing.node import NODE_IP, Node, inside, runtime_host, signing_key
+from switchboard.testing.node import NODE_IP, Machine, Node, inside, runtime_host, signing_key
 
 
 @pytest.fixture(scope="session")
-def machine(stand_in_images: Path) -> Iterator[tuple[Host, ClusterConfig]]:
+def machine(stand_in_images: Path) -> Iterator[Machine]:
     """A namespace with a running containerd that has the pause and busybox images."""
     with runtime_host(stand_in_images) as made:
         yield made
@@ -33,9 +31,9 @@ def _name(common: str) -> x509.Name:
 
 
 @pytest.fixture
-async def node(machine: tuple[Host, ClusterConfig], tmp_path: Path) -> AsyncIterator[Node]:
+async def node(machine: Machine, tmp_path: Path) -> AsyncIterator[Node]:
     """A fresh API and an agent on the machine; nothing of its pods is left afterwards."""
-    host, config = machine
+    host, config = machine.host, machine.config
     (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\nsearch example.org\n")
     authority = Authority(tmp_path)
     certificate, key = authority.issue(

@@ -13,7 +13,7 @@ from typing import Any
 from switchboard.client import Client, EventRecorder, Informer
 from switchboard.client.resources import PODS
 from switchboard.node import cri
-from switchboard.node.cleanup import remove_files
+from switchboard.node.cleanup import pods_with_cgroups, remove_cgroups, remove_files
 from switchboard.node.making import Maker
 from switchboard.node.observed import POD_UID, Observed
 from switchboard.node.pulls import Images
@@ -204,6 +204,9 @@ class Agent:
         for folder in _folders(self._settings.root_dir / "pods"):
             if folder.name not in self._workers:
                 self._volumes.teardown(folder.name)
+        for uid, group in pods_with_cgroups(self._settings.cgroup_parent).items():
+            if uid not in self._workers:
+                remove_cgroups(group)
         for folder in _folders(self._settings.log_dir):
             if folder.name.rpartition("_")[2] not in self._workers:
                 remove_files(folder)

@@ -70,6 +70,17 @@ def remove_files(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def pods_with_cgroups(parent: str) -> dict[str, str]:
+    """UID -> control group (below a hierarchy's root) of every pod that has one below `parent`."""
+    top, below = Path("/sys/fs/cgroup"), parent.strip("/")
+    found: dict[str, str] = {}
+    for root in [top, *top.iterdir()]:
+        if (root / "cgroup.procs").exists() and (root / below).is_dir():
+            for folder in [*(root / below).glob("pod*"), *(root / below).glob("*/pod*")]:
+                found[folder.name.removeprefix("pod")] = str(folder.relative_to(root))
+    return found
+
+
 def remove_cgroups(parent: str) -> None:
     """Remove the (empty) control groups below `parent` in every hierarchy; those with processes stay."""
     top = Path("/sys/fs/cgroup")

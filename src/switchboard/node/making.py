@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client, Disconnected
-from switchboard.client.resources import CONFIGMAPS, SECRETS, SERVICES
+from switchboard.client.resources import CONFIGMAPS, SECRETS, SERVICES, Resource
 from switchboard.node import configs, cri
 from switchboard.node.actions import act
 from switchboard.node.environment import ConfigFailure, Referred, command, environment, expand
@@ -28,6 +28,7 @@ from switchboard.objects.errors import NotFound, StatusError
 Object = dict[str, Any]
 Say = Callable[[str, str, str], None]  # event type, reason, message
 
+RUNTIMECLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
 _FEW = 500  # Services of a namespace that are kept for when the API is away
 _HOOK_AGENT = "kube-lifecycle/1.36"
 
@@ -53,6 +54,20 @@ class Maker:
     memory: int = 0  # the node's, bytes
     services: dict[str, list[Object]] = field(default_factory=dict)  # by namespace, as last seen
     kubernetes: Object | None = None
+
+    def sandbox_config(self, pod: Object, attempt: int) -> Object:
+        """PodSandboxConfig of a try of the pod's sandbox."""
+        try:
+            resolv = self.settings.resolv_conf.read_text()
+        except OSError:
+            resolv = ""
+        return configs.sandbox_config(pod, self.settings, attempt, resolv)
+
+    async def run_sandbox(self, pod: Object, attempt: int) -> str:
+        """Make the next try of the pod's sandbox; its id. Raises RuntimeFailure; NotFound without its RuntimeClass."""
+        name = pod["spec"].get("runtimeClassName")
+        handler = str((await self.client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
+        return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
 
     async def start(
         self,

@@ -16,11 +16,12 @@ from typing import Any
 
 from switchboard.client import Client, Disconnected, EventRecorder
 from switchboard.client.events import reference
-from switchboard.client.resources import PODS, Resource
+from switchboard.client.resources import PODS
 from switchboard.node import configs
-from switchboard.node.actions import act
 from switchboard.node.backoff import Backoff
+from switchboard.node.changes import matters
 from switchboard.node.cleanup import remove_cgroups, remove_files
+from switchboard.node.ending import end
 from switchboard.node.making import Maker, StartFailure
 from switchboard.node.observed import Container, Observed
 from switchboard.node.observing import Observer
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to the pod any more (or in bounded time)
 
-RUNTIMECLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
 CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
+_SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
 _MESSAGE_LIMIT = 4096  # bytes of a termination message
 
@@ -91,11 +92,12 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """The API has a newer version of the pod."""
-        was = self.deleting
+        before, was = self.pod, self.deleting
         self.pod = pod
         if not was and self.deleting:
             self._interrupt()
-        self._wake.set()
+        if matters(before) != matters(pod):
+            self._wake.set()
 
     def remove(self) -> None:
         """The API does not have the pod any more."""
@@ -158,6 +160,9 @@ class PodWorker:
             pause = min(pause, await self._carry_out(plan))
             await self._observe()
             self._report()
+            rest = decide(self.pod, self.seen, self._facts())
+            if rest.start or rest.kill or rest.new_sandbox:
+                pause = min([pause, *self._waits()])  # a step was the condition of the next one
         if self._stale or time.monotonic() - self._refreshed > _RESYNC:
             self._stale = False
             if self._refreshed:  # the first time they have just been made
@@ -165,8 +170,11 @@ class PodWorker:
             else:
                 self._maker.watching.follow(self.pod, self._sources_changed)
             self._refreshed = time.monotonic()
-        waits = [t - time.monotonic() for t in self._retry.values()]
-        return max(0.01, min([pause, self._deadline_in(), *(w for w in waits if w > 0)]))
+        return max(0.01, min([pause, self._deadline_in(), *(w for w in self._waits() if w > 0)]))
+
+    def _waits(self) -> list[float]:
+        """Seconds until containers whose start failed may be tried again; a zero for those that may be tried now."""
+        return [max(0.0, at - time.monotonic()) for at in self._retry.values()] or [0.0]
 
     def _sources_changed(self) -> None:
         self._stale = True
@@ -236,7 +244,7 @@ class PodWorker:
                 await self._runtime.remove_sandbox(old.id)
         attempt = max((s.attempt + 1 for s in self.seen.sandboxes), default=0)
         try:
-            await self._runtime.run_sandbox(self._sandbox_config(attempt), await self._handler())
+            await self._maker.run_sandbox(pod, attempt)
         except (RuntimeFailure, NotFound) as why:
             self._say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {why}")
             return False
@@ -248,18 +256,6 @@ class PodWorker:
         self._report()
         return self.seen.sandbox is not None
 
-    async def _handler(self) -> str:
-        """The runtime handler of the pod's RuntimeClass; the default one without."""
-        name = self.pod["spec"].get("runtimeClassName")
-        return str((await self._client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
-
-    def _sandbox_config(self, attempt: int) -> Object:
-        try:
-            resolv = self._settings.resolv_conf.read_text()
-        except OSError:
-            resolv = ""
-        return configs.sandbox_config(self.pod, self._settings, attempt, resolv)
-
     async def _start(self, container: Object) -> float:
         """Start the next try of a container; seconds until it should be looked at again."""
         name = container["name"]
@@ -269,7 +265,7 @@ class PodWorker:
         if not self._folders and self.pod["spec"].get("volumes"):
             self._folders = await self._maker.volumes.prepare(self.pod, self.seen.ips)
         assert self.seen.sandbox is not None
-        config = self._sandbox_config(self.seen.sandbox.attempt)
+        config = self._maker.sandbox_config(self.pod, self.seen.sandbox.attempt)
 
         def say(kind: str, reason: str, message: str) -> None:
             self._say(kind, reason, message, container)
@@ -277,6 +273,7 @@ class PodWorker:
         try:
             await self._maker.start(self.pod, container, self.seen, config, self._folders, say)
         except (PullFailure, StartFailure) as why:
+            await asyncio.sleep(_SETTLE)
             if not await self._has_sandbox():  # it went away under us, and a new one comes first
                 self._backoff.undo(name, backoff)
                 return 0.0
@@ -375,17 +372,14 @@ class PodWorker:
         return min(grace, 2.0) if self.removed else grace
 
     async def _kill(self, container: Container, message: str, grace: float) -> None:
-        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {})
-        self._say("Normal", "Killing", message, spec)
-        began = time.monotonic()
-        hook = (spec.get("lifecycle") or {}).get("preStop")
-        if hook and container.running and grace > 0:
-            ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
-            outcome = await act(hook, spec, container.id, ip, self._runtime, grace, "kube-lifecycle/1.36")
-            if not outcome.ok:
-                self._say("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.message}", spec)
-            grace = max(2.0, grace - (time.monotonic() - began))
-        await self._runtime.stop_container(container.id, grace)
+        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {"name": container.name})
+
+        def say(kind: str, reason: str, text: str) -> None:
+            self._say(kind, reason, text, spec)
+
+        say("Normal", "Killing", message)
+        ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
+        await end(self._runtime, spec, container, ip, grace, say)
 
     async def _delete(self) -> None:
         """The last word: the pod may leave the API now."""

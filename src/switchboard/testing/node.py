@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,31 @@ def inside(path: str) -> Iterator[None]:
             assert libc.setns(before.fileno(), _CLONE_NEWNET) == 0
 
 
+@dataclass(slots=True)
+class Machine:
+    """A namespace and the containerd in it."""
+
+    host: Host
+    config: ClusterConfig
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start containerd and wait until it answers."""
+        self.config.containerd_socket.unlink(missing_ok=True)
+        command = self.host.argv(["containerd", "--config", str(self.config.run / "containerd.toml")])
+        with open(self.config.run / "containerd.log", "a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for(self.config.containerd_socket.exists, 20, what="containerd")
+
+    def kill(self) -> None:
+        """End containerd at once; containers go on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+
 @contextmanager
-def runtime_host(images: Path) -> Iterator[tuple[Host, ClusterConfig]]:
+def runtime_host(images: Path) -> Iterator[Machine]:
     """A namespace with a running containerd that has the pause and busybox images."""
     with Host("sbt-node") as host:
         run = Path("/run") / host.name
@@ -68,17 +92,14 @@ def runtime_host(images: Path) -> Iterator[tuple[Host, ClusterConfig]]:
         host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         containerd.write(config, set())
         cni.write(config)
-        log = open(run / "containerd.log", "w")  # noqa: SIM115  # as long as the process
-        process = subprocess.Popen(
-            host.argv(["containerd", "--config", str(config.run / "containerd.toml")]), stdout=log, stderr=log
-        )
+        machine = Machine(host, config)
         try:
-            wait_for(config.containerd_socket.exists, 20, what="containerd")
+            machine.start()
             _import_images(config)
-            yield host, config
+            yield machine
         finally:
-            process.terminate()
-            process.wait(10)
+            if machine.process is not None:
+                machine.kill()
             _kill_shims(config)
             for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
                 if line.split()[1].startswith(str(run)):
@@ -192,7 +213,8 @@ class Node:
         items = [*await self.runtime.list_sandboxes(), *await self.runtime.list_containers()]
         found = [item["id"] for item in items if item.get("labels", {}).get(POD_UID) == uid]
         folders = [self.settings.pod_dir(uid), *self.settings.log_dir.glob(f"*_{uid}")]
-        return found + [str(folder) for folder in folders if folder.exists()]
+        groups = list(Path("/sys/fs/cgroup").glob(f"*{self.settings.cgroup_parent}/*/pod{uid}"))
+        return found + [str(folder) for folder in [*folders, *groups] if folder.exists()]
 
     async def events(self, name: str) -> list[Object]:
         """Events about a pod, in order."""
