@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.dns import message as m
+from switchboard.dns import reply
 from switchboard.dns.responder import Responder
 from switchboard.testing.zones import cluster, query
 
@@ -22,7 +23,7 @@ def test_what_is_built_reads_back(name: str, targets: list[str], ident: int) -> 
     records = [m.Record(m.encode_name(t), m.CNAME, 5, m.encode_name(name)) for t in targets]
     out = m.build(asked, 0, records)
     assert out[:2] == struct.pack("!H", ident)
-    code, answers, _ = m.parse_answer(out)
+    code, answers, _ = reply.parse_answer(out)
     assert code == 0 and answers == records
 
 
@@ -58,7 +59,7 @@ def test_what_is_refused(data: bytes, code: int) -> None:
 
 def test_compression_loops_end() -> None:
     with pytest.raises(m.FormError):
-        m.expand_name(b"\0" * 12 + b"\xc0\x0e\xc0\x0c", 12)
+        reply.expand_name(b"\0" * 12 + b"\xc0\x0e\xc0\x0c", 12)
 
 
 @pytest.mark.parametrize("text", ["a" * 64, ".".join(["a" * 60] * 5), "a..b"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from switchboard.dns import message as m
+from switchboard.dns import reply
 from switchboard.dns.responder import Forward, Responder
 from switchboard.testing.zones import ask, cluster, piece, query, service
 
@@ -96,7 +97,7 @@ def test_headless_endpoints_come_and_go() -> None:
     assert ask(responder, "db.default.svc.cluster.local") == "A 10.244.0.8"
     assert ask(responder, "5.0.244.10.in-addr.arpa", "PTR") == "NXDOMAIN"
     responder.forget(zone.put_slice(("default", "db"), "db-1", None))
-    assert ask(responder, "db.default.svc.cluster.local") == "NODATA"
+    assert ask(responder, "db.default.svc.cluster.local") == "NXDOMAIN"  # specification 2.4.1
 
 
 def test_answers_that_do_not_fit_are_cut_for_udp_only() -> None:
@@ -110,7 +111,7 @@ def test_answers_that_do_not_fit_are_cut_for_udp_only() -> None:
     assert isinstance(small, bytes) and isinstance(large, bytes) and isinstance(whole, bytes)
     assert len(small) <= 512 and small[2] & 2
     assert 512 < len(large) <= 1232 and large[2] & 2
-    assert len(m.parse_answer(whole)[1]) == 2000 and not whole[2] & 2
+    assert len(reply.parse_answer(whole)[1]) == 2000 and not whole[2] & 2
 
 
 def test_search_path_is_walked_for_the_asking_pod() -> None:

@@ -7,7 +7,7 @@ is given with every call.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from switchboard.dns import message as m
@@ -46,8 +46,8 @@ class Outcome:
 
         return Outcome(
             self.rcode,
-            [replace(r, ttl=ttl(r)) for r in self.answers],
-            [replace(r, ttl=ttl(r)) for r in self.authority],
+            [r._replace(ttl=ttl(r)) for r in self.answers],
+            [r._replace(ttl=ttl(r)) for r in self.authority],
         )
 
 

@@ -27,6 +27,9 @@ class Hosts:
                 self._addresses.setdefault(wire, []).append((m.AAAA if ip.version == 6 else m.A, ip.packed))
             self._names.setdefault(m.encode_name(ip.reverse_pointer), []).extend(wires)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._addresses.values()))
+
     def lookup(self, name: bytes, qtype: int) -> list[Record] | None:
         """The records of a name (none of that type: an empty list), or None when no line has it."""
         if qtype == m.PTR and name in self._names:

@@ -1,6 +1,7 @@
-"""The sockets: UDP read directly, many queries per wake-up, answered on the spot; TCP by the rules of RFC 7766.
+"""The sockets: UDP read directly, many queries per wake-up, answered on the spot; TCP in `streams.py`.
 
-Only questions for the world outside become tasks.
+Only questions for the world outside that the cache cannot answer become tasks. Sockets are bound at once but read only
+after `start`: what comes in between waits in the kernel instead of being lost.
 """
 
 from __future__ import annotations
@@ -8,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from switchboard.dns import message as m
+from switchboard.dns import querylog
+from switchboard.dns.cache import Outcome
 from switchboard.dns.forward import Forwarder
 from switchboard.dns.responder import Forward, Responder
+from switchboard.dns.streams import Streams
 
 log = logging.getLogger(__name__)
-queries = logging.getLogger("switchboard.dns.queries")
 
 _BATCH = 256  # queries answered per wake-up of the loop, so that TCP and informers get their turn
-_TCP_IDLE = 10.0  # seconds
-_TCP_CLIENTS = 1000
 _OUTSIDE = 5000  # questions for outside under way at once; more are answered SERVFAIL
+_PKTINFO = socket.CMSG_SPACE(20)  # room for in_pktinfo (12 bytes) or in6_pktinfo (20)
+_IP_PKTINFO = 8  # <linux/in.h>; the module socket does not name it
+_WILDCARDS = ("0.0.0.0", "::")
 
 Peer = tuple[str, int]
+Send = Callable[[bytes], None]
 
 
 class Listener:
@@ -31,35 +35,44 @@ class Listener:
 
     def __init__(self, responder: Responder, forwarder: Forwarder, *, query_log: bool = False) -> None:
         self._responder, self._forwarder = responder, forwarder
-        self._sockets: list[socket.socket] = []
-        self._servers: list[asyncio.Server] = []
+        self._sockets: list[tuple[socket.socket, bool]] = []  # and whether it is bound to every address
+        self._streams = Streams(self._answer_stream)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._clients = 0
-        # With the log on, every query goes the long way, where it is written down.
-        self._kept = {} if query_log else responder.kept
-        self._query_log = query_log
+        self.rejected = 0  # questions for outside beyond _OUTSIDE
+        self.panics = 0
+        self.query_log = query_log
 
-    async def open(self, hosts: Sequence[str], port: int) -> None:
-        """Bind UDP and TCP on every host. OSError when an address cannot be had."""
-        loop = asyncio.get_running_loop()
+    async def open(self, hosts: Sequence[str], port: int, *, start: bool = True) -> None:
+        """Bind UDP and TCP on every host, and read unless told to wait. OSError when an address cannot be had."""
         for host in hosts:
-            sock = _udp_socket(host, port)
-            self._sockets.append(sock)
-            loop.add_reader(sock.fileno(), self._drain, sock)
-            self._servers.append(await asyncio.start_server(self._serve, host, port, reuse_port=True))
+            self._sockets.append((_udp_socket(host, port), host in _WILDCARDS))
+            await self._streams.bind(host, port)
+        if start:
+            await self.start()
+
+    async def start(self) -> None:
+        """Read what has come and will come. A second call does nothing."""
+        loop = asyncio.get_running_loop()
+        for sock, everywhere in self._sockets:
+            loop.add_reader(sock.fileno(), self._drain_any if everywhere else self._drain, sock)
+        await self._streams.start()
 
     def close(self) -> None:
         """Give the sockets up."""
-        for sock in self._sockets:
+        for sock, _ in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
-        for server in self._servers:
-            server.close()
+        self._sockets.clear()
+        self._streams.close()
         for task in self._tasks:
             task.cancel()
 
+    # -- UDP ----------------------------------------------------------------------------------------------------------
+
     def _drain(self, sock: socket.socket) -> None:
-        receive, send, kept = sock.recvfrom, sock.sendto, self._kept.get
+        receive, send = sock.recvfrom, sock.sendto
+        # With the log on, every query goes the long way, where it is written down.
+        kept = _nothing if self.query_log else self._responder.kept.get
         for _ in range(_BATCH):
             try:
                 data, peer = receive(4096)
@@ -67,7 +80,7 @@ class Listener:
                 return
             entry = kept(data[2:])
             if entry is None:
-                self._answer(sock, data, peer)
+                self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer))  # type: ignore[misc]
                 continue
             entry.hits += 1
             ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
@@ -76,80 +89,101 @@ class Listener:
             except OSError:
                 continue  # the client's buffer or route is gone: it will ask again
 
-    def _answer(self, sock: socket.socket, data: bytes, peer: Peer) -> None:
-        found = self._respond(data, peer, udp=True)
-        if isinstance(found, Forward):
-            if len(self._tasks) >= _OUTSIDE:
-                _send(sock, m.build(found.query, m.SERVFAIL, [], authoritative=False), peer)
+    def _drain_any(self, sock: socket.socket) -> None:
+        """As `_drain`, for a socket bound to every address: the answer must come from the one that was asked."""
+        for _ in range(_BATCH):
+            try:
+                data, control, _, peer = sock.recvmsg(4096, _PKTINFO)
+            except (BlockingIOError, ConnectionRefusedError):
                 return
-            task = asyncio.ensure_future(self._forward_udp(sock, found, peer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif found is not None:
-            _send(sock, found, peer)
+            source = [_from_same(level, kind, value) for level, kind, value in control]
+            entry = None if self.query_log else self._responder.kept.get(data[2:])
+            if entry is None:
+                self._answer(data, peer, lambda out, peer=peer, source=source: _send(sock, out, peer, source))  # type: ignore[misc]
+                continue
+            entry.hits += 1
+            ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
+            _send(sock, data[:2] + ready, peer, source)
+
+    def _answer(self, data: bytes, peer: Peer, send: Send) -> None:
+        started = asyncio.get_running_loop().time()
+        found = self._respond(data, peer, udp=True)
+        if not isinstance(found, Forward):
+            self._done(data, peer, "udp", found, started, send)
+            return
+        out = self._from_cache(found, udp=True)
+        if out is None and len(self._tasks) >= _OUTSIDE:
+            self.rejected += 1
+            out = self._finish(found, Outcome(m.SERVFAIL, [], []), udp=True)
+        if out is not None:
+            self._done(data, peer, "udp", out, started, send)
+            return
+        task = asyncio.ensure_future(self._forward_udp(found, data, peer, started, send))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward_udp(self, wanted: Forward, data: bytes, peer: Peer, started: float, send: Send) -> None:
+        out = self._finish(wanted, await self._forwarder.ask(wanted.name, wanted.query), udp=True)
+        self._done(data, peer, "udp", out, started, send)
+
+    def _done(self, data: bytes, peer: Peer, proto: str, out: bytes | None, started: float, send: Send) -> None:
+        if self.query_log:
+            querylog.note(data, peer, proto, out, asyncio.get_running_loop().time() - started)
+        if out is not None:
+            send(out)
+
+    # -- both ---------------------------------------------------------------------------------------------------------
 
     def _respond(self, data: bytes, peer: Peer, *, udp: bool) -> bytes | Forward | None:
         try:
-            found = self._responder.answer(data, peer[0], udp=udp)
+            return self._responder.answer(data, peer[0], udp=udp)
         except Exception:
+            self.panics += 1
             log.exception("no answer for a query from %s", peer[0])
             return m.error(data, m.SERVFAIL)
-        if self._query_log:
-            self._note(data, peer, found)
-        return found
 
-    @staticmethod
-    def _note(data: bytes, peer: Peer, found: bytes | Forward | None) -> None:
-        try:
-            query = m.parse_query(data)
-        except m.FormError as why:
-            queries.info("%s: %s", peer[0], why)
-            return
-        code = "forwarded" if isinstance(found, Forward) else f"code {found[3] & 15}" if found else "dropped"
-        queries.info("%s type %d %s %s", peer[0], query.qtype, m.text(query.name), code)
+    def _from_cache(self, wanted: Forward, *, udp: bool) -> bytes | None:
+        outcome = self._forwarder.known(wanted.name, wanted.query)
+        return None if outcome is None else self._finish(wanted, outcome, udp=udp)
 
-    async def _forward_udp(self, sock: socket.socket, wanted: Forward, peer: Peer) -> None:
-        _send(sock, await self._forward(wanted), peer)
-
-    async def _forward(self, wanted: Forward) -> bytes:
-        outcome = await self._forwarder.ask(wanted.name, wanted.query)
-        if wanted.fallback is not None and outcome.rcode != m.NOERROR:
-            return wanted.fallback
-        out = m.build(
+    def _finish(self, wanted: Forward, outcome: Outcome, *, udp: bool) -> bytes:
+        """The answer to a forwarded question; of a walked search path, what the client may be told (RFC 6604)."""
+        code = outcome.rcode
+        if wanted.fallback is not None:
+            if code != m.NOERROR:
+                self._responder.counted[wanted.query.qtype, wanted.fallback[3] & 15, not udp] += 1
+                return wanted.fallback
+            self._responder.walked += 1
+        self._responder.counted[wanted.query.qtype, code, not udp] += 1
+        found = any(wanted.query.qtype in (r.type, m.ANY) for r in outcome.answers)
+        return m.build(
             wanted.query,
-            outcome.rcode,
+            code,
             wanted.prefix + outcome.answers,
-            outcome.authority if not outcome.answers else [],
+            [] if found else outcome.authority,
             authoritative=False,
             max_size=wanted.max_size,
         )
-        self._responder.counted[wanted.query.qtype, outcome.rcode] += 1
+
+    def _answer_stream(self, data: bytes, peer: Peer) -> bytes | Awaitable[bytes] | None:
+        """TCP: the answer, None to hang up, or an answer that takes time."""
+        started = asyncio.get_running_loop().time()
+        found = self._respond(data, peer, udp=False)
+        if isinstance(found, Forward):
+            return self._forward_stream(found, data, peer, started)
+        if self.query_log:
+            querylog.note(data, peer, "tcp", found, asyncio.get_running_loop().time() - started)
+        return found
+
+    async def _forward_stream(self, wanted: Forward, data: bytes, peer: Peer, started: float) -> bytes:
+        out = self._finish(wanted, await self._forwarder.ask(wanted.name, wanted.query), udp=False)
+        if self.query_log:
+            querylog.note(data, peer, "tcp", out, asyncio.get_running_loop().time() - started)
         return out
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._clients >= _TCP_CLIENTS:
-            writer.close()
-            return
-        self._clients += 1
-        peer: Peer = writer.get_extra_info("peername")
-        try:
-            while True:
-                async with asyncio.timeout(_TCP_IDLE):
-                    (size,) = struct.unpack("!H", await reader.readexactly(2))
-                    data = await reader.readexactly(size)
-                found = self._respond(data, peer, udp=False)
-                if isinstance(found, Forward):
-                    found = await self._forward(found)
-                if found is None:
-                    return
-                writer.write(struct.pack("!H", len(found)) + found)
-                async with asyncio.timeout(_TCP_IDLE):
-                    await writer.drain()
-        except (OSError, EOFError, TimeoutError):
-            pass
-        finally:
-            self._clients -= 1
-            writer.close()
+
+def _nothing(data: bytes) -> None:
+    """What is kept while the query log is on."""
 
 
 def _udp_socket(host: str, port: int) -> socket.socket:
@@ -157,13 +191,26 @@ def _udp_socket(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if host == "0.0.0.0":
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    elif host == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     sock.setblocking(False)
     sock.bind((host, port))
     return sock
 
 
-def _send(sock: socket.socket, data: bytes, peer: Peer) -> None:
+def _from_same(level: int, kind: int, value: bytes) -> tuple[int, int, bytes]:
+    """The control message that sends from the address a query came to, by routing rather than a fixed interface."""
+    if level == socket.IPPROTO_IP:  # in_pktinfo: ifindex, local address, header's destination
+        return level, kind, bytes(4) + value[8:12] + bytes(4)
+    return level, kind, value  # in6_pktinfo; link-local addresses need their interface
+
+
+def _send(sock: socket.socket, data: bytes, peer: Peer, source: Sequence[tuple[int, int, bytes]] = ()) -> None:
     try:
-        sock.sendto(data, peer)
+        sock.sendmsg([data], source, 0, peer)
     except OSError as why:
         log.debug("answer to %s not sent: %s", peer, why)

@@ -6,10 +6,10 @@ query's own bytes, so the letter case a client sent (0x20) comes back as it was.
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, NamedTuple
 
 A: Final = 1
 NS: Final = 2
@@ -34,10 +34,10 @@ BADVERS: Final = 16
 CLASS_IN: Final = 1
 HEADER: Final = struct.Struct("!HHHHHH")
 _QUESTION_TAIL = struct.Struct("!HH")
-_RR = struct.Struct("!HHIH")
+RR = struct.Struct("!HHIH")
 
 QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
-_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))  # A-Z -> a-z; label lengths stop at 63
+LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))  # A-Z -> a-z; label lengths stop at 63
 
 
 class FormError(ValueError):
@@ -74,8 +74,7 @@ class Query:
         return labels(self.name)
 
 
-@dataclass(slots=True, frozen=True)
-class Record:
+class Record(NamedTuple):
     """A resource record: owner name and rdata in wire format, TTL in seconds."""
 
     name: bytes
@@ -144,7 +143,7 @@ def parse_query(data: bytes) -> Query:
     if end + 4 > len(data):
         raise FormError("question runs past the end of the message")
     qtype, qclass = _QUESTION_TAIL.unpack_from(data, end)
-    query = Query(ident, flags, data[12:end].translate(_LOWER), qtype, qclass, data[12 : end + 4])
+    query = Query(ident, flags, data[12:end].translate(LOWER), qtype, qclass, data[12 : end + 4])
     if additional:
         _read_additional(data, end + 4, additional, query)
     return query
@@ -155,7 +154,7 @@ def _read_additional(data: bytes, at: int, count: int, query: Query) -> None:
         owner, at = at, skip_name(data, at)
         if at + 10 > len(data):
             raise FormError("additional record runs past the end of the message")
-        rtype, rclass, ttl, length = _RR.unpack_from(data, at)
+        rtype, rclass, ttl, length = RR.unpack_from(data, at)
         at += 10 + length
         if at > len(data):
             raise FormError("additional record runs past the end of the message")
@@ -182,10 +181,13 @@ def skip_name(data: bytes, at: int) -> int:
 
 
 def ip_rdata(address: str) -> tuple[int, bytes]:
-    """The record type (A or AAAA) and rdata of an address."""
-    if ":" in address:
-        return AAAA, IPv6Address(address).packed
-    return A, IPv4Address(address).packed
+    """The record type (A or AAAA) and rdata of an address; ValueError when it is none."""
+    try:
+        if ":" in address:
+            return AAAA, socket.inet_pton(socket.AF_INET6, address)
+        return A, socket.inet_pton(socket.AF_INET, address)
+    except OSError:
+        raise ValueError(f"{address!r} is not an address") from None
 
 
 def srv_rdata(priority: int, weight: int, port: int, target: bytes) -> bytes:
@@ -221,7 +223,7 @@ def build(
     out = bytearray(12)
     _remember(names, query.name, 12)
     out += query.question
-    tail = _opt(rcode) if query.edns else b""
+    tail = _opt(query, rcode) if query.edns else b""
     counts, truncated = [0, 0, 0], False
     for section, records in enumerate((answers, authority or (), additional or ())):
         for record in records:
@@ -243,9 +245,10 @@ def build(
     return bytes(out)
 
 
-def _opt(rcode: int, size: int = 1232) -> bytes:
-    """Our own OPT record: the payload size that avoids fragments (DNS flag day 2020), extended rcode bits."""
-    return b"\0" + _RR.pack(OPT, size, (rcode >> 4) << 24, 0)
+def _opt(query: Query, rcode: int, size: int = 1232) -> bytes:
+    """Our own OPT record: the payload size that avoids fragments (DNS flag day 2020), extended rcode bits, the DO bit
+    as it came (RFC 3225 section 3)."""
+    return b"\0" + RR.pack(OPT, size, ((rcode >> 4) << 24) | (0x8000 if query.do else 0), 0)
 
 
 def _remember(names: dict[bytes, int], name: bytes, at: int) -> None:
@@ -267,7 +270,7 @@ def _append(out: bytearray, names: dict[bytes, int], record: Record) -> None:
         out += name[at : at + 1 + name[at]]
         at += 1 + name[at]
     out += struct.pack("!H", 0xC000 | names[name[at:]]) if name[at] else b"\0"
-    out += _RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
+    out += RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
     out += record.rdata
 
 
@@ -275,85 +278,3 @@ def error(data: bytes, rcode: int) -> bytes:
     """An answer that carries only a code, for a message whose question could not be read."""
     ident, flags = struct.unpack_from("!HH", data)
     return HEADER.pack(ident, QR | (flags & (0x7800 | RD)) | rcode, 0, 0, 0, 0)
-
-
-def answers(data: bytes, asked: bytes) -> bool:
-    """Whether `data` is the answer to the query `asked`: same id, same question in whatever letter case."""
-    end = name_end(asked, 12) + 4
-    return (
-        len(data) >= end
-        and data[:2] == asked[:2]
-        and bool(data[2] & 0x80)
-        and data[12:end].translate(_LOWER) == asked[12:end].translate(_LOWER)
-    )
-
-
-def parse_answer(data: bytes) -> tuple[int, list[Record], list[Record]]:
-    """(rcode, answers, authority) of a response, names expanded; FormError when its parts overrun."""
-    if len(data) < 12:
-        raise FormError("shorter than a header")
-    _, flags, questions, answered, authorities, _ = HEADER.unpack_from(data)
-    at = 12
-    for _ in range(questions):
-        at = skip_name(data, at) + 4
-    sections: list[list[Record]] = []
-    for count in (answered, authorities):
-        records: list[Record] = []
-        for _ in range(count):
-            record, at = _read_record(data, at)
-            records.append(record)
-        sections.append(records)
-    return flags & 15, sections[0], sections[1]
-
-
-# Where names stand in the rdata of the types that RFC 1035 lets compress them: (bytes before, names).
-_NAMES_IN = {NS: (0, 1), CNAME: (0, 1), PTR: (0, 1), 15: (2, 1), SOA: (0, 2), SRV: (6, 1), 39: (0, 1)}
-
-
-def _read_record(data: bytes, at: int) -> tuple[Record, int]:
-    owner, at = expand_name(data, at)
-    if at + 10 > len(data):
-        raise FormError("record runs past the end of the message")
-    rtype, _, ttl, length = _RR.unpack_from(data, at)
-    at += 10
-    end = at + length
-    if end > len(data):
-        raise FormError("record runs past the end of the message")
-    rdata = data[at:end]
-    if rtype in _NAMES_IN:
-        lead, count = _NAMES_IN[rtype]
-        rdata, at = data[at : at + lead], at + lead
-        for _ in range(count):
-            name, at = expand_name(data, at, lower=False)
-            rdata += name
-        if at > end:
-            raise FormError("name runs past its record")
-        rdata += data[at:end]
-    return Record(owner, rtype, ttl, rdata), end
-
-
-def expand_name(data: bytes, at: int, *, lower: bool = True) -> tuple[bytes, int]:
-    """A name with its compression pointers followed (only backwards, so that it ends), and where it ends in place."""
-    out, end, barrier = bytearray(), 0, at
-    while True:
-        if at >= len(data):
-            raise FormError("name runs past the end of the message")
-        length = data[at]
-        if length >= 0xC0:
-            if at + 2 > len(data):
-                raise FormError("pointer runs past the end of the message")
-            end = end or at + 2
-            at = ((length & 0x3F) << 8) | data[at + 1]
-            if at >= barrier:
-                raise FormError("compression pointer does not point back")
-            barrier = at
-            continue
-        if length > 63:
-            raise FormError("extended label")
-        out += data[at : at + 1 + length]
-        at += 1 + length
-        if len(out) > 255 or at > len(data):
-            raise FormError("name too long")
-        if not length:
-            raw = bytes(out)
-            return (raw.translate(_LOWER) if lower else raw), end or at

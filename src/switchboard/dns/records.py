@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
+
+from switchboard.dns.message import ip_rdata
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -96,31 +98,72 @@ def dashed(address: str) -> str:
     return address.replace(".", "-").replace(":", "-")
 
 
+class Endpoint(NamedTuple):
+    """An endpoint that may be answered with: record type, packed address, its label below the Service, its slice."""
+
+    type: int
+    packed: bytes
+    label: str
+    piece: EndpointSlice
+
+
 @dataclass(slots=True)
 class Entry:
     """A Service with its slices, whichever of them is known so far."""
 
+    key: tuple[str, str]  # namespace, name
     service: Service | None = None
     slices: dict[str, EndpointSlice] = field(default_factory=dict)
+    _known: list[Endpoint] | None = None
 
-    def endpoints(self) -> Iterator[tuple[str, str, EndpointSlice]]:
-        """(address, hostname label, slice) of each endpoint that may be answered with."""
-        for piece in self.slices.values():
-            if piece.addressType == "FQDN":
+    def changed(self) -> None:
+        """Forget what was made of the slices before."""
+        self._known = None
+
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints that may be answered with; made once for a headless Service, whose name asks for them."""
+        if self._known is not None:
+            return self._known
+        found = [endpoint for piece in self.slices.values() for endpoint in self.endpoints_of(piece)]
+        if self.service is not None and self.service.headless:
+            self._known = found
+        return found
+
+    def endpoints_of(self, piece: EndpointSlice) -> list[Endpoint]:
+        """Those of one slice: ready, or published though not ready; what is no address is passed over."""
+        if piece.addressType == "FQDN":
+            return []
+        published = self.service is not None and self.service.spec.publishNotReadyAddresses
+        found: list[Endpoint] = []
+        for endpoint in piece.endpoints or ():
+            if endpoint.conditions is not None and endpoint.conditions.ready is False and not published:
                 continue
-            for endpoint in piece.endpoints or ():
-                if endpoint.conditions is None or endpoint.conditions.ready is not False or self._publishes():
-                    for address in endpoint.addresses:
-                        yield address, (endpoint.hostname or dashed(address)).lower(), piece
+            for address in endpoint.addresses:
+                try:
+                    rtype, packed = ip_rdata(address)
+                except ValueError:
+                    continue
+                label = (endpoint.hostname or dashed(address)).lower()
+                found.append(Endpoint(rtype, packed, label, piece))
+        return found
 
-    def _publishes(self) -> bool:
-        return self.service is not None and self.service.spec.publishNotReadyAddresses
+    def addresses(self) -> list[tuple[int, bytes]]:
+        """The Service's own addresses as (record type, packed)."""
+        return [ip_rdata(ip) for ip in self.service.addresses] if self.service is not None else []
+
+
+class PodIP(msgspec.Struct, frozen=True, gc=False):
+    """One address of a pod."""
+
+    ip: str = ""
 
 
 class PodStatus(msgspec.Struct, frozen=True, gc=False):
     """Where a pod is."""
 
     podIP: str = ""
+    podIPs: list[PodIP] = []
+    phase: str = ""
 
 
 class PodSpec(msgspec.Struct, frozen=True, gc=False):
@@ -137,6 +180,14 @@ class PodAddress(msgspec.Struct, gc=False):
     status: PodStatus = PodStatus()
 
     @property
-    def address(self) -> str:
-        """The pod's own address, "" while it has none or shares the node's."""
-        return "" if self.spec.hostNetwork else self.status.podIP
+    def addresses(self) -> list[str]:
+        """The pod's own addresses; none while it has none, shares the node's, or is over and gave them back."""
+        if self.spec.hostNetwork or self.status.phase in ("Succeeded", "Failed"):
+            return []
+        return [p.ip for p in self.status.podIPs if p.ip] or ([self.status.podIP] if self.status.podIP else [])
+
+
+class Namespace(msgspec.Struct, gc=False):
+    """core/v1 Namespace: only that it is there."""
+
+    metadata: Meta

@@ -1,26 +1,30 @@
 """From a query's bytes to an answer's bytes. No sockets; the server asks here and sends what comes back.
 
 An answer about our own zone is kept under the query's bytes (all but its id) until something it depends on changes, so
-a repeated question costs one dict access and a copied id. Nothing expires by time: a new name answers at once.
+a repeated question costs one dict access and a copied id. Nothing expires by time: a new name answers at once. Until
+the whole cluster is known (`ready`), cluster names are SERVFAIL: a client asks again, while NXDOMAIN would be believed.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
+from switchboard.dns import loops
 from switchboard.dns import message as m
+from switchboard.dns.answer import TTL, Answer
 from switchboard.dns.hosts import Hosts
 from switchboard.dns.message import FormError, Query, Record
-from switchboard.dns.zone import Answer, Zone
+from switchboard.dns.zone import Zone
 
 UDP_LIMIT = 1232  # the largest UDP answer that no path fragments (DNS flag day 2020)
-KEPT = 50_000  # answers kept; about 20 MB at the most
+KEPT = 40_000  # answers kept; about 20 MB at the most
+_OPT_SIZE = 11  # an OPT record without options: what has options (cookies) is another message every time
 ROTATIONS = 8  # orders kept of an answer whose records are to be shuffled
 # Types whose search path we walk for the client; others are asked for by programs that give full names.
 _SEARCHED = frozenset({m.A, m.AAAA})
+_ARPA = m.encode_name("arpa")
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class Forward:
 
 
 class Kept:
-    """An answer ready to be sent behind a query's id; `orders` are its other orders, when it is one to shuffle."""
+    """An answer to UDP, ready to be sent behind a query's id; `orders` are all its orders, when it is shuffled."""
 
     __slots__ = ("hits", "orders", "qtype", "rcode", "ready")
 
@@ -57,7 +61,10 @@ class Responder:
         """`namespace_of` gives the namespace of the pod at an address; with it, search paths are walked (autopath)."""
         self.zone = zone
         self.kept: dict[bytes, Kept] = {}
-        self.counted: Counter[tuple[int, int]] = Counter()  # (type, code) of answers that are not, or no more, kept
+        self.ready = True
+        self.walked = 0  # search paths walked to an end
+        # (type, code, over TCP) of answers that are not, or no more, kept
+        self.counted: Counter[tuple[int, int, bool]] = Counter()
         self._by_key: dict[Hashable, list[bytes]] = {}
         self.hosts = hosts or Hosts("")
         self._namespace_of = namespace_of
@@ -71,26 +78,26 @@ class Responder:
                 if entry is not None:
                     self._count(entry)
 
-    def counts(self) -> Counter[tuple[int, int]]:
-        """Answers given so far by (type, code), the kept ones' included."""
+    def counts(self) -> Counter[tuple[int, int, bool]]:
+        """Answers given so far by (type, code, over TCP), the kept ones' included."""
         total = Counter(self.counted)
         for entry in self.kept.values():
-            total[entry.qtype, entry.rcode] += entry.hits
+            total[entry.qtype, entry.rcode, False] += entry.hits
         return total
 
     def _count(self, entry: Kept) -> None:
-        self.counted[entry.qtype, entry.rcode] += entry.hits
+        self.counted[entry.qtype, entry.rcode, False] += entry.hits
 
     def answer(self, data: bytes, client: str, *, udp: bool = True) -> bytes | Forward | None:
         """The finished answer; what to forward; or None for what is not to be answered at all."""
         try:
             query = m.parse_query(data)
         except FormError as why:
-            self.counted[0, m.FORMERR] += why.answerable
+            self.counted[0, m.FORMERR, not udp] += why.answerable
             return m.error(data, m.FORMERR) if why.answerable else None
         out = self._resolve(query, data, client, udp)
         if isinstance(out, bytes):
-            self.counted[query.qtype, out[3] & 15] += 1
+            self.counted[query.qtype, out[3] & 15, not udp] += 1
         return out
 
     def _resolve(self, query: Query, data: bytes, client: str, udp: bool) -> bytes | Forward:
@@ -99,38 +106,48 @@ class Responder:
             return m.build(query, refusal, [], authoritative=False)
         limit = min(query.udp_size, UDP_LIMIT) if udp else 65535
         found = self.zone.lookup(query.name, query.qtype)
+        if not self.ready and (not found.foreign or query.name.endswith(_ARPA)):
+            return m.build(query, m.SERVFAIL, [], authoritative=False, max_size=limit)
         if found.foreign:
-            known = self.hosts.lookup(query.name, query.qtype)
-            if known is None:
-                return Forward(query, query.name, max_size=limit)
-            return m.build(query, m.NOERROR, known, max_size=limit)
+            probe = loops.recognised(query)
+            if probe is not None:
+                return probe
+            return self._outside(Forward(query, query.name, max_size=limit))
         if found.chase:
-            return Forward(query, found.chase, found.answers, max_size=limit)
+            return self._outside(Forward(query, found.chase, found.answers, max_size=limit))
         searched = found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._namespace_of is not None
         space = self._namespace_of(client) if searched and self._namespace_of else None
         if space is not None:
             return self._walk(query, space, found, limit)
-        out = self._render(query, found, limit)
+        out = self._render(query, found, limit, udp=udp)
         if udp and not searched:  # what depends on who asks is not kept
-            self._keep(data[2:], out, query, found, limit)
+            self._keep(data, out, query, found, limit)
         return out
 
-    def _render(self, query: Query, found: Answer, limit: int) -> bytes:
-        authority = [] if found.answers else [self.zone.soa()]
-        return m.build(query, found.rcode, found.answers, authority, found.additional, max_size=limit)
+    def _outside(self, wanted: Forward) -> bytes | Forward:
+        """The hosts file knows it, or it is to be forwarded."""
+        known = self.hosts.lookup(wanted.name, wanted.query.qtype)
+        if known is None:
+            return wanted
+        return m.build(wanted.query, m.NOERROR, wanted.prefix + known, max_size=wanted.max_size)
 
-    def _keep(self, raw: bytes, out: bytes, query: Query, found: Answer, limit: int) -> None:
+    def _render(self, query: Query, found: Answer, limit: int, *, udp: bool = True) -> bytes:
+        answers = found.shuffled(udp=udp) if found.shuffle and len(found.answers) > 1 else found.answers
+        authority = [] if found.has(query.qtype) else [self.zone.soa()]
+        return m.build(query, found.rcode, answers, authority, found.additional, max_size=limit)
+
+    def _keep(self, data: bytes, out: bytes, query: Query, found: Answer, limit: int) -> None:
+        if len(data) != 12 + len(query.question) + (_OPT_SIZE if query.edns else 0):
+            return
         if len(self.kept) >= KEPT:
             for entry in self.kept.values():
                 self._count(entry)
             self.kept.clear()
             self._by_key.clear()
+        raw = data[2:]
         entry = self.kept[raw] = Kept(out[2:], query.qtype, found.rcode)
         if found.shuffle and len(found.answers) > 1:
-            entry.orders = [out[2:]]
-            for _ in range(ROTATIONS - 1):
-                random.shuffle(found.answers)
-                entry.orders.append(self._render(query, found, limit)[2:])
+            entry.orders = [out[2:], *(self._render(query, found, limit)[2:] for _ in range(ROTATIONS - 1))]
         for key in found.depends:
             self._by_key.setdefault(key, []).append(raw)
 
@@ -145,23 +162,26 @@ class Responder:
         for suffix in (self._svc, self.zone.apex):
             name = front + suffix
             further = self.zone.lookup(name, query.qtype) if len(name) <= 255 else Answer(m.NXDOMAIN)
-            if further.rcode == m.NOERROR and (further.answers or further.chase):
-                alias = Record(query.name, m.CNAME, 5, name)
-                if further.chase:
-                    return Forward(query, further.chase, [alias, *further.answers], max_size=limit)
-                return m.build(query, m.NOERROR, [alias, *further.answers], max_size=limit)
             if further.rcode == m.NOERROR:
+                if further.answers:
+                    return self._alias(query, name, further, limit)
                 return absent  # there is such a name, only not of this type: the client sees that itself
         bare = front + b"\0"
         if len(m.labels(bare)) < 2:
             return absent  # a single label is never a name of the world outside
         inside = self.zone.lookup(bare, query.qtype)
-        alias = Record(query.name, m.CNAME, 5, bare)
         if inside.foreign:
-            return Forward(query, bare, [alias], fallback=absent, max_size=limit)
-        if inside.answers and not inside.chase:
-            return m.build(query, m.NOERROR, [alias, *inside.answers], max_size=limit)
-        return absent
+            alias = Record(query.name, m.CNAME, TTL, bare)
+            return self._outside(Forward(query, bare, [alias], fallback=absent, max_size=limit))
+        return self._alias(query, bare, inside, limit) if inside.answers else absent
+
+    def _alias(self, query: Query, name: bytes, found: Answer, limit: int) -> bytes | Forward:
+        """What was found further along the search path, as an alias of the name that was asked for."""
+        self.walked += 1
+        found.answers = [Record(query.name, m.CNAME, TTL, name), *found.answers]
+        if found.chase:
+            return self._outside(Forward(query, found.chase, found.answers, max_size=limit))
+        return self._render(query, found, limit)
 
 
 def _refusal(query: Query) -> int | None:

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client, Disconnected, Informer
-from switchboard.client.resources import ENDPOINTSLICES, PODS, SERVICES
+from switchboard.client.resources import ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
 from switchboard.dns import register, sources, status
+from switchboard.dns.apilink import ApiLink
 from switchboard.dns.forward import Forwarder
 from switchboard.dns.hosts import Hosts
 from switchboard.dns.listener import Listener
-from switchboard.dns.records import EndpointSlice, PodAddress, Service
+from switchboard.dns.records import EndpointSlice, Namespace, PodAddress, Service
 from switchboard.dns.responder import Responder
 from switchboard.dns.upstream import Address
 from switchboard.dns.zone import Zone
@@ -27,6 +29,8 @@ from switchboard.objects.errors import StatusError
 from switchboard.transport.server import Server
 
 log = logging.getLogger(__name__)
+
+_WAIT = 1.0  # seconds that queries may wait for the first sight of the cluster, and Services for namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,45 +53,77 @@ class DnsSettings:
 
 
 class DnsServer:
-    """Cluster DNS over UDP and TCP; `run()` serves until cancelled, `synced` is set when it knows the whole cluster."""
+    """Cluster DNS over UDP and TCP; `run()` serves until cancelled, `synced` is set when it knows the whole cluster.
+
+    SIGHUP reads the files again, SIGUSR1 switches the query log on and off; neither loses a query.
+    """
 
     def __init__(self, client: Client, settings: DnsSettings) -> None:
-        self._client, self._settings = client, settings
+        self._settings = settings
+        self.link = ApiLink(client.transport)
+        self._client = Client(self.link, user_agent="switchboard-dns")
         self.zone = Zone(settings.domain, settings.networks)
-        self._namespaces: dict[str, str] = {}  # pod address -> namespace
-        self.responder = Responder(self.zone, self._namespaces.get if settings.autopath else None)
-        self._forwarder = Forwarder(settings.upstreams, settings.stubs)
-        self._services: Informer[Service] = Informer(client, SERVICES, type_=Service)
-        self._slices: Informer[EndpointSlice] = Informer(client, ENDPOINTSLICES, type_=EndpointSlice)
-        self._pods: Informer[PodAddress] = Informer(client, PODS, type_=PodAddress)
-        self._listener = Listener(self.responder, self._forwarder, query_log=settings.query_log)
+        self._pods_at: dict[str, PodAddress] = {}
+        self.responder = Responder(self.zone, self._namespace_at if settings.autopath else None)
+        self.responder.ready = False
+        self.forwarder = Forwarder(settings.upstreams, settings.stubs)
+        self._services: Informer[Service] = Informer(self._client, SERVICES, type_=Service)
+        self._slices: Informer[EndpointSlice] = Informer(self._client, ENDPOINTSLICES, type_=EndpointSlice)
+        self._namespaces: Informer[Namespace] = Informer(self._client, NAMESPACES, type_=Namespace)
+        self._pods: Informer[PodAddress] = Informer(self._client, PODS, type_=PodAddress)
+        self.listener = Listener(self.responder, self.forwarder, query_log=settings.query_log)
         self.synced = asyncio.Event()
+        self._reloads = 0
 
     async def run(self) -> None:
         """Open the sockets, follow the cluster, answer."""
         settings = self._settings
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
+        self._namespaces.on_change(self._namespace_changed)
         self._pods.on_change(self._pod_changed)
-        await self._listener.open(settings.listen, settings.port)
+        await self.listener.open(settings.listen, settings.port, start=False)
+        web = Server(status.handler(self.synced.is_set, self._figures))
         try:
+            if settings.status_port:
+                await web.listen(settings.listen[0], settings.status_port)
             async with asyncio.TaskGroup() as group:
-                if settings.status_port:
-                    handler = status.handler(self.synced.is_set, self._figures)
-                    await Server(handler).listen(settings.listen[0], settings.status_port)
                 self._follow_files(group)
                 group.create_task(self._services.run())
                 group.create_task(self._slices.run())
+                group.create_task(self._namespaces.run())
                 if settings.autopath:
                     group.create_task(self._pods.run())
-                await self._services.synced.wait()
-                await self._slices.synced.wait()
-                self.synced.set()
+                group.create_task(self._read_at_last())
+                await self._sync()
+                await self.listener.start()
+                group.create_task(self.forwarder.watch_for_loops())
                 log.info("serving %s on %s port %d", self.zone.domain, list(settings.listen), settings.port)
                 if settings.announce_ip:
                     group.create_task(self._announce())
         finally:
-            self._listener.close()
+            self.listener.close()
+            await web.close(0)
+
+    async def _sync(self) -> None:
+        """Wait until the cluster is known. Namespaces may be forbidden to us: then those with Services must do."""
+        await self._services.synced.wait()
+        await self._slices.synced.wait()
+        try:
+            async with asyncio.timeout(_WAIT):
+                await self._namespaces.synced.wait()
+        except TimeoutError:
+            log.warning("namespaces cannot be read: one without Services counts as absent")
+        self.responder.ready = True
+        self.synced.set()
+
+    async def _read_at_last(self) -> None:
+        """Without an API queries do not wait for ever: cluster names are SERVFAIL then, others are forwarded."""
+        try:
+            async with asyncio.timeout(_WAIT):
+                await self.synced.wait()
+        except TimeoutError:
+            await self.listener.start()
 
     # -- what the cluster says ----------------------------------------------------------------------------------------
 
@@ -103,16 +139,32 @@ class DnsServer:
             key = (new.metadata.namespace, new.service)
             self.responder.forget(self.zone.put_slice(key, new.metadata.name, new))
 
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        if (old is None) != (new is None):
+            name = (new or old or _never()).metadata.name
+            self.responder.forget(self.zone.put_namespace(name, new is not None))
+
     def _pod_changed(self, old: PodAddress | None, new: PodAddress | None) -> None:
-        if old is not None and (new is None or new.address != old.address):
-            self._namespaces.pop(old.address, None)
-        if new is not None and new.address:
-            self._namespaces[new.address] = new.metadata.namespace
+        meta = (new or old or _never()).metadata
+        for address in old.addresses if old is not None else ():
+            known = self._pods_at.get(address)
+            # an address may have gone to another pod before this one's end is told
+            if known is not None and (known.metadata.namespace, known.metadata.name) == (meta.namespace, meta.name):
+                del self._pods_at[address]
+        for address in new.addresses if new is not None else ():
+            self._pods_at[address] = new or _never()
+
+    def _namespace_at(self, address: str) -> str | None:
+        pod = self._pods_at.get(address)
+        return pod.metadata.namespace if pod is not None else None
 
     # -- what the machine says ----------------------------------------------------------------------------------------
 
     def _follow_files(self, group: asyncio.TaskGroup) -> None:
-        settings = self._settings
+        settings, loop = self._settings, asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(signal.SIGUSR1, self._switch_log)
         if settings.hosts is not None:
             self._take_hosts(sources.read(settings.hosts))
             group.create_task(sources.follow(settings.hosts, self._take_hosts))
@@ -120,15 +172,26 @@ class DnsServer:
             self._take_nameservers(sources.read(settings.resolv_conf))
             group.create_task(sources.follow(settings.resolv_conf, self._take_nameservers))
 
+    def reload(self) -> None:
+        """Read the files again now, instead of at the next look; sockets and caches stay as they are."""
+        self._reloads += 1
+        if self._settings.hosts is not None:
+            self._take_hosts(sources.read(self._settings.hosts))
+        if self._settings.resolv_conf is not None and not self._settings.upstreams:
+            self._take_nameservers(sources.read(self._settings.resolv_conf))
+        log.info("read again")
+
+    def _switch_log(self) -> None:
+        self.listener.query_log = not self.listener.query_log
+
     def _take_hosts(self, text: str) -> None:
         self.responder.hosts = Hosts(text)
 
     def _take_nameservers(self, text: str) -> None:
         own = {(host, self._settings.port) for host in (*self._settings.listen, self._settings.announce_ip)}
-        found = [
-            a for a in sources.nameservers(text) if (a.host, a.port) not in own
-        ]  # asking ourselves would be a loop
-        self._forwarder.configure(found, self._settings.stubs)
+        # asking ourselves would be a loop
+        found = [a for a in sources.nameservers(text) if (a.host, a.port) not in own]
+        self.forwarder.configure(found, self._settings.stubs)
 
     # -- what we say of ourselves -------------------------------------------------------------------------------------
 
@@ -146,35 +209,26 @@ class DnsServer:
                 await asyncio.sleep(1)
 
     def _figures(self) -> status.Figures:
-        counts = self.responder.counts()
+        responder, settings = self.responder, self._settings
         return status.Figures(
-            answers=counts,
-            kept=len(self.responder.kept),
-            cached=len(self._forwarder.cache),
-            services=len(self.zone.entries),
-            forwarded=self._forwarder.asked,
-            cache_hits=self._forwarder.hits,
-            domain=self.zone.domain,
+            answers=responder.counts(),
+            forwarding=self.forwarder.counted,
+            zone=f"{self.zone.domain}.",
+            server=f"dns://:{settings.port}",
+            plain={
+                "coredns_autopath_success_total": responder.walked,
+                "coredns_forward_max_concurrent_rejects_total": self.listener.rejected,
+                "coredns_panics_total": self.listener.panics,
+                "coredns_hosts_entries": len(responder.hosts),
+                "switchboard_dns_kept_answers": len(responder.kept),
+                "switchboard_dns_cached_answers": len(self.forwarder.cache),
+                "switchboard_dns_services": len(self._services.items()),
+                "switchboard_dns_api_connected": int(self.link.connected),
+                "switchboard_dns_api_since_seconds": int(self.link.since),
+                "switchboard_dns_api_losses_total": self.link.losses,
+                "switchboard_dns_reloads_total": self._reloads,
+            },
         )
-
-
-def run_workers(count: int) -> int:
-    """Fork so that `count` processes serve the same sockets' addresses (SO_REUSEPORT); gives this one's number from 0.
-
-    Call before any event loop exists. The first process ends the others when it ends.
-    """
-    for number in range(1, count):
-        if os.fork() == 0:
-            _die_with_parent()
-            return number
-    return 0
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    pr_set_pdeathsig, sigterm = 1, 15
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigterm)
 
 
 def _never() -> Any:

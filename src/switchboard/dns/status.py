@@ -5,66 +5,58 @@ Metric names are CoreDNS's where they fit, so that its dashboards work here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from switchboard.dns import message as m
+from switchboard.dns.querylog import CODES, TYPES
 from switchboard.transport.messages import Request, Response
 
-_TYPES = {
-    m.A: "A",
-    m.NS: "NS",
-    m.CNAME: "CNAME",
-    m.SOA: "SOA",
-    m.PTR: "PTR",
-    15: "MX",
-    m.TXT: "TXT",
-    m.AAAA: "AAAA",
-    m.SRV: "SRV",
-    43: "DS",
-    48: "DNSKEY",
-    65: "HTTPS",
-    m.ANY: "ANY",
+_FORWARDING = {  # what the forwarder counts, as CoreDNS's plugins forward, cache, loop call it
+    "asked": "coredns_forward_requests_total",
+    "misses": "coredns_cache_misses_total",
+    "prefetched": "coredns_cache_prefetch_total",
+    "stale": "coredns_cache_served_stale_total",
+    "broken": "coredns_forward_healthcheck_broken_total",
+    "loops": "switchboard_dns_upstream_loops_total",
 }
-_CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 
 @dataclass(slots=True)
 class Figures:
-    """What is counted; answers by (type, code), the rest plain numbers."""
+    """What is counted: answers by (type, code, over TCP), the forwarder's counts, and plain numbers by metric name."""
 
-    answers: Mapping[tuple[int, int], int]
-    kept: int
-    cached: int
-    services: int
-    forwarded: int
-    cache_hits: int
-    domain: str = "cluster.local"
-    extra: Mapping[str, int] = field(default_factory=dict)
+    answers: Mapping[tuple[int, int, bool], int]
+    forwarding: Mapping[str, int]
+    zone: str
+    server: str
+    plain: Mapping[str, int]
 
 
 def exposition(figures: Figures) -> str:
     """The figures in Prometheus's text format."""
-    by_type: dict[str, int] = {}
-    by_code: dict[str, int] = {}
-    for (qtype, code), count in figures.answers.items():
-        kind, name = _TYPES.get(qtype, "other"), _CODES.get(code, str(code))
-        by_type[kind] = by_type.get(kind, 0) + count
-        by_code[name] = by_code.get(name, 0) + count
-    server = 'server="dns://:53"'
+    requests: Counter[tuple[str, str]] = Counter()
+    responses: Counter[str] = Counter()
+    for (qtype, code, tcp), count in figures.answers.items():
+        requests["tcp" if tcp else "udp", TYPES.get(qtype, "other")] += count
+        responses[CODES.get(code, str(code))] += count
+    where = f'server="{figures.server}",zone="{figures.zone}",view=""'
     lines = ["# TYPE coredns_dns_requests_total counter"]
-    lines += [f'coredns_dns_requests_total{{{server},type="{k}"}} {n}' for k, n in sorted(by_type.items())]
-    lines.append("# TYPE coredns_dns_responses_total counter")
-    lines += [f'coredns_dns_responses_total{{{server},rcode="{k}"}} {n}' for k, n in sorted(by_code.items())]
-    plain = [
-        ("coredns_forward_requests_total", "counter", figures.forwarded),
-        ("coredns_cache_hits_total", "counter", figures.cache_hits),
-        ("coredns_cache_entries", "gauge", figures.cached),
-        ("switchboard_dns_kept_answers", "gauge", figures.kept),
-        ("switchboard_dns_services", "gauge", figures.services),
+    lines += [
+        f'coredns_dns_requests_total{{{where},proto="{proto}",type="{kind}"}} {count}'
+        for (proto, kind), count in sorted(requests.items())
     ]
-    for name, kind, value in plain:
-        lines += [f"# TYPE {name} {kind}", f"{name} {value}"]
+    lines.append("# TYPE coredns_dns_responses_total counter")
+    lines += [
+        f'coredns_dns_responses_total{{{where},rcode="{code}",plugin=""}} {count}'
+        for code, count in sorted(responses.items())
+    ]
+    lines.append("# TYPE coredns_cache_hits_total counter")
+    for kind, key in (("success", "hits"), ("denial", "denials")):
+        lines.append(f'coredns_cache_hits_total{{{where},type="{kind}"}} {figures.forwarding.get(key, 0)}')
+    plain = {name: figures.forwarding.get(key, 0) for key, name in _FORWARDING.items()} | dict(figures.plain)
+    for name, count in sorted(plain.items()):
+        lines += [f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}", f"{name} {count}"]
     return "\n".join(lines) + "\n"
 
 

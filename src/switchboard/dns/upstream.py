@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import ssl
 import struct
 from dataclasses import dataclass
 
 from switchboard.dns import message as m
+from switchboard.dns import reply
 from switchboard.dns.message import FormError
 
 SOCKETS = 8  # source ports in use per upstream: enough to make a forged answer a guess, few enough to keep
-_KEEP = 60.0  # seconds until a source port is given up for another
+_KEEP = 20.0  # seconds until a source port is given up for another
+_AGAIN = 0.7  # seconds until a question is sent once more: one lost packet is not a lost server
+_chance = random.SystemRandom()  # ids and ports that nobody can foresee (RFC 5452)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,24 @@ class Address:
             raise ValueError(f"{text!r} is not an upstream's address")
         return cls(host, port, (name or host) if tls else "")
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'tls://' if self.tls_name else ''}{host}:{self.port}"
+
 
 class Upstream:
-    """Asks one server; OSError, TimeoutError, EOFError or FormError when it does not answer properly."""
+    """Asks one server; OSError, TimeoutError, EOFError or FormError when it does not answer properly.
+
+    `failures` counts those in a row; `checked` says that it was probed for a loop, `looping` that it leads back to us.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.failures = 0  # in a row
+        self.failures = 0
+        self.checked = self.looping = self.closed = False
         self._udp: list[tuple[float, asyncio.DatagramTransport, _Pending]] = []
         self._stream: _Stream | None = None
+        self._opening = asyncio.Lock()
 
     async def ask(self, asked: bytes, seconds: float) -> bytes:
         """The answer to a query (its id is replaced on the way), as bytes with the query's own id."""
@@ -60,7 +73,8 @@ class Upstream:
             return await self._over_stream(asked) if raw[2] & (m.TC >> 8) else raw
 
     def close(self) -> None:
-        """Give up every socket."""
+        """Give up every socket. Questions under way fail."""
+        self.closed = True
         for _, transport, _ in self._udp:
             transport.close()
         self._udp.clear()
@@ -70,22 +84,36 @@ class Upstream:
     async def _over_udp(self, asked: bytes) -> bytes:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._udp and self._udp[0][0] + _KEEP < now:
-            self._udp.pop(0)[1].close()
+        if self._udp and self._udp[0][0] + _KEEP < now:
+            _, old, _ = self._udp.pop(0)
+            loop.call_later(_KEEP, old.close)  # answers may still be on their way to it
         if len(self._udp) < SOCKETS:
-            transport, pending = await loop.create_datagram_endpoint(
+            made, waiting = await loop.create_datagram_endpoint(
                 _Pending, remote_addr=(self.address.host, self.address.port)
             )
-            self._udp.append((now, transport, pending))
-        _, transport, pending = random.choice(self._udp)
-        with pending.expect(asked) as (sent, reply):
+            self._udp.append((now, made, waiting))
+        _, transport, pending = _chance.choice(self._udp)
+        with _Expectation(pending.waiting, asked) as (sent, answer):
             transport.sendto(sent)
-            return asked[:2] + (await reply)[2:]
+            again = loop.call_later(_AGAIN, transport.sendto, sent)
+            try:
+                return asked[:2] + (await answer)[2:]
+            finally:
+                again.cancel()
 
     async def _over_stream(self, asked: bytes) -> bytes:
-        if self._stream is None or self._stream.closed:
-            self._stream = await _Stream.open(self.address)
-        return await self._stream.ask(asked)
+        """Over the connection there is; when that turns out to be closed by the other side, once over a new one."""
+        async with self._opening:
+            old = self._stream is not None and not self._stream.closed
+            if self._stream is None or not old:
+                self._stream = await _Stream.open(self.address)
+            stream = self._stream
+        try:
+            return await stream.ask(asked)
+        except (OSError, EOFError):
+            if not old:
+                raise
+        return await self._over_stream(asked)
 
 
 class _Expectation:
@@ -95,13 +123,13 @@ class _Expectation:
         self._waiting, self._asked = waiting, asked
 
     def __enter__(self) -> tuple[bytes, asyncio.Future[bytes]]:
-        self._ident = random.randrange(65536)
+        self._ident = _chance.getrandbits(16)
         while self._ident in self._waiting:
             self._ident = (self._ident + 1) % 65536
         sent = struct.pack("!H", self._ident) + self._asked[2:]
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[self._ident] = (sent, reply)
-        return sent, reply
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[self._ident] = (sent, answer)
+        return sent, answer
 
     def __exit__(self, *_: object) -> None:
         self._waiting.pop(self._ident, None)
@@ -111,28 +139,32 @@ class _Pending(asyncio.DatagramProtocol):
     """A UDP socket and the questions under way on it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
-
-    def expect(self, asked: bytes) -> _Expectation:
-        return _Expectation(self._waiting, asked)
+        self.waiting: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        _deliver(self._waiting, data)
+        _deliver(self.waiting, data)
 
     def error_received(self, exc: Exception) -> None:
-        for _, reply in self._waiting.values():
-            if not reply.done():
-                reply.set_exception(exc)
+        _fail(self.waiting, exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _fail(self.waiting, exc or EOFError("the socket was closed"))
 
 
 def _deliver(waiting: dict[int, tuple[bytes, asyncio.Future[bytes]]], data: bytes) -> None:
     """Hand an answer to whoever asked; what answers no question of ours is dropped."""
-    sent, reply = waiting.get(int.from_bytes(data[:2], "big"), (b"", None))
+    sent, answer = waiting.get(int.from_bytes(data[:2], "big"), (b"", None))
     try:
-        if reply is not None and not reply.done() and m.answers(data, sent):
-            reply.set_result(data)
+        if answer is not None and not answer.done() and reply.answers(data, sent):
+            answer.set_result(data)
     except FormError:
         return
+
+
+def _fail(waiting: dict[int, tuple[bytes, asyncio.Future[bytes]]], why: Exception) -> None:
+    for _, answer in waiting.values():
+        if not answer.done():
+            answer.set_exception(why)
 
 
 class _Stream:
@@ -146,16 +178,18 @@ class _Stream:
 
     @classmethod
     async def open(cls, address: Address) -> _Stream:
-        context = ssl.create_default_context() if address.tls_name else None
+        context = _tls() if address.tls_name else None
         reader, writer = await asyncio.open_connection(
             address.host, address.port, ssl=context, server_hostname=address.tls_name or None
         )
         return cls(reader, writer)
 
     async def ask(self, asked: bytes) -> bytes:
-        with _Expectation(self._waiting, asked) as (sent, reply):
+        if self.closed:
+            raise EOFError("the connection is closed")
+        with _Expectation(self._waiting, asked) as (sent, answer):
             self._writer.write(struct.pack("!H", len(sent)) + sent)
-            return asked[:2] + (await reply)[2:]
+            return asked[:2] + (await answer)[2:]
 
     def close(self) -> None:
         self._task.cancel()
@@ -171,6 +205,10 @@ class _Stream:
         finally:
             self.closed = True
             self._writer.close()
-            for _, reply in self._waiting.values():
-                if not reply.done():
-                    reply.set_exception(EOFError("the upstream closed the connection"))
+            _fail(self._waiting, EOFError("the upstream closed the connection"))
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The system's authorities; read once, because that takes longer than a question."""
+    return ssl.create_default_context()

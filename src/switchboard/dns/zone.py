@@ -7,7 +7,7 @@ Names (Kubernetes DNS specification 1.1.0, and CoreDNS where the specification i
     <hostname>.<service>.<ns>.svc.<zone>       A/AAAA of one endpoint
     1-2-3-4.<ns>.pod.<zone>                    A/AAAA of that very address
     dns-version.<zone>                         TXT
-    <reversed address>.in-addr.arpa, ip6.arpa  PTR of Services and of headless endpoints
+    <reversed address>.in-addr.arpa, ip6.arpa  PTR of Services and of endpoints
 
 Every lookup tells what it depended on, so that whoever keeps its answer knows when to forget it.
 """
@@ -15,34 +15,18 @@ Every lookup tells what it depended on, so that whoever keeps its answer knows w
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
 
 from switchboard.dns import message as m
+from switchboard.dns import servicenames
+from switchboard.dns.answer import NEGATIVE_TTL, TTL, Answer, of_type
 from switchboard.dns.message import Record
-from switchboard.dns.records import EndpointSlice, Entry, Port, Service
-
-TTL = 5  # seconds, as CoreDNS; a changed Service must not be remembered long by clients
-NEGATIVE_TTL = 5  # SOA minimum: how long clients may remember that a name is absent
+from switchboard.dns.records import EndpointSlice, Entry, Service
+from switchboard.dns.reverse import reversed_address, undashed
 
 Key = tuple[str, str]  # namespace, service
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a name has: the code, the records, and the keys that it depends on.
-
-    `chase` is the wire name of an alias that lies outside the zone and is still to be resolved; `foreign` says that the
-    name is none of ours (to be forwarded); `shuffle`, that the order of answers should change from client to client.
-    """
-
-    rcode: int = m.NOERROR
-    answers: list[Record] = field(default_factory=list)
-    additional: list[Record] = field(default_factory=list)
-    depends: tuple[Hashable, ...] = ()
-    chase: bytes = b""
-    foreign: bool = False
-    shuffle: bool = False
+_ALIASES = 8  # a chain of aliases within the zone ends here
+_DNS_SERVICE: Key = ("kube-system", "kube-dns")
 
 
 class Zone:
@@ -52,79 +36,98 @@ class Zone:
         """`networks`: CIDRs whose reverse names are ours also where nothing stands (cluster and pod ranges)."""
         self.domain = domain.rstrip(".").lower()
         self.apex = m.encode_name(self.domain)
-        self._depth = len(m.labels(self.apex))
+        self._top = m.labels(self.apex)
         self._networks = [ipaddress.ip_network(n) for n in networks]
         self.entries: dict[Key, Entry] = {}
-        self._spaces: dict[str, int] = {}  # namespace -> Services in it
-        self._by_ip: dict[str, dict[Key, str]] = {}  # address -> Service -> hostname label ("" is the Service itself)
+        self._spaces: dict[str, int] = {}  # namespace -> Services in it, and one for its own object
+        # packed address -> Services that have it, once for the Service itself and once for each slice
+        self._by_ip: dict[bytes, tuple[Key, ...]] = {}
         self.serial = 1
 
     # -- changes: each gives the keys whose answers are no longer true ------------------------------------------------
 
     def put_service(self, key: Key, service: Service | None) -> set[Hashable]:
         """A Service came, changed or (None) went."""
-        entry = self.entries.setdefault(key, Entry())
-        return self._replace(key, entry, lambda: setattr(entry, "service", service))
+        entry = self.entries.setdefault(key, Entry(key))
+        was = entry.service
+        stale: set[Hashable] = {entry.key}
+        before = self._claims(entry)
+        entry.service = service
+        entry.changed()
+        self._reindex(entry.key, before, self._claims(entry), stale)
+        if (was is None) != (service is None):
+            stale |= self._count(key[0], 1 if service is not None else -1)
+        self._drop_if_empty(entry)
+        return stale
 
     def put_slice(self, key: Key, name: str, piece: EndpointSlice | None) -> set[Hashable]:
         """A slice of the Service `key` came, changed or (None) went."""
-        entry = self.entries.setdefault(key, Entry())
-
-        def change() -> None:
-            if piece is None:
-                entry.slices.pop(name, None)
-            else:
-                entry.slices[name] = piece
-
-        return self._replace(key, entry, change)
-
-    def _replace(self, key: Key, entry: Entry, change: Callable[[], None]) -> set[Hashable]:
-        before, was = self._addresses(entry), entry.service is not None
-        change()
-        after, now = self._addresses(entry), entry.service is not None
-        stale: set[Hashable] = {key}
-        if was != now:
-            count = self._spaces.get(key[0], 0) + (1 if now else -1)
-            self._spaces[key[0]] = count
-            if count in (0, 1):
-                stale.add(key[0])
-            if not count:
-                del self._spaces[key[0]]
-        for address in before.keys() | after.keys():
-            if before.get(address) != after.get(address):
-                stale.add(address)
-                owners = self._by_ip.setdefault(address, {})
-                owners.pop(key, None)
-                if address in after:
-                    owners[key] = after[address]
-                if not owners:
-                    del self._by_ip[address]
-        if entry.service is None and not entry.slices:
-            del self.entries[key]
-        self.serial += 1
+        entry = self.entries.setdefault(key, Entry(key))
+        stale: set[Hashable] = {entry.key}
+        old = entry.slices.get(name)
+        if piece is None:
+            entry.slices.pop(name, None)
+        else:
+            entry.slices[name] = piece
+        entry.changed()
+        if entry.service is not None:  # only then do its endpoints have reverse names
+            self._reindex(entry.key, [_labels(entry, old)], [_labels(entry, piece)], stale)
+        self._drop_if_empty(entry)
         return stale
 
-    @staticmethod
-    def _addresses(entry: Entry) -> dict[str, str]:
-        """The addresses that have a reverse name because of this Service, with the label in front of its name."""
-        service = entry.service
-        if service is None:
-            return {}
-        if service.headless:
-            return {address: hostname for address, hostname, _ in entry.endpoints()}
-        return dict.fromkeys(service.addresses, "")
+    def put_namespace(self, name: str, there: bool) -> set[Hashable]:
+        """A namespace came or went; one that is there has names also before its first Service."""
+        return self._count(name, 1 if there else -1)
+
+    def _count(self, space: str, change: int) -> set[Hashable]:
+        count = self._spaces.get(space, 0) + change
+        self._spaces[space] = count
+        if not count:
+            del self._spaces[space]
+        self.serial += 1
+        return {space} if count in (0, 1) else set()
+
+    def _claims(self, entry: Entry) -> list[dict[bytes, str]]:
+        """The addresses that have a reverse name because of this Service: its own, and each slice's, with labels."""
+        if entry.service is None:
+            return []
+        return [{packed: "" for _, packed in entry.addresses()}] + [_labels(entry, p) for p in entry.slices.values()]
+
+    def _reindex(
+        self, key: Key, before: list[dict[bytes, str]], after: list[dict[bytes, str]], stale: set[Hashable]
+    ) -> None:
+        self.serial += 1
+        if before == after:
+            return
+        for claims in before:
+            for packed in claims:
+                owners = list(self._by_ip[packed])
+                owners.remove(key)
+                if owners:
+                    self._by_ip[packed] = tuple(owners)
+                else:
+                    del self._by_ip[packed]
+            stale |= claims.keys()
+        for claims in after:
+            for packed in claims:
+                self._by_ip[packed] = (*self._by_ip.get(packed, ()), key)
+            stale |= claims.keys()
+
+    def _drop_if_empty(self, entry: Entry) -> None:
+        if entry.service is None and not entry.slices:
+            del self.entries[entry.key]
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
-    def lookup(self, name: bytes, qtype: int) -> Answer:
+    def lookup(self, name: bytes, qtype: int, depth: int = 0) -> Answer:
         """The answer to a question (lower-case wire name); `foreign` when the name is not in the zone."""
         parts = m.labels(name)
-        if name.endswith(self.apex) and m.labels(self.apex) == parts[-self._depth :]:
+        if parts[-len(self._top) :] == self._top:
             try:
-                rest = [part.decode("ascii") for part in parts[: -self._depth]]
+                rest = [part.decode("ascii") for part in parts[: -len(self._top)]]
             except UnicodeDecodeError:
                 return Answer(m.NXDOMAIN)
-            return self._inside(name, rest, qtype)
+            return self._inside(name, rest, qtype, depth)
         if parts[-1:] == [b"arpa"]:
             return self._reverse(name, parts, qtype)
         return Answer(foreign=True)
@@ -134,29 +137,34 @@ class Zone:
         mname, rname = m.encode_name(f"ns.dns.{self.domain}"), m.encode_name(f"hostmaster.{self.domain}")
         return Record(self.apex, m.SOA, NEGATIVE_TTL, m.soa_rdata(mname, rname, self.serial, NEGATIVE_TTL))
 
-    def _inside(self, name: bytes, rest: list[str], qtype: int) -> Answer:
+    def _inside(self, name: bytes, rest: list[str], qtype: int, depth: int) -> Answer:
         if not rest:
             return self._apex(name, qtype)
         if rest[-1] == "svc":
-            return self._svc(name, rest[:-1], qtype)
+            return self._svc(name, rest[:-1], qtype, depth)
         if rest[-1] == "pod":
             return self._pod(name, rest[:-1], qtype)
         if rest == ["dns-version"]:
-            return _of_type([Record(name, m.TXT, TTL, m.txt_rdata("1.1.0"))], qtype)
-        if rest in (["ns", "dns"], ["dns"]):
-            own = self.entries.get(("kube-system", "kube-dns"))
-            ips = own.service.addresses if own and own.service and rest[0] == "ns" else []
-            answer = _of_type([Record(name, t, TTL, d) for t, d in map(m.ip_rdata, ips)], qtype)
-            answer.depends = (("kube-system", "kube-dns"),)
-            return answer
+            return of_type([Record(name, m.TXT, TTL, m.txt_rdata("1.1.0"))], qtype)
+        if rest == ["dns"]:
+            return Answer()
+        if rest == ["ns", "dns"]:
+            return Answer(answers=self._server(name, qtype), depends=(_DNS_SERVICE,))
         return Answer(m.NXDOMAIN)
 
     def _apex(self, name: bytes, qtype: int) -> Answer:
         if qtype == m.NS:
-            return Answer(answers=[Record(name, m.NS, TTL, m.encode_name(f"ns.dns.{self.domain}"))])
-        return _of_type([self.soa()], qtype)
+            server = m.encode_name(f"ns.dns.{self.domain}")
+            answers = [Record(name, m.NS, TTL, server)]
+            return Answer(answers=answers, additional=self._server(server, m.ANY), depends=(_DNS_SERVICE,))
+        return of_type([self.soa()], qtype)
 
-    def _svc(self, name: bytes, rest: list[str], qtype: int) -> Answer:
+    def _server(self, name: bytes, qtype: int) -> list[Record]:
+        """Our own address: the DNS Service's."""
+        own = self.entries.get(_DNS_SERVICE)
+        return [Record(name, t, TTL, d) for t, d in (own.addresses() if own else ()) if qtype in (t, m.ANY)]
+
+    def _svc(self, name: bytes, rest: list[str], qtype: int, depth: int) -> Answer:
         if not rest:
             return Answer()
         space = rest[-1]
@@ -166,156 +174,91 @@ class Zone:
         entry = self.entries.get(key)
         if entry is None or entry.service is None:
             return Answer(m.NXDOMAIN, depends=(key,))
-        answer = self._of_service(name, rest[:-2], key, entry, entry.service, qtype)
-        answer.depends = (key,)
-        return answer
+        if entry.service.spec.type == "ExternalName":
+            found = self._external(name, entry.service, qtype, depth) if len(rest) == 2 else Answer(m.NXDOMAIN)
+        else:
+            found = servicenames.lookup(servicenames.Asked(name, rest[:-2], qtype, self.domain), entry, entry.service)
+        found.depends = (key, *found.depends)
+        return found
 
-    def _of_service(
-        self, name: bytes, front: list[str], key: Key, entry: Entry, service: Service, qtype: int
-    ) -> Answer:
-        if service.spec.type == "ExternalName":
-            return self._external(name, service, qtype) if not front else Answer(m.NXDOMAIN)
-        if not front:
-            if qtype == m.SRV:
-                return self._srv(name, key, entry, service, "", "")
-            return _of_type(self._address_records(name, entry, service), qtype, shuffle=service.headless)
-        if len(front) == 2 and front[0][:1] == front[1][:1] == "_":
-            return self._service_port(name, key, entry, service, (front[0][1:], front[1][1:]), qtype)
-        if len(front) > 1:
-            return Answer(m.NXDOMAIN)
-        if front[0][:1] == "_":
-            known = {p.protocol or "TCP" for p, _ in self._ports(entry, service) if p.name}
-            return Answer(m.NOERROR if front[0][1:].upper() in known else m.NXDOMAIN)
-        own = {address: None for address, hostname, _ in entry.endpoints() if hostname == front[0]}
-        if not own:
-            return Answer(m.NXDOMAIN)
-        return _of_type([Record(name, t, TTL, d) for t, d in map(m.ip_rdata, own)], qtype, shuffle=True)
-
-    def _external(self, name: bytes, service: Service, qtype: int) -> Answer:
+    def _external(self, name: bytes, service: Service, qtype: int, depth: int) -> Answer:
+        """An alias; followed as far as it stays in the zone. One that names an address is absent, as in CoreDNS."""
+        target_name = service.spec.externalName.rstrip(".")
         try:
-            target = m.encode_name(service.spec.externalName)
+            target = m.encode_name(target_name)
         except (ValueError, UnicodeEncodeError):
             return Answer(m.SERVFAIL)
+        if not target_name or _is_address(target_name):
+            return Answer(m.NXDOMAIN)
         alias = Answer(answers=[Record(name, m.CNAME, TTL, target)])
         if qtype in (m.CNAME, m.ANY):
             return alias
-        if target == name:
+        if depth >= _ALIASES:
             return Answer(m.SERVFAIL)
-        beyond = self.lookup(target, qtype)
+        beyond = self.lookup(target, qtype, depth + 1)
         if beyond.foreign:
             alias.chase = target
-        elif len(beyond.answers) < 8:  # a chain of aliases ends somewhere
-            alias.answers += beyond.answers
-            alias.additional, alias.chase = beyond.additional, beyond.chase
-        return alias
-
-    @staticmethod
-    def _address_records(name: bytes, entry: Entry, service: Service) -> list[Record]:
-        ips: Iterable[str] = service.addresses
-        if service.headless:
-            ips = dict.fromkeys(address for address, _, _ in entry.endpoints())
-        return [Record(name, t, TTL, d) for t, d in map(m.ip_rdata, ips)]
-
-    @staticmethod
-    def _ports(entry: Entry, service: Service) -> Iterable[tuple[Port, EndpointSlice | None]]:
-        if not service.headless:
-            return [(p, None) for p in service.spec.ports or ()]
-        return [(p, piece) for piece in entry.slices.values() for p in piece.ports or ()]
-
-    def _service_port(
-        self, name: bytes, key: Key, entry: Entry, service: Service, port: tuple[str, str], qtype: int
-    ) -> Answer:
-        found = self._srv(name, key, entry, service, *port)
-        if not found.answers:
-            return Answer(m.NXDOMAIN)
-        return found if qtype in (m.SRV, m.ANY) else Answer()
-
-    def _srv(self, name: bytes, key: Key, entry: Entry, service: Service, port: str, proto: str) -> Answer:
-        """SRV of one named port, or of all ports when `port` is empty; the targets' addresses ride along."""
-        base = m.encode_name(f"{key[1]}.{key[0]}.svc.{self.domain}")
-        wanted = [
-            (p, piece)
-            for p, piece in self._ports(entry, service)
-            if p.port and (not port or ((p.name or "").lower() == port and (p.protocol or "TCP").lower() == proto))
-        ]
-        answers: dict[bytes, Record] = {}
-        additional: dict[tuple[bytes, bytes], Record] = {}
-        by_slice: dict[int, list[tuple[str, str]]] = {}
-        for address, hostname, piece in entry.endpoints() if service.headless else ():
-            by_slice.setdefault(id(piece), []).append((address, hostname))
-        weight = max(1, 100 // max(1, len(wanted) * max(1, sum(map(len, by_slice.values())))))
-        for p, owner in wanted:
-            targets = (
-                [("", ip) for ip in service.addresses]
-                if owner is None
-                else [(hostname, address) for address, hostname in by_slice.get(id(owner), ())]
-            )
-            for label, ip in targets:
-                target = bytes([len(label)]) + label.encode() + base if label else base
-                rdata = m.srv_rdata(0, weight, p.port or 0, target)
-                answers[rdata] = Record(name, m.SRV, TTL, rdata)
-                rtype, packed = m.ip_rdata(ip)
-                additional[target, packed] = Record(target, rtype, TTL, packed)
-        shuffle = service.headless
-        return Answer(answers=list(answers.values()), additional=list(additional.values()), shuffle=shuffle)
+            return alias
+        if beyond.rcode == m.SERVFAIL:
+            return beyond
+        beyond.answers = alias.answers + beyond.answers
+        return beyond  # the code is the last name's (RFC 6604)
 
     def _pod(self, name: bytes, rest: list[str], qtype: int) -> Answer:
         if not rest:
             return Answer()
         space = rest[-1]
-        if space not in self._spaces or len(rest) > 2:
+        address = undashed(rest[0])
+        if space not in self._spaces or len(rest) > 2 or (len(rest) == 2 and address is None):
             return Answer(m.NXDOMAIN, depends=(space,))
-        if len(rest) == 1:
-            return Answer(depends=(space,))
-        address = _undashed(rest[0])
-        if address is None:
-            return Answer(m.NXDOMAIN, depends=(space,))
-        rtype, rdata = m.ip_rdata(address)
-        answer = _of_type([Record(name, rtype, TTL, rdata)], qtype)
+        records = [Record(name, t, TTL, d) for t, d in ([m.ip_rdata(address)] if address and len(rest) == 2 else [])]
+        answer = of_type(records, qtype)
         answer.depends = (space,)
         return answer
 
     def _reverse(self, name: bytes, parts: list[bytes], qtype: int) -> Answer:
-        address = _reversed_address(parts)
-        if address is None:
+        packed = reversed_address(parts)
+        if packed is None:
             return Answer(foreign=True)
-        owners = self._by_ip.get(address)
+        owners = self._by_ip.get(packed)
         if owners is None:
-            ip = ipaddress.ip_address(address)
+            ip = ipaddress.ip_address(packed)
             ours = any(ip in network for network in self._networks if network.version == ip.version)
-            return Answer(m.NXDOMAIN, depends=(address,)) if ours else Answer(foreign=True)
-        targets = [
-            m.encode_name(f"{label}.{svc}.{space}.svc.{self.domain}" if label else f"{svc}.{space}.svc.{self.domain}")
-            for (space, svc), label in owners.items()
-        ]
-        answer = _of_type([Record(name, m.PTR, TTL, target) for target in targets], qtype)
-        answer.depends = (address,)
+            return Answer(m.NXDOMAIN, depends=(packed,)) if ours else Answer(foreign=True)
+        names = self._names_at(packed, owners)
+        answer = of_type([Record(name, m.PTR, TTL, target) for target in names], qtype)
+        answer.depends = (packed,)
         return answer
 
+    def _names_at(self, packed: bytes, owners: tuple[Key, ...]) -> list[bytes]:
+        """The names of an address: the Service's that has it as its own, else those of endpoints (as CoreDNS)."""
+        entries = [self.entries[key] for key in dict.fromkeys(owners)]
+        texts = [
+            f"{entry.key[1]}.{entry.key[0]}.svc.{self.domain}"
+            for entry in entries
+            if any(packed == own for _, own in entry.addresses())
+        ] or [
+            f"{endpoint.label}.{entry.key[1]}.{entry.key[0]}.svc.{self.domain}"
+            for entry in entries
+            for endpoint in entry.endpoints()
+            if endpoint.packed == packed
+        ]
+        names: dict[bytes, None] = {}
+        for text in texts:
+            try:
+                names[m.encode_name(text)] = None
+            except ValueError:
+                continue  # with a long domain, a name may not exist at all
+        return list(names)
 
-def _of_type(records: list[Record], qtype: int, *, shuffle: bool = False) -> Answer:
-    """The records of the type that was asked for; none of them is an answer too (NODATA)."""
-    return Answer(answers=[r for r in records if qtype in (r.type, m.ANY)], shuffle=shuffle)
+
+def _labels(entry: Entry, piece: EndpointSlice | None) -> dict[bytes, str]:
+    return {e.packed: e.label for e in entry.endpoints_of(piece)} if piece is not None else {}
 
 
-def _undashed(label: str) -> str | None:
-    """`10-244-0-7` -> `10.244.0.7`, `fd00--7` -> `fd00::7`; None when it is no address."""
-    for separator in (".", ":"):
-        try:
-            return str(ipaddress.ip_address(label.replace("-", separator)))
-        except ValueError:
-            continue
-    return None
-
-
-def _reversed_address(parts: list[bytes]) -> str | None:
-    """The address of a full reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5), None for anything else."""
+def _is_address(text: str) -> bool:
     try:
-        if parts[-2:] == [b"in-addr", b"arpa"] and len(parts) == 6:
-            return str(ipaddress.IPv4Address(".".join(p.decode() for p in reversed(parts[:4]))))
-        if parts[-2:] == [b"ip6", b"arpa"] and len(parts) == 34:
-            digits = "".join(p.decode() for p in reversed(parts[:32]))
-            return str(ipaddress.IPv6Address(":".join(digits[i : i + 4] for i in range(0, 32, 4))))
-    except (ValueError, UnicodeDecodeError):
-        pass
-    return None
+        m.ip_rdata(text)
+    except ValueError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from switchboard.dns import message as m
+from switchboard.dns import reply
 from switchboard.dns.records import EndpointSlice, Service
 from switchboard.dns.responder import Responder
 from switchboard.dns.zone import Zone
@@ -92,7 +93,7 @@ def ask(responder: Responder, name: str, qtype: str = "A", client: str = "10.244
     """`NXDOMAIN`, `NODATA`, or the answer records joined by ` | `, sorted."""
     out = responder.answer(query(name, qtype), client)
     assert isinstance(out, bytes)
-    code, answers, authority = m.parse_answer(out)
+    code, answers, authority = reply.parse_answer(out)
     if code:
         return CODES[code]
     if not answers:

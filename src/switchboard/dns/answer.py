@@ -1,0 +1,47 @@
+"""What a name has, as the zone tells it: code, records, and what it all depends on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+from switchboard.dns import message as m
+from switchboard.dns.message import Record
+
+TTL = 5  # seconds, as CoreDNS; a changed Service must not be remembered long by clients
+NEGATIVE_TTL = 5  # SOA minimum: how long clients may remember that a name is absent
+_UDP_SAMPLE = 129  # records of which not all fit into an answer of 1232 bytes, whatever their type
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a name has: the code, the records, and the keys that it depends on.
+
+    `chase` is the wire name of an alias that lies outside the zone and is still to be resolved; `foreign` says that the
+    name is none of ours (to be forwarded); `shuffle`, that the order of answers should change from client to client.
+    """
+
+    rcode: int = m.NOERROR
+    answers: list[Record] = field(default_factory=list)
+    additional: list[Record] = field(default_factory=list)
+    depends: tuple[Hashable, ...] = ()
+    chase: bytes = b""
+    foreign: bool = False
+    shuffle: bool = False
+
+    def has(self, qtype: int) -> bool:
+        """Whether a record of the type is among the answers; without one, the SOA goes along (RFC 2308)."""
+        return any(qtype in (r.type, m.ANY) for r in self.answers)
+
+    def shuffled(self, *, udp: bool) -> list[Record]:
+        """The answers in another order, aliases first. Over UDP no more than would be cut anyway."""
+        aliases = [r for r in self.answers if r.type == m.CNAME]
+        rest = [r for r in self.answers if r.type != m.CNAME] if aliases else self.answers
+        count = min(len(rest), _UDP_SAMPLE) if udp else len(rest)
+        return aliases + random.sample(rest, count)
+
+
+def of_type(records: Iterable[Record], qtype: int, *, shuffle: bool = False) -> Answer:
+    """The records of the type that was asked for; none of them is an answer too (NODATA)."""
+    return Answer(answers=[r for r in records if qtype in (r.type, m.ANY)], shuffle=shuffle)
