@@ -16,6 +16,7 @@ from .network import resolvers
 if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.settings import Settings
+    from switchboard.client.cache import Cache
     from switchboard.client.verbs import Client
     from switchboard.proxy.sync import Proxy
     from switchboard.store.store import Store
@@ -36,11 +37,19 @@ def make_app(store: Store, settings: Settings, config: ClusterConfig) -> App:
 
 
 def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-    """Everything that watches and acts inside the server, by name, in the order it is started."""
+    """Everything that watches and acts inside the server, by name, in the order it is started.
+
+    All of it decides from the same copies: each object is decoded and held once, whoever looks at it.
+    """
+    from switchboard.client import Cache
+
+    client = client_as("system:kube-controller-manager")
+    copies = Cache(client)
     return [
-        ("controllers", _controllers(client_as("system:kube-controller-manager"), config)),
-        ("scheduler", _scheduler(client_as("system:kube-scheduler"))),
-        ("advice", _advice(client_as("system:switchboard:advice"), app)),
+        ("copies", copies.run()),
+        ("controllers", _controllers(client, config, copies)),
+        ("scheduler", _scheduler(client_as("system:kube-scheduler"), copies)),
+        ("advice", _advice(client_as("system:switchboard:advice"), app, copies)),
     ]
 
 
@@ -128,7 +137,7 @@ def write_resolv_conf(config: ClusterConfig) -> Path:
     return path
 
 
-async def _controllers(client: Client, config: ClusterConfig) -> None:
+async def _controllers(client: Client, config: ClusterConfig, copies: Cache) -> None:
     from switchboard.controllers.run import ControllerSettings, run_controllers
 
     settings = ControllerSettings(
@@ -136,28 +145,24 @@ async def _controllers(client: Client, config: ClusterConfig) -> None:
         load_balancer_pool=config.load_balancer_cidr,
         host_path=str(config.state / "volumes"),
     )
-    await run_controllers(client, settings)
+    await run_controllers(client, settings, cache=copies)
 
 
-async def _scheduler(client: Client) -> None:
+async def _scheduler(client: Client, copies: Cache) -> None:
     from switchboard.scheduler.run import run_scheduler
 
-    await run_scheduler(client)
+    await run_scheduler(client, cache=copies)
 
 
-async def _advice(client: Client, app: App) -> None:
+async def _advice(client: Client, app: App, copies: Cache) -> None:
     """Warnings of `kubectl apply` and Events, when a Service's selector matches nothing."""
-    from switchboard.client import EventRecorder, Informer
+    from switchboard.client import EventRecorder
     from switchboard.client import resources as r
     from switchboard.why.advice import service_warnings
     from switchboard.why.loop import Watcher
     from switchboard.why.world import World
 
-    workloads: list[Informer[Any]] = [
-        Informer(client, res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)
-    ]
-    world = World(Informer(client, r.SERVICES), Informer(client, r.PODS), Informer(client, r.ENDPOINTSLICES), workloads)
+    workloads = [copies.informer(res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)]
+    world = World(copies.informer(r.SERVICES), copies.informer(r.PODS), copies.informer(r.ENDPOINTSLICES), workloads)
     app.advisers.append(lambda service: service_warnings(service, world))
-    watcher = Watcher(client, world, EventRecorder(client, "switchboard-advice"))
-    informers = [world.services, world.pods, world.slices, *workloads]
-    await asyncio.gather(*(informer.run() for informer in informers), watcher.run())
+    await Watcher(client, world, EventRecorder(client, "switchboard-advice")).run()
