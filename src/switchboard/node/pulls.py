@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from switchboard.node import imagenames
 from switchboard.node.backoff import Backoff
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 
@@ -42,6 +43,11 @@ class Images:
         """Reference of the container's image, pulled if its policy asks for it. Raises PullFailure, RuntimeFailure."""
         image = container.get("image", "")
         policy = container.get("imagePullPolicy") or "IfNotPresent"
+        if why := imagenames.fault(image):
+            message = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {why}'
+            say("Warning", "InspectFailed", message)
+            say("Warning", "Failed", "Error: InvalidImageName")
+            raise PullFailure("InvalidImageName", message, 10.0)
         here = await self._runtime.image_status(image)
         if here is not None and policy != "Always":
             say(
