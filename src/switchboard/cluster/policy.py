@@ -1,7 +1,7 @@
-"""What the cluster's own roles may do, as RBAC objects beside the API's default ones: DNS, Service proxy, nodes.
+"""What the cluster's own roles may do, as RBAC objects beside the API's default ones: DNS and Service proxy.
 
-Upstream authorises nodes by a graph of what each runs (KEP-279, node authorizer); here a node has the same verbs by
-role. The one difference to upstream's `system:node-proxier`: our proxy also makes host ports, so it reads pods.
+Nodes have no role: the API's node authorizer knows what each runs. The one difference to upstream's
+`system:node-proxier`: our proxy also makes host ports, so it reads pods.
 """
 
 from __future__ import annotations
@@ -41,31 +41,6 @@ POLICY: dict[str, tuple[str, str, tuple[Rule, ...]]] = {
         (
             (("",), ("services", "endpoints", "pods", "nodes"), _READ),
             (("discovery.k8s.io",), ("endpointslices",), _READ),
-            _EVENTS,
-        ),
-    ),
-    "system:switchboard:node": (
-        "Group",
-        "system:nodes",
-        (
-            (("authentication.k8s.io",), ("tokenreviews",), ("create",)),
-            (("authorization.k8s.io",), ("subjectaccessreviews", "localsubjectaccessreviews"), ("create",)),
-            (("",), ("services", "pods", "nodes", "configmaps", "secrets", "namespaces"), _READ),
-            (("",), ("persistentvolumeclaims", "persistentvolumes", "serviceaccounts"), _READ),
-            (("",), ("nodes",), ("create", "update", "patch", "delete")),
-            (("",), ("nodes/status",), ("update", "patch")),
-            (("",), ("pods",), ("create", "delete", "update", "patch")),
-            (("",), ("pods/status", "persistentvolumeclaims/status"), ("get", "update", "patch")),
-            (("",), ("pods/eviction", "serviceaccounts/token"), ("create",)),
-            (("discovery.k8s.io",), ("endpointslices",), _READ),
-            (("coordination.k8s.io",), ("leases",), ("get", "create", "update", "patch", "delete")),
-            (
-                ("storage.k8s.io",),
-                ("csinodes", "csidrivers", "volumeattachments"),
-                (*_READ, "create", "update", "patch"),
-            ),
-            (("node.k8s.io",), ("runtimeclasses",), _READ),
-            (("certificates.k8s.io",), ("certificatesigningrequests",), ("create", *_READ)),
             _EVENTS,
         ),
     ),
