@@ -229,3 +229,55 @@ async def test_images_that_are_not_to_be_had(node: Node) -> None:
     assert said[:3] == ["Pulling", "Failed", "Failed"]
     assert "BackOff" in said
     await node.delete("absent")
+
+
+async def test_limits_change_while_the_container_runs(node: Node) -> None:
+    def asked(cpu: str, memory: str) -> dict[str, dict[str, str]]:
+        return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}
+
+    restart = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    first = {"command": ["sleep", "1000"], "resources": asked("200m", "64Mi")}
+    await node.apply("grown", first, {**first, "name": "d", "resizePolicy": restart})
+    before = await node.ready("grown")
+    patch = {"spec": {"containers": [{"name": n, "resources": asked("400m", "128Mi")} for n in "cd"]}}
+    await node.client.patch(PODS, "grown", patch, "default", kind="strategic", subresource="resize")
+    after = await node.until(
+        "grown", lambda p: container(p, "d")["restartCount"] == 1 and condition(p, "Ready") == "True"
+    )
+    assert container(after)["restartCount"] == 0
+    assert container(after)["containerID"] == container(before)["containerID"]
+    for name in "cd":
+        v1, v2 = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"
+        assert (await node.sh("grown", f"cat {v1} 2>/dev/null || cat {v2}", name)).strip() == str(128 << 20)
+        v1, v2 = "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu.max"
+        assert (await node.sh("grown", f"cat {v1} 2>/dev/null || cat {v2}", name)).split()[0] == "40000"
+        assert container(after, name)["resources"]["limits"] == {"cpu": "400m", "memory": "128Mi"}
+
+
+async def test_ephemeral_containers_join_a_running_pod(node: Node) -> None:
+    await node.apply("host", {"command": ["sleep", "1000"]})
+    await node.ready("host")
+    debug = {
+        "name": "debug",
+        "image": "docker.io/library/busybox:latest",
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "2000"],
+        "targetContainerName": "c",
+    }
+    patch = {"spec": {"ephemeralContainers": [debug]}}
+    await node.client.patch(PODS, "host", patch, "default", kind="strategic", subresource="ephemeralcontainers")
+    pod = await node.until("host", lambda p: "running" in container(p, "debug")["state"])
+    assert condition(pod, "Ready") == "True"
+    assert "sleep 1000" in await node.sh("host", "ps", "debug")  # it sees the other container's processes
+
+
+async def test_many_pods_at_once(node: Node) -> None:
+    names = [f"many-{i}" for i in range(16)]
+    for name in names:
+        await node.apply(name, {"command": ["sleep", "1000"]}, terminationGracePeriodSeconds=0)
+    pods = [await node.ready(name, 60) for name in names]
+    assert len({pod["status"]["podIP"] for pod in pods}) == len(names)
+    for name in names:
+        await node.client.delete(PODS, name, "default")
+    for pod in pods:
+        await node.nothing_left(pod["metadata"]["uid"], 60)

@@ -15,7 +15,7 @@ from switchboard.transport.messages import Connection
 from switchboard.transport.spdy import SpdySession
 from switchboard.transport.websocket import connect_websocket
 
-TALK = {"command": ["sh", "-c", "for i in 1 2 3; do echo line $i; done; echo oops >&2; exec sleep 1000"]}
+TALK = {"command": ["sh", "-c", "for i in 1 2 3; do echo line $i; done; echo oops; exec sleep 1000"]}
 
 
 def https(node: Node, user: str | None = "kube-apiserver-kubelet-client", *groups: str) -> HttpClient:
@@ -50,6 +50,9 @@ async def test_only_the_api_server_may_ask(node: Node) -> None:
 async def test_logs(node: Node) -> None:
     await node.apply("talk", TALK)
     await node.ready("talk")
+    async with asyncio.timeout(5):
+        while "oops" not in await node.log("talk"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     logs = "/containerLogs/default/talk/c"
     assert await get(node, logs) == (200, "line 1\nline 2\nline 3\noops\n")
     assert await get(node, logs + "?tailLines=2") == (200, "line 3\noops\n")

@@ -161,6 +161,7 @@ def container_config(
     namespaces = _namespaces(pod["spec"])
     if target:
         namespaces |= {"pid": cri.NS_TARGET, "target_id": target}
+    limits = resources(pod, container, memory)
     return {
         "metadata": {"name": name, "attempt": attempt},
         "image": {"image": image},
@@ -172,6 +173,7 @@ def container_config(
         "labels": labels(pod, name),
         "annotations": {
             o.HASH: hash_of(container),
+            o.RESOURCES: msgspec.json.encode(limits, order="sorted").decode(),
             o.MESSAGE_PATH: container.get("terminationMessagePath", "/dev/termination-log"),
             o.MESSAGE_POLICY: container.get("terminationMessagePolicy", "File"),
         },
@@ -180,7 +182,7 @@ def container_config(
         "stdin_once": bool(container.get("stdinOnce")),
         "tty": bool(container.get("tty")),
         "linux": {
-            "resources": resources(pod, container, memory),
+            "resources": limits,
             "security_context": _security(pod, container, namespaces),
         },
     }

@@ -29,6 +29,7 @@ from switchboard.node.payload import VolumeFailure
 from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
+from switchboard.node.resizing import Resizer
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.status import OWN, Circumstances, pod_status, started_at
@@ -67,6 +68,7 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
         self._backoff = Backoff()
+        self._resizer = Resizer(runtime)
         self._errors: dict[str, tuple[str, str]] = {}
         self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
         self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
@@ -152,6 +154,7 @@ class PodWorker:
     async def _live(self) -> float | None:
         await self._observe()
         self._check_deadline()
+        self._probes.doomed.update(await self._resizer.follow(self.pod, self.seen, self._maker.memory))
         self._report()
         plan = decide(self.pod, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)

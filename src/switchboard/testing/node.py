@@ -226,8 +226,7 @@ class Node:
         """Run a script in a pod's container; its output. AssertionError when it fails."""
         pod = await self.pod(name)
         assert pod is not None
-        status = next(s for s in pod["status"]["containerStatuses"] if s["name"] == container)
-        ident = status["containerID"].removeprefix("containerd://")
+        ident = status_of(pod, container)["containerID"].removeprefix("containerd://")
         code, out, err = await self.runtime.exec(ident, ["sh", "-c", script], 10)
         assert code == 0, err.decode()
         return out.decode()
@@ -247,7 +246,7 @@ def condition(pod: Object, kind: str) -> str:
     return str(found[0]["status"]) if found else ""
 
 
-def container(pod: Object, name: str = "c") -> Object:
+def status_of(pod: Object, name: str = "c") -> Object:
     """Status of a container; one that says nothing while the node has not reported."""
     kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
     found = (s for kind in kinds for s in pod["status"].get(kind) or () if s["name"] == name)
@@ -260,3 +259,6 @@ def signing_key() -> str:
     key = rsa.generate_private_key(65537, 2048)
     pem = serialization.Encoding.PEM
     return key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+
+
+container = status_of
