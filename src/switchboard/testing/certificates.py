@@ -38,14 +38,15 @@ class Authority:
             .not_valid_after(now + timedelta(days=1))
         )
 
-    def issue(self, name: str, subject: x509.Name, *, server: bool) -> tuple[Path, Path]:
-        """Files (certificate, key) for a subject."""
+    def issue(self, name: str, subject: x509.Name, *, server: bool, names: Sequence[str] = ()) -> tuple[Path, Path]:
+        """Files (certificate, key) for a subject; a server is 127.0.0.1, localhost and `names`."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = self._builder(subject, key).add_extension(x509.ExtendedKeyUsage([usage]), False)
         if server:
-            names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
+            served = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+            served += [x509.DNSName(each) for each in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(served), False)
         certificate = builder.sign(self._key, hashes.SHA256())
         paths = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

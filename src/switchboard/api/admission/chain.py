@@ -33,6 +33,8 @@ class Operation:
     options: Object = field(default_factory=dict)
     final: bool = False  # set while validating
     changed: bool = False  # set by a plugin that replaced parts of the object by what a stranger sent (webhooks)
+    again: bool = False  # the chain mutates a second time, because a webhook changed the object
+    seen: dict[str, bytes] = field(default_factory=dict)  # the object as each webhook left it
 
     @property
     def plural(self) -> str:
@@ -81,7 +83,13 @@ class Chain:
         self.plugins = plugins
 
     async def mutate(self, op: Operation) -> None:
-        """Run the mutating half."""
+        """Run the mutating half; once more if a webhook changed the object, so that all see what it made."""
+        await self._mutate(op)
+        if op.changed:
+            op.again = True
+            await self._mutate(op)
+
+    async def _mutate(self, op: Operation) -> None:
         for plugin in self.plugins:
             waiting = plugin.mutate(op)
             if waiting is not None:

@@ -13,6 +13,7 @@ from switchboard.api.admission.nodes import NodeRestriction, NodeTaints
 from switchboard.api.admission.pods import Priorities, RuntimeClasses, Tolerations
 from switchboard.api.admission.quota import ResourceQuotas
 from switchboard.api.admission.serviceaccounts import ServiceAccounts
+from switchboard.api.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from switchboard.api.escalation import Escalation
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def chain(app: App) -> Chain:
             ClaimResize(store),
             RuntimeClasses(store),
             Certificates(app.authorizer),
+            MutatingWebhooks(app),
             Escalation(app.rbac, app.authorizer),
+            ValidatingWebhooks(app),
             ResourceQuotas(store),
         ]
     )

@@ -1,0 +1,158 @@
+"""Which webhooks an operation concerns: rules, selectors, match policy.
+
+Source: `apiserver/pkg/admission/plugin/webhook/{generic,predicates}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from switchboard.api import typed
+from switchboard.api.admission.chain import Operation
+from switchboard.api.keyspace import decode
+from switchboard.objects import convert
+from switchboard.objects.kinds import Kind
+from switchboard.objects.selectors import LabelSelector, from_object
+from switchboard.store.record import Event
+from switchboard.store.store import Store
+
+Object = dict[str, Any]
+_GROUP = "admissionregistration.k8s.io"
+# Configurations of admission are never shown to webhooks: one could make its own removal impossible.
+_EXEMPT = frozenset(
+    f"{mode}{what}"
+    for mode in ("validating", "mutating")
+    for what in ("webhookconfigurations", "admissionpolicies", "admissionpolicybindings")
+)
+
+
+@dataclass(slots=True)
+class Hook:
+    """One webhook of a configuration, with its selectors made."""
+
+    key: str
+    webhook: Object
+    namespaces: LabelSelector
+    objects: LabelSelector
+
+    @property
+    def name(self) -> str:
+        """`name.of.webhook.example`."""
+        return str(self.webhook["name"])
+
+
+class Configurations:
+    """The webhooks of one kind of configuration, by the name of their configuration; read again when one changes."""
+
+    def __init__(self, store: Store, plural: str) -> None:
+        self._store = store
+        self._prefix = f"/{_GROUP}/{plural}/"
+        self._hooks: list[Hook] | None = None
+        self._subscription = store.subscribe(self._prefix, store.revision, self._changed)
+
+    def _changed(self, _: list[Event]) -> None:
+        self._hooks = None
+
+    def hooks(self) -> list[Hook]:
+        """Every webhook, in the order they are asked."""
+        if self._hooks is None:
+            self._hooks = []
+            for record in self._store.scan(self._prefix):
+                configuration = decode(record.value)
+                uid = configuration["metadata"]["uid"]
+                for i, webhook in enumerate(configuration.get("webhooks") or ()):
+                    namespaces, objects = (
+                        from_object(webhook.get(f"{n}Selector") or {}) for n in ("namespace", "object")
+                    )
+                    self._hooks.append(Hook(f"{uid}/{i}", webhook, namespaces, objects))
+        return self._hooks
+
+    def matching(self, op: Operation) -> Iterator[tuple[Hook, Kind]]:
+        """The webhooks to ask, each with the kind (version) in which it wants the object."""
+        if op.group == _GROUP and op.plural in _EXEMPT:
+            return
+        for hook in self.hooks():
+            kind = _kind_for(op, hook)
+            if kind is not None and self._selected(op, hook):
+                yield hook, kind
+
+    def _selected(self, op: Operation, hook: Hook) -> bool:
+        if not hook.objects.everything and not any(
+            obj is not None and hook.objects.matches((obj.get("metadata") or {}).get("labels"))
+            for obj in (op.obj, op.old)
+        ):
+            return False
+        if hook.namespaces.everything:
+            return True
+        if (op.group, op.plural) == ("", "namespaces"):
+            shown = op.obj if op.obj is not None and not op.sub else op.old
+            return hook.namespaces.matches(((shown or {}).get("metadata") or {}).get("labels"))
+        if not op.namespace:
+            return True
+        record = self._store.get(f"/core/namespaces/{op.namespace}")
+        return hook.namespaces.matches(record.meta if record is not None else None)
+
+
+def _kind_for(op: Operation, hook: Hook) -> Kind | None:
+    """The kind that some rule names: the request's own, or with matchPolicy Equivalent another version of it."""
+    own = op.call.kind
+    rules = hook.webhook.get("rules") or ()
+    if any(covers(rule, op, own) for rule in rules):
+        return own
+    if hook.webhook.get("matchPolicy") == "Exact":
+        return None
+    registry = op.call.app.registry
+    for group, plural in {(own.group, own.plural), (own.storage[0], own.storage[2])}:
+        for version in registry.versions(group):
+            other = registry.resource(group, version, plural)
+            if other is None or other is own or other.storage[2] != own.storage[2]:
+                continue
+            if any(covers(rule, op, other) for rule in rules):
+                return other
+    return None
+
+
+def covers(rule: Object, op: Operation, kind: Kind) -> bool:
+    """Whether a rule speaks of an operation on a kind."""
+    for value, field in ((op.verb, "operations"), (kind.group, "apiGroups"), (kind.version, "apiVersions")):
+        allowed = rule.get(field) or ()
+        if "*" not in allowed and value not in allowed:
+            return False
+    scope = rule.get("scope") or "*"
+    if scope != "*" and (scope == "Namespaced") != kind.namespaced:
+        return False
+    return any(_resource(text, kind.plural, op.sub) for text in rule.get("resources") or ())
+
+
+def _resource(text: str, plural: str, sub: str) -> bool:
+    """`pods`, `*`, `pods/*`, `*/status`, `*/*`: a subresource matches only a rule that has a slash."""
+    wanted, slash, wanted_sub = text.partition("/")
+    if wanted not in ("*", plural):
+        return False
+    return wanted_sub in ("*", sub) if slash else not sub
+
+
+def shown_as(kind: Kind, op: Operation, obj: Object | None) -> Object | None:
+    """The operation's object in another version."""
+    own = op.call.kind
+    if obj is None or kind is own:
+        return obj
+    if own.custom:
+        converted: Object = own.extra.type.conversion.convert(obj, kind.version)
+        return converted
+    stored = typed.stored(own, typed.copy_of(obj))
+    return stored if typed.same_form(kind) else convert.from_storage(kind.kind, kind.api_version, stored)
+
+
+def taken_back(kind: Kind, op: Operation, obj: Object) -> Object:
+    """The reverse of `shown_as`, for an object that a webhook changed."""
+    own = op.call.kind
+    if kind is own:
+        return obj
+    if own.custom:
+        converted: Object = own.extra.type.conversion.convert(obj, own.version)
+        return converted
+    stored = typed.stored(kind, obj)
+    return stored if typed.same_form(own) else convert.from_storage(own.kind, own.api_version, stored)

@@ -1,0 +1,167 @@
+"""Mutating and validating webhooks.
+
+Mutating ones are asked one after another, each seeing what the one before made; validating ones all at once. A webhook
+that cannot be asked counts as a refusal (500) or not at all, as its failurePolicy says. Source:
+`apiserver/pkg/admission/plugin/webhook/{mutating,validating}/dispatcher.go`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from switchboard.api import typed
+from switchboard.api.admission import hooks, reviews
+from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.hooks import Configurations, Hook
+from switchboard.api.keyspace import encode_any
+from switchboard.api.webhookclient import CallFailed
+from switchboard.objects import patch
+from switchboard.objects.errors import BadRequest, InternalError, StatusError
+from switchboard.objects.kinds import Kind
+
+if TYPE_CHECKING:
+    from switchboard.api.app import App
+
+_log = logging.getLogger(__name__)
+Object = dict[str, Any]
+_HARMLESS = ("None", "NoneOnDryRun")
+
+
+class _Failed(Exception):
+    """A webhook could not be asked; says why."""
+
+
+async def _ask(
+    app: App, op: Operation, hook: Hook, kind: Kind, obj: Object | None, old: Object | None
+) -> reviews.Verdict:
+    """One webhook's verdict. Raises _Failed, BadRequest."""
+    webhook = hook.webhook
+    if op.call.dry_run and webhook.get("sideEffects") not in _HARMLESS:
+        raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
+    asked = reviews.review(op, webhook, kind, obj, old)
+    try:
+        answer = await app.webhooks.call(webhook["clientConfig"], asked, float(webhook.get("timeoutSeconds") or 10))
+        found = reviews.verdict(answer, asked)
+    except CallFailed as e:
+        raise _Failed(f"failed to call webhook: {e}") from None
+    except reviews.BadAnswer as e:
+        raise _Failed(f"received invalid webhook response: {e}") from None
+    for text in found.warnings:
+        op.call.warn(text)
+    return found
+
+
+def _on_failure(hook: Hook, why: Exception) -> None:
+    """Go on, or fail the request."""
+    if hook.webhook.get("failurePolicy") == "Ignore":
+        _log.warning("failed calling webhook, failing open %s: %s", hook.name, why)
+        return
+    text = f'failed calling webhook "{hook.name}": {why}'
+    details = {"causes": [{"message": text}]}
+    raise InternalError(f"Internal error occurred: {text}", details=details) from None
+
+
+def _forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
+    """Object and old object as the webhook is shown them."""
+    obj, old = op.obj, op.old
+    if op.sub == "scale":
+        from switchboard.api.kinds.scale import scale_of
+
+        return tuple(scale_of(op.call.kind, o) if o is not None and "spec" in o else o for o in (obj, old))  # type: ignore[return-value]
+    return hooks.shown_as(kind, op, obj), hooks.shown_as(kind, op, old)
+
+
+class MutatingWebhooks(Neutral):
+    """Asks the MutatingWebhookConfigurations."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._configurations = Configurations(app.store, "mutatingwebhookconfigurations")
+
+    def mutate(self, op: Operation) -> Awaitable[None] | None:
+        """Change the object as the webhooks say."""
+        found = list(self._configurations.matching(op)) if self._configurations.hooks() else []
+        return self._run(op, found) if found else None
+
+    async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:
+        for hook, kind in found:
+            if op.again and not self._again(op, hook):
+                continue
+            obj, old = _forms(kind, op)
+            try:
+                answer = await _ask(self._app, op, hook, kind, obj, old)
+                if not answer.allowed:
+                    raise reviews.denial(hook.name, answer.status)
+                if answer.patch and obj is not None:
+                    self._apply(op, kind, obj, answer.patch)
+            except _Failed as e:
+                _on_failure(hook, e)
+            op.seen[hook.key] = _content(op)
+
+    @staticmethod
+    def _again(op: Operation, hook: Hook) -> bool:
+        """Whether a webhook wants to see what others made of the object after it."""
+        wants = hook.webhook.get("reinvocationPolicy") == "IfNeeded"
+        return hook.key not in op.seen or (wants and op.seen[hook.key] != _content(op))
+
+    def _apply(self, op: Operation, kind: Kind, obj: Object, operations: list[Object]) -> None:
+        """Replace the operation's object by the patched one, cleaned and with defaults."""
+        if op.verb not in ("CREATE", "UPDATE") or op.obj is None or op.sub == "scale":
+            raise _Failed("a patch is not possible for this operation")
+        try:
+            changed = patch.json_patch(typed.copy_of(obj), operations)
+            if not isinstance(changed, dict):
+                raise _Failed("the patched object is not an object")
+            typed.clean(self._app, kind, changed)
+        except StatusError as e:
+            raise _Failed(e.message) from None
+        changed = hooks.taken_back(kind, op, changed)
+        own = op.call.kind
+        changed["kind"], changed["apiVersion"] = op.obj.get("kind", own.kind), op.obj.get("apiVersion", own.api_version)
+        if not op.sub or own.definition is None or "metadata" in op.obj:
+            typed.default(own, changed)
+        before = _content(op)
+        op.obj.clear()
+        op.obj.update(changed)
+        op.changed = op.changed or before != _content(op)
+
+
+def _content(op: Operation) -> bytes:
+    return encode_any(op.obj)
+
+
+class ValidatingWebhooks(Neutral):
+    """Asks the ValidatingWebhookConfigurations."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._configurations = Configurations(app.store, "validatingwebhookconfigurations")
+
+    def validate(self, op: Operation) -> Awaitable[None] | None:
+        """Refuse what a webhook refuses."""
+        found = list(self._configurations.matching(op)) if self._configurations.hooks() else []
+        return self._run(op, found) if found else None
+
+    async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:
+        tasks = [asyncio.ensure_future(self._one(op, hook, kind)) for hook, kind in found]
+        try:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _one(self, op: Operation, hook: Hook, kind: Kind) -> None:
+        obj, old = _forms(kind, op)
+        try:
+            answer = await _ask(self._app, op, hook, kind, obj, old)
+        except _Failed as e:
+            _on_failure(hook, e)
+            return
+        if not answer.allowed:
+            raise reviews.denial(hook.name, answer.status)
