@@ -91,10 +91,11 @@ async def test_a_volume_that_cannot_be_made_holds_the_pod_up(node: Node) -> None
 async def test_scratch_host_and_claimed_volumes(node: Node, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("host")
     (tmp_path / "pv").mkdir()
-    pv: Object = {
+    pv = {
         "capacity": {"storage": "1Gi"},
         "accessModes": ["ReadWriteOnce"],
         "hostPath": {"path": str(tmp_path / "pv")},
+        "claimRef": {"namespace": "default", "name": "claim"},
     }
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pv"}
     await node.client.create(PERSISTENTVOLUMES, {"metadata": {"name": "pv"}, "spec": pv})
