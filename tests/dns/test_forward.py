@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,8 @@ from switchboard.dns.message import Record
 from switchboard.dns.responder import Responder
 from switchboard.dns.sources import nameservers
 from switchboard.dns.upstream import Address
+from switchboard.testing.certificates import Authority
+from switchboard.testing.dnsclient import DnsClient, free_port, until
 from switchboard.testing.upstream import SOA, FakeUpstream
 from switchboard.testing.zones import cluster, query, service
 
@@ -98,6 +102,111 @@ async def test_a_stale_answer_is_better_than_none(monkeypatch: pytest.MonkeyPatc
         kept = next(iter(forwarder.cache._kept.values()))
         kept.stored -= 10
         assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+
+async def test_a_stale_answer_comes_before_the_client_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8767: the client does not wait for the whole time-out, and what comes late refreshes the cache."""
+    monkeypatch.setattr("switchboard.dns.forward.STALE_AFTER", 0.05)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await forwarder.ask(*question("a.test"))
+        next(iter(forwarder.cache._kept.values())).stored -= 10
+        outside.silent = True
+        assert (await forwarder.ask(*question("a.test"))).answers[0].ttl == 30
+        assert forwarder.counted["stale"] == 1
+        outside.silent = False  # the question is sent once more
+        await asyncio.wait(list(forwarder._flights.values()), timeout=5)
+        assert (await forwarder.ask(*question("a.test"))).answers[0].ttl <= 1
+
+
+async def test_what_is_asked_for_often_is_fetched_before_it_ends() -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=100) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await forwarder.ask(*question("a.test"))
+        next(iter(forwarder.cache._kept.values())).stored -= 95
+        for _ in range(3):
+            assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+        await asyncio.wait(list(forwarder._flights.values()), timeout=5)
+        assert len(outside.asked) == 2 and forwarder.counted["prefetched"] == 1
+        assert (await forwarder.ask(*question("a.test"))).answers[0].ttl > 90
+
+
+async def test_a_lost_packet_is_not_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard.dns.upstream._AGAIN", 0.05)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}) as outside:
+        outside.losses = 1
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+
+async def test_when_all_are_down_they_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.1)
+    async with FakeUpstream({}) as one, FakeUpstream({"a.test": ["192.0.2.1"]}) as two:
+        forwarder = Forwarder([Address("127.0.0.1", one.port), Address("127.0.0.1", two.port)])
+        one.silent = two.silent = True
+        for name in ("b.test", "c.test"):
+            assert (await forwarder.ask(*question(name))).rcode == m.SERVFAIL
+        assert forwarder.counted["broken"] == 2
+        two.silent = False
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+
+async def test_ids_and_ports_change_from_question_to_question() -> None:
+    async with FakeUpstream({}) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await asyncio.gather(*(forwarder.ask(*question(f"x{i}.test")) for i in range(60)))
+        assert len({ident for ident, _ in outside.seen}) > 50
+        assert len({port for _, port in outside.seen}) >= 4
+
+
+async def test_dns_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    monkeypatch.setattr("switchboard.dns.upstream._tls", lambda: trusting)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, tls=authority.server_context()) as outside:
+        good = Forwarder([Address("127.0.0.1", outside.port, "127.0.0.1")])
+        both = await asyncio.gather(good.ask(*question("a.test")), good.ask(*question("a.test", "AAAA")))
+        assert [o.rcode for o in both] == [0, 0] and addresses(both[0]) == ["192.0.2.1"]
+        assert {line.split()[0] for line in outside.asked} == {"tcp"}
+        wrong = Forwarder([Address("127.0.0.1", outside.port, "other.example")])
+        assert (await wrong.ask(*question("a.test"))).rcode == m.SERVFAIL
+
+
+async def _found_out(forwarder: Forwarder) -> bool:
+    return bool(forwarder.counted["loops"])
+
+
+async def test_a_loop_is_found_and_not_walked_again() -> None:
+    """Two servers that forward to each other: each finds out, and answers at once from then on."""
+    ports = [free_port(), free_port()]
+    pairs: list[tuple[Listener, Forwarder]] = []
+    for own, other in (ports, reversed(ports)):
+        forwarder = Forwarder([Address("127.0.0.1", other)])
+        listener = Listener(Responder(cluster()), forwarder)
+        await listener.open(["127.0.0.1"], own)
+        pairs.append((listener, forwarder))
+    watch = asyncio.ensure_future(pairs[0][1].watch_for_loops())
+    try:
+        await until(lambda: _found_out(pairs[0][1]))
+        client = DnsClient(ports[0])
+        started = time.monotonic()
+        assert await client.ask("www.example.com") == "SERVFAIL"
+        assert time.monotonic() - started < 0.5  # no time-out was waited for
+        client.close()
+    finally:
+        watch.cancel()
+        for listener, _ in pairs:
+            listener.close()
+
+
+async def test_upstreams_change_without_losing_a_question() -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}) as old, FakeUpstream({"a.test": ["192.0.2.2"]}) as new:
+        forwarder = Forwarder([Address("127.0.0.1", old.port)])
+        asked = [asyncio.ensure_future(forwarder.ask(*question(f"x{i}.test"))) for i in range(100)]
+        await asyncio.sleep(0)
+        forwarder.configure([Address("127.0.0.1", new.port)], {})
+        assert {o.rcode for o in await asyncio.gather(*asked)} == {m.NXDOMAIN}
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.2"]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from switchboard.cluster import roles
 
-from .options import parser
+from .options import cluster, parser
 
 _EXAMPLES = {
     "server": "  switchboard server --state /var/lib/switchboard/dev",
     "node": "  switchboard node --kubeconfig node.kubeconfig --node-name worker-2",
-    "dns": "  switchboard dns --kubeconfig admin.yaml --listen 127.0.0.1 --port 5353",
+    "dns": "  switchboard dns --kubeconfig admin.yaml --listen 127.0.0.1 --port 5353\n"
+    "  switchboard dns --host          (this host resolves the cluster's names; --host-undo takes it back)",
     "proxy": "  switchboard proxy --kubeconfig admin.yaml --node-name worker-2\n  switchboard proxy --cleanup",
 }
 _SUMMARY = {
@@ -33,17 +35,26 @@ def run(verb: str, words: list[str], name: str | None) -> int:
 
         clean_up()
         return 0
+    if verb == "dns" and {"--host", "--host-undo"} & set(words):
+        return _dns_host(made, words)
     made.add_argument("--kubeconfig", type=Path, required=True, help="the API and who we are")
     if verb == "dns":
-        made.add_argument("--listen", action="append", metavar="ADDRESS", help="default 127.0.0.1")
-        made.add_argument("--port", type=int, default=53, help="default 53")
-        made.add_argument("--domain", default="cluster.local", help="default cluster.local")
-        made.add_argument("--upstream", action="append", default=[], metavar="ADDRESS", help="asked about other names")
-        options = made.parse_args(words)
-        return roles.dns_alone(
-            options.kubeconfig, options.listen or ["127.0.0.1"], options.port, options.domain, options.upstream
-        )
+        from switchboard.dns import command
+
+        command.add_arguments(made)
+        return roles.dns_alone(made.parse_args(words))
     made.add_argument("--node-name", required=True, help="the Node object this is")
     made.add_argument("--cleanup", action="store_true", help="take our rules and routes out of this namespace, and end")
     options = made.parse_args(words)
     return roles.proxy_alone(options.kubeconfig, options.node_name)
+
+
+def _dns_host(made: argparse.ArgumentParser, words: list[str]) -> int:
+    """`dns --host`: the host resolves the names of a cluster of ours; `--host-undo`: no more."""
+    from switchboard.dns import command
+
+    made.add_argument("--host", action="store_true", help="have this host resolve the cluster's names")
+    made.add_argument("--host-undo", action="store_true", help="take that back")
+    options = made.parse_args(words)
+    config = cluster(options)
+    return command.change_host(options.host_undo, config.name, config.node_ip, config.domain)

@@ -8,6 +8,7 @@ role only.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import ctypes
 import gc
@@ -70,17 +71,19 @@ def dns(arguments: list[str]) -> int:
     return run(body)
 
 
-def dns_alone(kubeconfig: Path, listen: list[str], port: int, domain: str, upstreams: list[str]) -> int:
-    """The DNS against any API, without a cluster of ours."""
+def dns_alone(options: argparse.Namespace) -> int:
+    """The DNS against any API, without a cluster of ours; in as many processes as asked for."""
+    from switchboard.dns import command
+    from switchboard.dns.server import DnsServer
+    from switchboard.dns.workers import run_workers
+
+    worker = run_workers(options.workers)
 
     async def body() -> None:
         from switchboard.client.verbs import Client
-        from switchboard.dns.server import DnsServer, DnsSettings
-        from switchboard.dns.upstream import Address
 
-        client = Client.from_kubeconfig(kubeconfig, user_agent="switchboard-dns")
-        asked = [Address.parse(text) for text in upstreams]
-        await DnsServer(client, DnsSettings(listen=listen, port=port, domain=domain, upstreams=asked)).run()
+        client = Client.from_kubeconfig(options.kubeconfig, user_agent="switchboard-dns")
+        await DnsServer(client, command.settings(options, worker)).run()
 
     return run(body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Mapping
 from types import TracebackType
@@ -14,13 +15,20 @@ SOA = Record(m.encode_name("test"), m.SOA, 60, m.soa_rdata(m.encode_name("ns.tes
 
 
 class FakeUpstream(asyncio.DatagramProtocol):
-    """`names` maps a name to its A addresses; what it does not have is NXDOMAIN. `silent` stops all answers."""
+    """`names` maps a name to its A addresses; what it does not have is NXDOMAIN. `tls` is for its streams.
 
-    def __init__(self, names: Mapping[str, list[str]], *, ttl: int = 60) -> None:
+    `asked` has every question, `seen` the id and source port of those over UDP. `silent` stops all answers, `losses` is
+    how many packets more are dropped.
+    """
+
+    def __init__(self, names: Mapping[str, list[str]], *, ttl: int = 60, tls: ssl.SSLContext | None = None) -> None:
         self.names = {m.encode_name(name): addresses for name, addresses in names.items()}
         self.ttl = ttl
         self.asked: list[str] = []
+        self.seen: list[tuple[int, int]] = []
         self.silent = False
+        self.losses = 0
+        self._tls = tls
         self.port = 0
 
     def answer(self, data: bytes, *, udp: bool) -> bytes | None:
@@ -40,7 +48,7 @@ class FakeUpstream(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
         self.port = self._transport.get_extra_info("sockname")[1]
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -51,6 +59,10 @@ class FakeUpstream(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer over UDP."""
+        self.seen.append((int.from_bytes(data[:2], "big"), addr[1]))
+        if self.losses:
+            self.losses -= 1
+            return
         out = self.answer(data, udp=True)
         if out is not None:
             self._transport.sendto(out, addr)
