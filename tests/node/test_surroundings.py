@@ -124,3 +124,20 @@ async def test_everything_can_be_removed_without_the_api(node: Node) -> None:
     assert await remove_everything(node.settings, grace=0) == 1
     assert await node.leftovers(pod["metadata"]["uid"]) == []
     assert str(node.settings.root_dir) not in Path("/proc/self/mounts").read_text()
+
+
+async def test_pods_after_the_runtime_has_forgotten_everything(node: Node) -> None:
+    await node.apply("server", {"command": ["sleep", "1000"]})
+    await node.apply("job", {"command": ["true"]}, restartPolicy="Never")
+    await node.ready("server")
+    done = await node.phase("job", "Succeeded")
+    await node.stop()
+    await remove_everything(node.settings, grace=0)
+    node.start()
+    await node.until("server", lambda p: container(p)["restartCount"] == 1)
+    after = await node.ready("server")
+    assert container(after)["lastState"].get("terminated", {}).get("exitCode", 137) == 137
+    job = await node.pod("job")
+    assert job is not None and job["status"]["phase"] == "Succeeded"
+    assert container(job)["state"] == container(done)["state"]
+    assert [s["metadata"]["name"] for s in await node.runtime.list_sandboxes()] == ["server"]

@@ -16,6 +16,7 @@ from switchboard.client.resources import CONFIGMAPS, SECRETS, SERVICES, Resource
 from switchboard.node import configs, cri
 from switchboard.node.actions import act
 from switchboard.node.environment import ConfigFailure, Referred, command, environment, expand
+from switchboard.node.lost import next_attempt
 from switchboard.node.observed import Observed
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.pulls import Images
@@ -83,7 +84,7 @@ class Maker:
         assert sandbox is not None
         image = await self.images.ensure(pod, container, await self._pull_secrets(pod), say)
         latest = seen.latest(container["name"])
-        attempt = latest.attempt + 1 if latest is not None else 0
+        attempt = latest.attempt + 1 if latest is not None else next_attempt(pod, container["name"])
         try:
             values = await self._environment(pod, container, seen.ips)
             mounts = self._mounts(pod, container, folders, attempt, values, seen.ips)

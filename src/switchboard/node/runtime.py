@@ -152,6 +152,7 @@ class CriRuntime:
     async def remove_sandbox(self, id_: str) -> None:
         """Forget a stopped sandbox and its containers; fine when it is gone."""
         await self._gone_is_fine("RemovePodSandbox", {"pod_sandbox_id": id_})
+        shims.forget(self._socket, id_)
 
     async def sandbox_status(self, id_: str) -> Message:
         """PodSandboxStatus."""

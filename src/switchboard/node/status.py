@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from switchboard.node.lost import status_of_lost, told_of
 from switchboard.node.observed import Container, Observed, parse_time, rfc3339
 from switchboard.node.plan import finished, is_sidecar, restarts
 
@@ -70,6 +71,10 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
 def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *, init: bool) -> Object:
     name = spec["name"]
     latest, before = seen.latest(name), seen.previous(name)
+    told = told_of(pod, name) if latest is None else None
+    if told is not None:
+        over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        return status_of_lost(told, _waiting(pod, seen, how.errors.get(name), init=init), stays=over or how.terminating)
     state, last = _states(spec, pod, seen, how, latest, before, init=init)
     running = latest is not None and latest.running
     started = running and latest is not None and how.started.get(latest.id, False)
