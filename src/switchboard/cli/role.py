@@ -11,14 +11,14 @@ from .options import cluster, parser
 
 _EXAMPLES = {
     "server": "  switchboard server --state /var/lib/switchboard/dev",
-    "node": "  switchboard node --kubeconfig node.kubeconfig --node-name worker-2",
+    "node": "  switchboard node --kubeconfig node.kubeconfig --node-name worker-2 --node-ip 10.0.0.2",
     "dns": "  switchboard dns --kubeconfig admin.yaml --listen 127.0.0.1 --port 5353\n"
     "  switchboard dns --host          (this host resolves the cluster's names; --host-undo takes it back)",
     "proxy": "  switchboard proxy --kubeconfig admin.yaml --node-name worker-2\n  switchboard proxy --cleanup",
 }
 _SUMMARY = {
     "server": "Run the API, its store, controllers and scheduler of a cluster that was prepared with `up`.",
-    "node": "Run a node: pods through containerd, probes, logs, and the Service proxy beside it.",
+    "node": "Run a node of any cluster: pods through this machine's containerd, and the Service proxy beside it.",
     "dns": "Answer the cluster's names from the Services of any Kubernetes API.",
     "proxy": "Make Services work in this network namespace, from any Kubernetes API.",
 }
@@ -43,6 +43,11 @@ def run(verb: str, words: list[str], name: str | None) -> int:
 
         command.add_arguments(made)
         return roles.dns_alone(made.parse_args(words))
+    if verb == "node":
+        from switchboard.cluster import alone
+
+        alone.add_arguments(made)
+        return alone.node(made.parse_args(words))
     made.add_argument("--node-name", required=True, help="the Node object this is")
     made.add_argument("--cleanup", action="store_true", help="take our rules and routes out of this namespace, and end")
     options = made.parse_args(words)
