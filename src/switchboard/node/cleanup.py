@@ -92,4 +92,4 @@ def remove_cgroups(parent: str) -> None:
             try:
                 os.rmdir(path)
             except OSError:
-                pass
+                pass  # in use

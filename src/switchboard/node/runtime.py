@@ -15,6 +15,7 @@ from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from switchboard.node import shims
 from switchboard.node.cri import codec
 
 Message = dict[str, Any]

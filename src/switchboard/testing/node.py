@@ -30,6 +30,7 @@ from switchboard.cluster.loopback import Loopback
 from switchboard.images import oci
 from switchboard.images.build import build
 from switchboard.node.agent import Agent
+from switchboard.node.cleanup import remove_cgroups
 from switchboard.node.observed import POD_UID
 from switchboard.node.runtime import CriRuntime
 from switchboard.node.settings import NodeSettings
@@ -105,6 +106,7 @@ def runtime_host(images: Path) -> Iterator[Machine]:
                 if line.split()[1].startswith(str(run)):
                     subprocess.run(["umount", "-l", line.split()[1]], check=False)
             shutil.rmtree(run, ignore_errors=True)
+            remove_cgroups(config.cgroup)
 
 
 def _import_images(config: ClusterConfig) -> None:
