@@ -32,6 +32,7 @@ _UNUSED = (
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
     "io.containerd.internal.v1.restart",
+    "io.containerd.internal.v1.opt",  # would make /opt/containerd
     "io.containerd.monitor.v1.cgroups",
 )
 

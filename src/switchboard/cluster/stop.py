@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from switchboard.node import shims
+
 from . import cgroups, network, running
 from .command import attempt
 from .config import ClusterConfig
 from .supervise import start_time
 
 GRACE = 2.0
-_SHIM_SOCKETS = Path("/run/containerd/s")
+_CNI_RESULTS = Path("/var/lib/cni/results")  # <network>-<sandbox>-<interface>, a path built into containerd
 
 
 def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
@@ -64,18 +66,15 @@ def stop_containers(config: ClusterConfig, grace: float) -> None:
 
 def remove_leftovers(config: ClusterConfig) -> None:
     """Everything on disk and in the kernel that a cluster has only while it runs."""
-    for bundle in _bundles(config):
-        try:
-            address = (bundle / "address").read_text().strip().removeprefix("unix://")
-        except OSError:
-            continue
-        if address.startswith(f"{_SHIM_SOCKETS}/"):
-            Path(address).unlink(missing_ok=True)
+    sandboxes = _sandboxes(config)
+    for sandbox in sandboxes:
+        shims.forget(str(config.containerd_socket), sandbox)
+    _forget_results(sandboxes)
     _unmount_below([config.run, config.state])
     network.remove(config)
     cgroups.remove(config.cgroup)
     shutil.rmtree(config.run, ignore_errors=True)
-    for folder in (config.run.parent, _SHIM_SOCKETS, _SHIM_SOCKETS.parent):
+    for folder in (config.run.parent, shims.FOLDER, shims.FOLDER.parent, _CNI_RESULTS, _CNI_RESULTS.parent):
         _remove_if_empty(folder)
 
 
@@ -122,6 +121,19 @@ def _stop_supervisor(config: ClusterConfig) -> None:
 def _bundles(config: ClusterConfig) -> list[Path]:
     """Folders of the runtime's containers: one per container or sandbox that has a shim."""
     return list((config.run / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io").glob("*"))
+
+
+def _sandboxes(config: ClusterConfig) -> set[str]:
+    """Ids of all sandboxes that the runtime knew."""
+    known = [*config.run.glob("containerd/*.cri/sandboxes/*"), *config.state.glob("containerd/*.cri/sandboxes/*")]
+    return {folder.name for folder in (*known, *_bundles(config))}
+
+
+def _forget_results(sandboxes: set[str]) -> None:
+    """What libcni remembers of sandboxes that ended without being asked to."""
+    for result in _CNI_RESULTS.glob("*-*-*"):
+        if result.name.rsplit("-", 2)[1] in sandboxes:
+            result.unlink(missing_ok=True)
 
 
 def _container_inits(config: ClusterConfig) -> list[int]:
