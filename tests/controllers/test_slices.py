@@ -246,3 +246,13 @@ def test_mirrors() -> None:
     assert mirroring.wants_mirror(made, service(selector=None))
     skipped = {**made, "metadata": {**made["metadata"], "labels": {mirroring.SKIP: "true"}}}
     assert not mirroring.wants_mirror(skipped, service(selector=None))
+
+
+def test_the_first_pod_and_the_last_are_one_write_each() -> None:
+    svc, slices = service(), Slices(100)
+    slices.sync(svc, [])
+    (placeholder,) = slices.held
+    for pods, ports in (([pod(1)], [8080]), ([], [])):
+        writes = slices.sync(svc, pods)
+        assert (len(writes.update), writes.create, writes.delete) == (1, [], [])
+        assert [port["port"] for port in slices.held[placeholder]["ports"]] == ports

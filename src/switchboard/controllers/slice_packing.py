@@ -84,7 +84,22 @@ def pack(
                 _placeholder(frame, type_, spare.pop((type_, ()), []), out)
     for pieces in spare.values():
         out.delete.extend(pieces)
+    _recycle(frame, out)
     return out
+
+
+def _recycle(frame: Frame, out: Writes) -> None:
+    """A slice that is to go becomes one that is to come: one write for two, and packets wait for one commit only."""
+    spare: dict[str, list[Object]] = {}
+    for piece in out.delete:
+        if _owned(frame, piece):
+            spare.setdefault(piece["addressType"], []).append(piece)
+    for new in list(out.create):
+        if pieces := spare.get(new["addressType"]):
+            piece = pieces.pop()
+            out.delete.remove(piece)
+            out.create.remove(new)
+            out.update.append({**_changed(frame, piece, new["endpoints"]), "ports": new["ports"]})
 
 
 def _owned(frame: Frame, piece: Object) -> bool:
