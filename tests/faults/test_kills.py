@@ -186,17 +186,17 @@ def test_all_roles_at_once(serving: PrivateCluster, ways: dict[str, Asker], held
 
 @pytest.mark.parametrize("victim", ["container", "shim", "sandbox"])
 def test_every_container_process_in_turn(serving: PrivateCluster, ways: dict[str, Asker], victim: str) -> None:
-    serving.kubectl("rollout", "restart", "deployment/web")  # new pods: no back-off from the test before
-    serving.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    wait_for(lambda: len(pods(serving)) == 2, what="the old pods to be gone")
-    before = pods(serving)
+    before = pods(serving)  # new ones, without a back-off from the test before
     client = container_id(serving.get("pod", "client"))
+    sockets: list[Path] = []
     for uid, pod in before.items():
         pid = init(serving, container_id(pod))
         shim = int(stat(pid)[1])
         if victim == "sandbox":
             siblings = [init(serving, task.name) for task in tasks(serving).iterdir() if (task / "init.pid").exists()]
             pid = next(p for p in siblings if p != pid and int(stat(p)[1]) == shim)
+        address = (tasks(serving) / container_id(pod) / "address").read_text().strip()
+        sockets.append(Path(address.removeprefix("unix://")))
         for asker in ways.values():
             asker.begin()
         os.kill(shim if victim == "shim" else pid, signal.SIGKILL)
@@ -209,6 +209,9 @@ def test_every_container_process_in_turn(serving: PrivateCluster, ways: dict[str
         assert all(asker.more(6) and not asker.failed for asker in ways.values())
     assert pods(serving).keys() == before.keys()
     assert container_id(serving.get("pod", "client")) == client
+    serving.kubectl("delete", "pod", "-l", "app=web", "--wait=false")
+    wait_for(lambda: not any(path.exists() for path in sockets), what="what the dead shims left to be gone")
+    serving.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
 
 def test_a_pod_that_is_deleted_is_replaced_at_another_address(serving: PrivateCluster, ways: dict[str, Asker]) -> None:
