@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -186,3 +187,21 @@ def test_rsa_keys_sign_rs256() -> None:
     assert key.jwk()["e"] == "AQAB"
     with pytest.raises(InvalidToken):
         SigningKey().verify(token)
+
+
+async def test_a_token_secret_is_filled_in_and_goes_with_its_account(api: ApiServer) -> None:
+    notes = {"kubernetes.io/service-account.name": "robot"}
+    body = {"metadata": {"generateName": "t-", "annotations": notes}, "type": "kubernetes.io/service-account-token"}
+    status, secret = await api.call("POST", "/api/v1/namespaces/default/secrets", body)
+    assert status == 201, secret
+    token = base64.b64decode(secret["data"]["token"]).decode()
+    assert base64.b64decode(secret["data"]["namespace"]) == b"default"
+    assert secret["metadata"]["annotations"]["kubernetes.io/service-account.uid"]
+    status, review = await who(api, token)
+    assert review["status"]["userInfo"]["username"] == "system:serviceaccount:default:robot"
+    await api.call("DELETE", f"{ACCOUNTS}/robot")
+    path = f"/api/v1/namespaces/default/secrets/{secret['metadata']['name']}"
+    async with asyncio.timeout(5):
+        while (await api.call("GET", path))[0] != 404:  # noqa: ASYNC110 - the deletion is not announced
+            await asyncio.sleep(0.005)
+    assert (await who(api, token))[0] == 401

@@ -11,8 +11,10 @@ from switchboard.api.admission.limits import LimitRanger
 from switchboard.api.admission.namespaces import NamespaceLifecycle
 from switchboard.api.admission.nodes import NodeRestriction, NodeTaints
 from switchboard.api.admission.pods import Priorities, RuntimeClasses, Tolerations
+from switchboard.api.admission.podsecurity import PodSecurity
 from switchboard.api.admission.quota import ResourceQuotas
 from switchboard.api.admission.serviceaccounts import ServiceAccounts
+from switchboard.api.admission.tokensecrets import TokenSecrets
 from switchboard.api.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from switchboard.api.escalation import Escalation
 
@@ -28,6 +30,7 @@ def chain(app: App) -> Chain:
             NamespaceLifecycle(store),
             LimitRanger(store),
             ServiceAccounts(store),
+            TokenSecrets(app),
             NodeRestriction(store),
             NodeTaints(),
             Priorities(store),
@@ -38,6 +41,7 @@ def chain(app: App) -> Chain:
             RuntimeClasses(store),
             Certificates(app.authorizer),
             MutatingWebhooks(app),
+            PodSecurity(store),
             Escalation(app.rbac, app.authorizer),
             ValidatingWebhooks(app),
             ResourceQuotas(store),
