@@ -24,7 +24,11 @@ _COMMON_PORTS = frozenset({80, 443, 8080, 8443})
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a check looks at: everything of one namespace, plus who matches elsewhere. All are API objects."""
+    """What a check looks at: everything of one namespace, plus pods elsewhere. All are API objects.
+
+    `services` may include the one that is checked, `elsewhere` this namespace's pods: where they are read, it selects
+    none of them.
+    """
 
     pods: Collection[Object]
     workloads: Collection[Object]  # Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, ReplicationControllers
@@ -61,16 +65,22 @@ class _Group:
 
 def explain(service: Object, evidence: Evidence) -> Finding | None:
     """Why `service` selects nothing, or None: it selects something, is made by hand, or its pods are on their way."""
-    spec = service.get("spec", {})
-    selector: dict[str, str] = spec.get("selector") or {}
-    if not selector or spec.get("type") == "ExternalName":
+    if not selects_nothing(service, evidence.pods):
         return None
-    if any(matches(selector, _labels(p)) for p in evidence.pods):
-        return None
+    selector: dict[str, str] = service["spec"]["selector"]
     awaited = [w for w in evidence.workloads if matches(selector, _template_labels(w))]
     if awaited:
         return _idle(selector, awaited)
     return _elsewhere(service, selector, evidence) or _nearest(service, selector, evidence)
+
+
+def selects_nothing(service: Object, pods: Iterable[Object]) -> bool:
+    """Whether the Service has a selector that counts and none of these pods (of its namespace) matches it."""
+    spec = service.get("spec", {})
+    selector: dict[str, str] = spec.get("selector") or {}
+    if not selector or spec.get("type") == "ExternalName":
+        return False
+    return not any(matches(selector, _labels(p)) for p in pods)
 
 
 def _idle(selector: Mapping[str, str], awaited: Iterable[Object]) -> Finding | None:

@@ -1,7 +1,8 @@
 """What the cluster says in its own time: Events on a Service whose selector matches nothing, and when it is mended.
 
-A Service is looked at whenever it, or a pod or workload of its namespace, changes, and spoken of only after it has
-stood without pods for `GRACE` seconds: in one `kubectl apply` the Service often comes before its Deployment.
+A Service is looked at whenever it, or a pod that it selects, changes; one without pods also when any pod or workload of
+its namespace does. It is spoken of only after it has stood without pods for `GRACE` seconds: in one `kubectl apply` the
+Service often comes before its Deployment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from switchboard.client import Client, EventRecorder, Loop
 from switchboard.client.resources import EVENTS
-from switchboard.why.check import LATER, Object, explain
+from switchboard.why.check import LATER, Object, explain, selects_nothing
 from switchboard.why.world import World
 
 GRACE = 1.0
@@ -27,6 +28,7 @@ class Watcher:
         self._loop = Loop("service-advice", self._look)
         self._since: dict[str, float] = {}  # Service -> loop time since when it has nothing
         self._said: dict[str, str] = {}  # Service -> the message it was last warned with
+        self._empty: dict[str, set[str]] = {}  # namespace -> Services whose selector matched no pod when last looked at
 
     async def run(self) -> None:
         """Take up what was said before this process, then follow changes."""
@@ -34,7 +36,8 @@ class Watcher:
             await informer.synced.wait()
         await self._recall()
         self._world.services.on_change(self._service_changed)
-        for informer in (self._world.pods, *self._world.workloads):
+        self._world.pods.on_change(self._pod_changed)
+        for informer in self._world.workloads:
             informer.on_change(self._neighbour_changed)
         self._world.slices.on_change(self._slice_changed)
         for service in self._world.services.items():
@@ -58,14 +61,30 @@ class Watcher:
         elif old is not None:
             self._since.pop(_key(old), None)
             self._said.pop(_key(old), None)
+            self._fill(_key(old))
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or old["metadata"].get("labels") != new["metadata"].get("labels")):
+            for service in self._world.selecting(old):
+                self._loop.add(_key(service))
+        self._neighbour_changed(old, new)
 
     def _neighbour_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None and _shape(old) == _shape(new):
             return  # a status update changes nothing that a selector sees
         space = (new or old or {})["metadata"].get("namespace", "")
-        for service in self._world.services.items():
-            if service["metadata"].get("namespace") == space:
-                self._loop.add(_key(service))
+        for key in self._empty.get(space, ()):
+            self._loop.add(key)
+
+    def _fill(self, key: str, *, empty: bool = False) -> None:
+        """Remember whether a Service is without pods."""
+        space = key.partition("/")[0]
+        if empty:
+            self._empty.setdefault(space, set()).add(key)
+        elif space in self._empty:
+            self._empty[space].discard(key)
+            if not self._empty[space]:
+                del self._empty[space]
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         meta = (new or old or {})["metadata"]
@@ -79,7 +98,9 @@ class Watcher:
         service = self._world.services.get(space, name)
         if service is None:
             return None
-        finding = explain(service, self._world.evidence(service))
+        evidence = self._world.evidence(service)
+        self._fill(key, empty=selects_nothing(service, evidence.pods))
+        finding = explain(service, evidence)
         if finding is None or finding.weight < LATER:
             self._since.pop(key, None)
             self._tell_mended(key, service, space, name)

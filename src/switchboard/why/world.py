@@ -8,6 +8,9 @@ from typing import Any
 
 from switchboard.client import Informer
 from switchboard.why.check import Evidence, Object
+from switchboard.why.kinship import matches
+
+_SPACE, _SERVICE, _SELECTOR = "advice/space", "advice/service", "advice/selector"  # names of indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +22,39 @@ class World:
     slices: Informer[Any]
     workloads: Sequence[Informer[Any]]
 
+    def __post_init__(self) -> None:
+        for informer in (self.services, self.pods, *self.workloads):
+            informer.index(_SPACE, _space)
+        self.services.index(_SELECTOR, _first_pair)
+        self.slices.index(_SERVICE, _service_of)
+
     def evidence(self, service: Object) -> Evidence:
-        """Everything a check of this Service looks at."""
-        meta = service["metadata"]
-        space, name = meta.get("namespace", "default"), meta["name"]
-        pods = list(self.pods.items())
+        """Everything a check of this Service looks at: live views, no copies.
+
+        What a check reads of other Services and of pods elsewhere it reads only once no pod here is selected, so this
+        Service and this namespace need not be left out of them.
+        """
+        space = service["metadata"].get("namespace", "default")
         return Evidence(
-            pods=[p for p in pods if p["metadata"].get("namespace") == space],
+            pods=self.pods.by(_SPACE, space),
             workloads=list(self._workloads(space)),
-            services=[
-                s
-                for s in self.services.items()
-                if s["metadata"].get("namespace") == space and s["metadata"]["name"] != name
-            ],
-            elsewhere=[p for p in pods if p["metadata"].get("namespace") != space],
+            services=self.services.by(_SPACE, space),
+            elsewhere=self.pods.items(),
         )
+
+    def selecting(self, pod: Object) -> Iterator[Object]:
+        """The Services whose selector matches the pod."""
+        meta = pod["metadata"]
+        labels = meta.get("labels") or {}
+        for key, value in labels.items():
+            for service in self.services.by(_SELECTOR, f"{meta.get('namespace')}/{key}={value}"):
+                if matches(service["spec"]["selector"], labels):
+                    yield service
 
     def ready_addresses(self, space: str, name: str) -> list[str]:
         """`address:port` of every ready endpoint of a Service, as `kubectl get endpoints` prints them."""
         found: list[str] = []
-        for piece in self.slices.items():
-            meta = piece["metadata"]
-            if meta.get("namespace") != space or (meta.get("labels") or {}).get("kubernetes.io/service-name") != name:
-                continue
+        for piece in self.slices.by(_SERVICE, f"{space}/{name}"):
             ports = [p.get("port") for p in piece.get("ports") or ()] or [None]
             for endpoint in piece.get("endpoints") or ():
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
@@ -50,6 +63,23 @@ class World:
 
     def _workloads(self, space: str) -> Iterator[Object]:
         for informer in self.workloads:
-            for obj in informer.items():
-                if obj["metadata"].get("namespace") == space:
-                    yield obj
+            yield from informer.by(_SPACE, space)
+
+
+def _space(obj: Object) -> list[str]:
+    return [obj["metadata"].get("namespace", "default")]
+
+
+def _service_of(piece: Object) -> list[str]:
+    meta = piece["metadata"]
+    name = (meta.get("labels") or {}).get("kubernetes.io/service-name")
+    return [f"{meta.get('namespace', '')}/{name}"] if name else []
+
+
+def _first_pair(service: Object) -> list[str]:
+    """One pair of the selector, the one that sorts first, finds the Service from a pod's labels."""
+    selector = service.get("spec", {}).get("selector")
+    if not selector:
+        return []
+    key = min(selector)
+    return [f"{service['metadata'].get('namespace')}/{key}={selector[key]}"]
