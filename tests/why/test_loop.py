@@ -1,4 +1,4 @@
-"""Which Services are looked at again when something beside them changes: those it can concern, however many there are."""
+"""Which Services are looked at again when something beside them changes: only those it can concern."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Copies:
         self.watcher._loop._reconcile = noted
 
     async def settled(self) -> list[str]:
-        while not self.watcher._loop.quiet:
+        while not self.watcher._loop.quiet:  # noqa: ASYNC110  # turns of the loop, not time
             await asyncio.sleep(0)
         looked, self.looked = self.looked, []
         return sorted(looked)
@@ -98,11 +98,11 @@ async def test_loss_and_return_are_told(monkeypatch: Any) -> None:
     await asyncio.sleep(0)
     await copies.settled()
     copies.pod("web-1", app="wbe")
-    while copies.says.events != [("web", "SelectorMatchesNoPods")]:
+    while copies.says.events != [("web", "SelectorMatchesNoPods")]:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     copies.pod("web-1", app="web")
     piece = named("web-x", {"kubernetes.io/service-name": "web"}, endpoints=[{"addresses": ["10.0.0.1"]}], ports=[])
     copies.slices._set("t/web-x", piece)
-    while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:
+    while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     task.cancel()

@@ -36,20 +36,13 @@ class Operation:
     again: bool = False  # the chain mutates a second time, because a webhook changed the object
     seen: dict[str, bytes] = field(default_factory=dict)  # the object as each webhook left it
 
-    @property
-    def plural(self) -> str:
-        """Resource name, without group."""
-        return self.call.kind.plural
+    plural: str = field(init=False)  # resource name, without group
+    group: str = field(init=False)  # API group, "" for core
+    sub: str = field(init=False)  # subresource, "" for the object itself
 
-    @property
-    def group(self) -> str:
-        """API group, "" for core."""
-        return self.call.kind.group
-
-    @property
-    def sub(self) -> str:
-        """Subresource, "" for the object itself."""
-        return self.call.sub
+    def __post_init__(self) -> None:
+        call = self.call
+        self.plural, self.group, self.sub = call.kind.plural, call.kind.group, call.sub
 
 
 class Plugin(Protocol):
@@ -77,28 +70,27 @@ class Neutral:
 
 
 class Chain:
-    """The plugins, run in order; every plugin mutates before any validates."""
+    """The plugins, run in order; every plugin mutates before any validates. Halves that do nothing are not called."""
 
     def __init__(self, plugins: list[Plugin]) -> None:
         self.plugins = plugins
+        self._mutating = [plugin.mutate for plugin in plugins if type(plugin).mutate is not Neutral.mutate]
+        self._validating = [plugin.validate for plugin in plugins if type(plugin).validate is not Neutral.validate]
 
     async def mutate(self, op: Operation) -> None:
         """Run the mutating half; once more if a webhook changed the object, so that all see what it made."""
-        await self._mutate(op)
-        if op.changed:
-            op.again = True
-            await self._mutate(op)
-
-    async def _mutate(self, op: Operation) -> None:
-        for plugin in self.plugins:
-            waiting = plugin.mutate(op)
+        for mutate in self._mutating:
+            waiting = mutate(op)
             if waiting is not None:
                 await waiting
+        if op.changed and not op.again:
+            op.again = True
+            await self.mutate(op)
 
     async def validate(self, op: Operation) -> None:
         """Run the validating half."""
         op.final = True
-        for plugin in self.plugins:
-            waiting = plugin.validate(op)
+        for validate in self._validating:
+            waiting = validate(op)
             if waiting is not None:
                 await waiting
