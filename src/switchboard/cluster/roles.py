@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("switchboard")
 
-# The store's thread, ready with a commit, waits for the loop at most so long (the interpreter's own 5 ms are longer than
-# a commit takes).
+# The store's thread, ready with a commit, waits for the loop at most so long (the interpreter's own 5 ms are longer
+# than a commit takes).
 _SWITCH = 0.0005
 # New containers between two looks of the collector. Nearly everything dies by its count; the default of 700 looks
 # several times while one request is answered.
