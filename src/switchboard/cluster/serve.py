@@ -23,6 +23,7 @@ from . import policy, wiring
 from .config import ClusterConfig
 from .inside import listening_socket
 from .loopback import Loopback
+from .resting import rest_others
 from .supervisor import guard_supervisor
 
 _log = logging.getLogger("switchboard.server")
@@ -45,6 +46,7 @@ async def serve(config: ClusterConfig) -> None:
             await server.listen_unix(path)
         _log.info("serving on %s:%d and 127.0.0.1:%d", config.gateway, config.api_port, config.api_port)
         guard_supervisor(config)
+        rest_others(asyncio.get_running_loop(), config.run / "processes.json", ("registry",))
         async with asyncio.TaskGroup() as group:
             for name, job in wiring.server_jobs(lambda user: client_as(app, user), app, config):
                 group.create_task(job, name=name)

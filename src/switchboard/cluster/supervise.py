@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+SETTLED = 2.0  # seconds after which starting is over
 FIRST_DELAY, LONGEST_DELAY, LONG_LIFE = 0.1, 10.0, 30.0
 LOG_LIMIT = 16 << 20
 
@@ -86,6 +87,7 @@ class Supervisor:
         self.poll = select.poll()
         self.plan: dict[str, Any] = {}
         self.stopping = self.reread = False
+        self.rest_at: float | None = time.monotonic() + SETTLED
         self.wake, self.waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run(self) -> None:
@@ -182,8 +184,10 @@ class Supervisor:
             self.record()
 
     def next_due(self) -> float | None:
-        """Milliseconds until something is to be started, None when nothing is."""
+        """Milliseconds until something is to be done, None when nothing is."""
         due = [process.due for process in self.processes.values() if process.due is not None]
+        if self.rest_at is not None:
+            due.append(self.rest_at)
         return max(0.0, min(due) - time.monotonic()) * 1000 if due else None
 
     def wait(self, milliseconds: float | None) -> None:
@@ -194,6 +198,9 @@ class Supervisor:
             elif process := self.by_fd.get(fd):
                 self.died(process)
         self.reporters = {pid for pid in self.reporters if not ended(pid)}
+        if self.rest_at is not None and time.monotonic() >= self.rest_at:
+            self.rest_at = None
+            give_back()
 
     def forget(self, process: Process) -> int | None:
         """Reap a dead process; its wait status if it was our child."""
@@ -277,6 +284,15 @@ class Supervisor:
                 elif process_ended := self.by_fd.get(fd):
                     self.forget(process_ended)
             left = [process for process in left if process.pid]
+
+
+def give_back() -> None:
+    """Give back what only starting needed, when this was started by its bare name, beside `pages`."""
+    try:
+        import pages  # type: ignore[import-not-found]
+    except ImportError:
+        return
+    pages.give_back()
 
 
 def signal_process(pid: int, number: int) -> None:
