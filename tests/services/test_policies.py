@@ -1,4 +1,4 @@
-"""Traffic policies, source ranges, external addresses, load balancers of ours and of others, health of Local Services."""
+"""Traffic policies, source ranges, external addresses, load balancers of ours and of others, health."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from switchboard.proxy.sync import Proxy
     from switchboard.store.store import Store
 
-_DRAIN_LIMIT = 1.0  # seconds
+_DRAIN_LIMIT = 1.0  # seconds until the kernel follows
+_TALK_LIMIT = 5.0  # seconds that open connections get
 
 ClientAs = Callable[[str], "Client"]
 
@@ -90,9 +91,11 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
 
 
 def _drain(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
-    """A pod is told to end only when no new connection is sent to it any more: no request is lost in a rolling update.
+    """A pod is told to end only when no new connection is sent to it any more and those that are open had time to end:
+    no request is lost in a rolling update, whatever the pod does when it is told.
 
-    Node and proxy live in one process, so this is known rather than guessed; a second is what it may take at most.
+    Node and proxy live in one process, so this is known rather than guessed. It takes some milliseconds; longer, but
+    at most `_TALK_LIMIT`, while connections are in use. A connection that is silent for two seconds is not waited for.
     """
 
     async def drain(pod: dict[str, Any]) -> None:
@@ -101,6 +104,12 @@ def _drain(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]
         namespace = pod["metadata"]["namespace"]
         while address and time.monotonic() < deadline and proxy.routes_to(namespace, address):  # noqa: ASYNC110
             await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
+        if not address or pod["spec"].get("hostNetwork"):
+            return  # connections to the node's address are not the pod's alone
+        deadline, pause = time.monotonic() + _TALK_LIMIT, 0.002
+        while time.monotonic() < deadline and proxy.talks_to(address):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
 
     return drain
 

@@ -25,6 +25,11 @@ _ERROR, _DONE = 2, 3
 _SRC, _DST, _PROTOCOL, _SRC_PORT, _DST_PORT = 1, 2, 8, 16, 32  # CTA_FILTER_F_*
 _head = struct.Struct("=IHHII")
 TCP = 6
+_ESTABLISHED = 3
+_OPEN = frozenset((1, 2, _ESTABLISHED, 4, 5))  # TCP_CONNTRACK_*, from SYN_SENT to CLOSE_WAIT
+_SILENT = 2  # seconds
+_UNACKNOWLEDGED = 300  # seconds a flow has with data on their way (nf_conntrack_tcp_timeout_unacknowledged)
+_ESTABLISHED_TIMEOUT = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established"
 
 
 class Flows(NamedTuple):
@@ -146,6 +151,27 @@ class Conntrack:
                     (protocol, original[1], original[4], reply[0] + reply[3].to_bytes(2, "big") + b"\0\0"),
                 )
 
+    def talking(self, address: bytes) -> int:
+        """How many TCP connections through a Service to this address are open and not silent for `_SILENT` seconds.
+
+        Connections straight to it (probes, say) are nobody's business. Silence shows in the time a flow has left.
+        """
+        family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        _, selection = _selection(Flows(TCP, b"", 0, address, 0))
+        allowed = established_timeout()
+        found = 0
+        for data, start, end in self._messages(family, selection):
+            parts = {kind: (at, stop) for kind, at, stop in attributes(data, start, end)}
+            if not {1, 2, 4, 7} <= parts.keys():
+                continue
+            original, reply = _fields(data, *parts[1]), _fields(data, *parts[2])
+            if reply[0] != address or original[2] != TCP or original[1] == address:
+                continue
+            state, left = _tcp_state(data, *parts[4]), int.from_bytes(data[slice(*parts[7])], "big")
+            limit = _UNACKNOWLEDGED if left <= _UNACKNOWLEDGED else allowed
+            found += state in _OPEN and (state != _ESTABLISHED or limit - left <= _SILENT)
+        return found
+
     def _dump(self, family: int, selection: bytes) -> list[tuple[int, bytes]]:
         out = []
         for data, start, end in self._messages(family, selection):
@@ -187,6 +213,20 @@ class Conntrack:
         code = -struct.unpack_from("=i", reply, at + 16)[0]
         if code > 0:
             raise OSError(code, os.strerror(code))
+
+
+def established_timeout() -> int:
+    """Seconds that this namespace gives a connection without packets."""
+    with open(_ESTABLISHED_TIMEOUT) as file:
+        return int(file.read())
+
+
+def _tcp_state(data: bytes, start: int, end: int) -> int:
+    """The state inside CTA_PROTOINFO, 0 without one."""
+    for kind, at, stop in attributes(data, start, end):
+        if kind == 1:
+            return next((data[first] for inner, first, _ in attributes(data, at, stop) if inner == 1), 0)
+    return 0
 
 
 def _fields(data: bytes, start: int, end: int) -> tuple[bytes, bytes, int, int, int]:

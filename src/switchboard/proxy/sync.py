@@ -157,6 +157,16 @@ class Proxy:
             for endpoint in piece.endpoints or ()
         )
 
+    def talks_to(self, address: str) -> bool:
+        """Whether connections through Services to that pod are open and in use."""
+        if not self.ready.is_set():
+            return False
+        try:
+            return self._conntrack.talking(inet_pton(AF_INET6 if ":" in address else AF_INET, address)) > 0
+        except OSError as error:
+            log.warning("cannot tell which connections %s has: %s", address, error)
+            return False
+
     async def _knows_cidrs(self) -> bool:
         """Whether the API has ServiceCIDR objects (Kubernetes has since 1.33)."""
         while True:

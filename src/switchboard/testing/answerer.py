@@ -1,8 +1,8 @@
 """A program for test pods: answers on several ports, and says who it is, who asked and what was asked.
 
-Sent into a pod as text (`source()`), so it uses the standard library alone. Words: `http:8080`, `https:8443:/folder` (with
-tls.crt and tls.key), `udp:8081`, `slow:8090` (an answer takes half a second). HTTP answers are one line, `name client method
-path`, but `/page` is a small HTML document with a link. SIGTERM ends it at once, whoever is waiting for an answer.
+Sent into a pod as text (`source()`), so it uses the standard library alone. Words: `http:8080`, `https:8443:/folder`
+(with tls.crt and tls.key), `udp:8081`, `slow:8090` (an answer takes a second). HTTP answers are one line, `name client
+method path`, but `/page` is a small HTML document with a link. SIGTERM ends it at once, whoever waits for an answer.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 class Slow(Answer):
-    """Half a second for an answer."""
+    """A second for an answer."""
 
-    pause = 0.5
+    pause = 1.0
 
 
 class Datagrams(socketserver.BaseRequestHandler):
