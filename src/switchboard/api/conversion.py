@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api.keyspace import decode, encode_any
+from switchboard.api.keyspace import decode, encode_any, prefix_of
 from switchboard.api.metadata import new_uid
 from switchboard.api.webhookclient import CallFailed
 from switchboard.objects.errors import InternalError
@@ -54,7 +54,9 @@ def renamed(obj: Object, group: str, version: str) -> Object:
 class Conversion:
     """How the objects of one definition are converted."""
 
-    def __init__(self, crd: Object) -> None:
+    def __init__(self, crd: Object, watched: Callable[[], set[str]] = set) -> None:
+        """`watched` tells in which versions somebody watches: writes must be convertible into these."""
+        self.watched = watched
         spec = crd["spec"]
         self.name: str = crd["metadata"]["name"]
         self.group: str = spec["group"]
@@ -75,6 +77,14 @@ class Conversion:
             raise Needed(self, obj, version)
         converted: Object = decode(encode_any(made))
         return _with_metadata(converted, obj)
+
+    def store(self, obj: Object, version: str) -> Object:
+        """The object as it is stored, once every watcher can be shown it. Raises Needed."""
+        stored = self.convert(obj, version)
+        if self.webhook is not None:
+            for other in self.watched():
+                self.convert(stored, other)
+        return stored
 
     async def satisfy(self, app: App, objects: list[Object], version: str) -> None:
         """Ask the webhook for these objects in a version, and for the result in every other one. InternalError."""
@@ -147,25 +157,24 @@ async def answer(fresh: Callable[[], Call], handler: Callable[[Call], Response |
     for _ in range(_ROUNDS):
         call = fresh()
         try:
+            if call.verb in ("list", "watch", "deletecollection"):
+                await _prefetch(call)
             response = handler(call)
             return await response if isinstance(response, Awaitable) else response
         except Needed as needed:
-            await needed.conversion.satisfy(call.app, _likewise(call, needed), needed.version)
+            await needed.conversion.satisfy(call.app, [needed.obj], needed.version)
     raise InternalError("conversion webhook: the objects keep changing")
 
 
-def _likewise(call: Call, needed: Needed) -> list[Object]:
-    """The object that is needed, and the stored ones that a list or watch will need next."""
-    objects = [needed.obj]
-    if call.verb not in ("list", "watch", "deletecollection"):
-        return objects
-    from switchboard.api.keyspace import prefix_of
-
+async def _prefetch(call: Call) -> None:
+    """Convert at once all stored objects that a list will show one by one."""
+    conversion, version = call.kind.extra.type.conversion, call.kind.version
+    missing: dict[bytes, Object] = {}
     for record in call.app.store.scan(prefix_of(call.kind, call.namespace)):
         obj = decode(record.value)
         try:
-            needed.conversion.convert(obj, needed.version)
+            conversion.convert(obj, version)
         except Needed:
-            if _identity(obj) != _identity(needed.obj):
-                objects.append(obj)
-    return objects
+            missing[_identity(obj)] = obj
+    if missing:
+        await conversion.satisfy(call.app, list(missing.values()), version)

@@ -84,7 +84,7 @@ class Definitions:
             if self._specs.get(name) != relevant:
                 self._drop(name)
                 self._specs[name] = relevant
-                self._kinds[name] = kinds_of(crd, Conversion(crd))
+                self._kinds[name] = kinds_of(crd, Conversion(crd, lambda: self._watched(name)))
                 for kind in self._kinds[name]:
                     self._app.registry.add(kind)
         if "deletionTimestamp" in crd["metadata"] and FINALIZER in (crd["metadata"].get("finalizers") or ()):
@@ -99,6 +99,11 @@ class Definitions:
         for watcher in list(self._app.watchers):
             if watcher.kind in gone:
                 watcher.end()
+
+    def _watched(self, name: str) -> set[str]:
+        """The versions of a definition's objects that somebody watches."""
+        kinds = self._kinds.get(name, ())
+        return {watcher.kind.version for watcher in self._app.watchers if watcher.kind in kinds}
 
     def terminating(self, kind: Kind) -> bool:
         """Whether a custom kind is on its way out: nothing new is created."""

@@ -70,7 +70,7 @@ class CustomType:
 
     def to_storage(self, obj: Object) -> Object:
         """An object of this version as it is stored."""
-        return self.conversion.convert(obj, self.kind.storage[1])
+        return self.conversion.store(obj, self.kind.storage[1])
 
 
 def _untouched(path: str, obj: Object, old: Object) -> bool:

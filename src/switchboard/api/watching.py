@@ -15,6 +15,7 @@ from typing import Any
 
 from switchboard.api import answers, representing, typed
 from switchboard.api.call import Call
+from switchboard.api.conversion import Needed
 from switchboard.api.keyspace import decode, encode, encode_any, prefix_of
 from switchboard.api.negotiate import OBJECT, PARTIAL, PARTIAL_LIST, TABLE, Accepted
 from switchboard.api.query import ListOptions
@@ -133,14 +134,17 @@ class Watcher:
         self._writer = writer
         self._buffer = []
         since = self._revision
-        if self._initial is not None:
-            self._write_initial(self._initial)
-            self._initial = None
         self._app.watchers.add(self)
         try:
+            if self._initial is not None:
+                self._write_initial(self._initial)
+                self._initial = None
             self._subscription = self._app.store.subscribe(self._prefix, since, self._sink, self.end)
         except Compacted:
             self._fail(Gone(f"too old resource version: {since} ({self._app.store.compacted})"))
+            return
+        except Needed as needed:
+            self._unconverted(needed)
             return
         buffered, self._buffer = b"".join(self._buffer), None
         if buffered:
@@ -174,13 +178,22 @@ class Watcher:
 
     def _sink(self, events: list[Event]) -> None:
         lines = []
-        for event in events:
-            line = self._encoded(event)
-            if line is not None:
-                lines.append(line)
+        try:
+            for event in events:
+                line = self._encoded(event)
+                if line is not None:
+                    lines.append(line)
+        except Needed as needed:
+            self._unconverted(needed)
+            return
         self._revision = events[-1].revision
         if lines:
             self._send(lines[0] if len(lines) == 1 else b"".join(lines))
+
+    def _unconverted(self, needed: Needed) -> None:
+        """Only a webhook could show this event: it is asked, and the client, who comes back, will find the answer."""
+        self._app.background(needed.conversion.satisfy(self._app, [needed.obj], needed.version))
+        self.end()
 
     def _encoded(self, event: Event) -> bytes | None:
         """The event as this watcher sees it: selectors turn changes into ADDED and DELETED; None when out of sight."""

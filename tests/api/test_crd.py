@@ -1,0 +1,318 @@
+"""CustomResourceDefinitions: from a definition to served, validated, converted objects, and away again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchboard.testing.apiserver import ApiServer
+from switchboard.testing.webhook import FakeWebhook
+
+Object = dict[str, Any]
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+MERGE = {"content-type": "application/merge-patch+json"}
+SCHEMA: Object = {
+    "type": "object",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["size"],
+            "properties": {
+                "size": {"type": "integer", "minimum": 1},
+                "color": {"type": "string", "default": "red"},
+                "port": {"x-kubernetes-int-or-string": True},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "template": {"type": "object", "x-kubernetes-embedded-resource": True},
+                "replicas": {"type": "integer"},
+            },
+        },
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}, "phase": {"type": "string"}}},
+    },
+}
+SCALE = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+
+
+def version(name: str = "v1", *, storage: bool = True, **more: Any) -> Object:
+    base = {"name": name, "served": True, "storage": storage, "schema": {"openAPIV3Schema": SCHEMA}}
+    return {**base, "subresources": {"status": {}, "scale": SCALE}, **more}
+
+
+def definition(*versions: Object, plural: str = "widgets", kind: str = "Widget", **spec: Any) -> Object:
+    names = {"plural": plural, "kind": kind, "shortNames": [plural[:2]], "categories": ["all"]}
+    base = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": list(versions or [version()])}
+    return {"metadata": {"name": f"{plural}.example.com"}, "spec": {**base, **spec}}
+
+
+def widget(name: str = "w", api: str = "v1", **spec: Any) -> Object:
+    meta = {"name": name}
+    return {"apiVersion": f"example.com/{api}", "kind": "Widget", "metadata": meta, "spec": {"size": 1, **spec}}
+
+
+def path(api: str = "v1", namespace: str = "ns") -> str:
+    return f"/apis/example.com/{api}/namespaces/{namespace}/widgets"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    async with ApiServer() as server:
+        await server.call("POST", "/api/v1/namespaces", {"metadata": {"name": "ns"}})
+        yield server
+
+
+async def define(api: ApiServer, body: Object) -> Any:
+    status, made = await api.call("POST", CRDS, body)
+    assert status == 201, made
+    return made
+
+
+def condition(crd: Object, kind: str) -> Any:
+    return next((c for c in crd["status"]["conditions"] if c["type"] == kind), None)
+
+
+async def gone(api: ApiServer, what: str) -> None:
+    """Wait until something is no longer there."""
+    async with asyncio.timeout(5):
+        while (await api.call("GET", what))[0] != 404:  # noqa: ASYNC110 - absence is not announced
+            await asyncio.sleep(0.002)
+
+
+async def test_a_definition_is_served_with_its_answer(api: ApiServer) -> None:
+    made = await define(api, definition())
+    assert condition(made, "Established")["status"] == "True"
+    assert made["status"]["storedVersions"] == ["v1"]
+    assert made["status"]["acceptedNames"]["listKind"] == "WidgetList"
+    status, found = await api.call("GET", path())
+    assert (status, found["kind"], found["items"]) == (200, "WidgetList", [])
+    _, group = await api.call("GET", "/apis/example.com/v1")
+    by_name = {r["name"]: r for r in group["resources"]}
+    assert by_name["widgets"]["shortNames"] == ["wi"]
+    assert by_name["widgets"]["categories"] == ["all"]
+    assert {"widgets/status", "widgets/scale"} <= set(by_name)
+    status, document = await api.call("GET", "/openapi/v3/apis/example.com/v1")
+    assert "com.example.v1.Widget" in document["components"]["schemas"]
+
+
+async def test_objects_are_pruned_defaulted_and_validated(api: ApiServer) -> None:
+    await define(api, definition())
+    template = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"gone": 1}}
+    body = widget(unknown=1, port="http", free={"a": {"b": 1}}, template=template)
+    status, made = await api.call("POST", path(), body)
+    assert status == 201, made
+    assert made["spec"] == {
+        "size": 1,
+        "color": "red",
+        "port": "http",
+        "free": {"a": {"b": 1}},
+        "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}},
+    }
+    assert made["metadata"]["generation"] == 1
+    status, answer = await api.call("POST", path(), widget("bad", size=0))
+    assert status == 422
+    assert answer["details"]["causes"][0]["field"] == "spec.size"
+    status, answer = await api.call("POST", f"{path()}?fieldValidation=Strict", widget("bad", unknown=1))
+    assert status == 400
+
+
+async def test_status_and_scale(api: ApiServer) -> None:
+    await define(api, definition())
+    status, made = await api.call("POST", path(), {**widget(replicas=2), "status": {"phase": "Early"}})
+    assert "status" not in made
+    body = {"status": {"replicas": 2, "phase": "Up"}, "spec": {"size": 9}}
+    status, made = await api.call("PATCH", f"{path()}/w/status", body, MERGE)
+    assert (status, made["status"], made["spec"]["size"]) == (200, {"replicas": 2, "phase": "Up"}, 1)
+    assert made["metadata"]["generation"] == 1
+    _, scale = await api.call("GET", f"{path()}/w/scale")
+    assert (scale["kind"], scale["spec"], scale["status"]) == ("Scale", {"replicas": 2}, {"replicas": 2})
+    status, scale = await api.call("PATCH", f"{path()}/w/scale", {"spec": {"replicas": 5}}, MERGE)
+    assert (status, scale["spec"]) == (200, {"replicas": 5})
+    _, made = await api.call("GET", f"{path()}/w")
+    assert (made["spec"]["replicas"], made["metadata"]["generation"]) == (5, 2)
+
+
+async def test_tables_have_the_columns_of_the_version(api: ApiServer) -> None:
+    columns = [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]
+    await define(api, definition(version(additionalPrinterColumns=columns)))
+    await api.call("POST", path(), widget())
+    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    _, table = await api.call("GET", path(), headers=accept)
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Size"]
+    assert table["rows"][0]["cells"] == ["w", 1]
+
+
+async def test_versions_without_a_webhook_differ_in_name_only(api: ApiServer) -> None:
+    await define(api, definition(version("v1beta1", storage=False), version("v1")))
+    await api.call("POST", path("v1beta1"), widget(api="v1beta1", color="blue"))
+    _, made = await api.call("GET", f"{path('v1')}/w")
+    assert (made["apiVersion"], made["spec"]["color"]) == ("example.com/v1", "blue")
+    _, listed = await api.call("GET", path("v1beta1"))
+    assert listed["items"][0]["apiVersion"] == "example.com/v1beta1"
+    _, found = await api.call("GET", "/apis/example.com")
+    assert found["preferredVersion"]["version"] == "v1"
+
+
+def convert(request: Object) -> Object:
+    """v2 calls `color` what v1 calls it too, but writes it in capitals."""
+    made = []
+    for obj in request["objects"]:
+        change = str.upper if request["desiredAPIVersion"].endswith("v2") else str.lower
+        spec = {**obj["spec"], "color": change(obj["spec"]["color"])}
+        made.append({**obj, "apiVersion": request["desiredAPIVersion"], "spec": spec})
+    return {"result": {"status": "Success"}, "convertedObjects": made}
+
+
+async def test_versions_with_a_webhook(api: ApiServer) -> None:
+    async with FakeWebhook(convert) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
+        for i in range(3):
+            status, made = await api.call("POST", path("v1"), widget(f"w{i}", color="red"))
+            assert status == 201, made
+        _, listed = await api.call("GET", path("v2"))
+        assert [item["spec"]["color"] for item in listed["items"]] == ["RED"] * 3
+        assert listed["items"][0]["metadata"]["uid"]
+        status, made = await api.call("POST", path("v2"), widget("new", "v2", color="BLUE"))
+        assert (status, made["spec"]["color"]) == (201, "BLUE")
+        _, made = await api.call("GET", f"{path('v1')}/new")
+        assert (made["spec"]["color"], made["apiVersion"]) == ("blue", "example.com/v1")
+        status, made = await api.call("PATCH", f"{path('v2')}/new", {"spec": {"size": 4}}, MERGE)
+        assert (status, made["spec"]["size"], made["metadata"]["generation"]) == (200, 4, 2)
+        asked = len(webhook.reviews)
+        await api.call("GET", path("v2"))
+        assert len(webhook.reviews) == asked  # what was converted once is known
+
+
+async def test_a_failing_conversion_is_an_error_not_a_loss(api: ApiServer) -> None:
+    async with FakeWebhook(lambda _: {"result": {"status": "Failed", "message": "broken"}}) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
+        assert (await api.call("POST", path("v1"), widget()))[0] == 201
+        status, answer = await api.call("GET", f"{path('v2')}/w")
+        assert status == 500
+        assert answer["message"] == "conversion webhook for example.com/v1, Kind=Widget failed: broken"
+        assert (await api.call("GET", f"{path('v1')}/w"))[0] == 200
+
+
+async def test_a_changed_definition_changes_what_is_served(api: ApiServer) -> None:
+    made = await define(api, definition(version("v1", storage=False), version("v2")))
+    made["spec"]["versions"][0]["served"] = False
+    status, made = await api.call("PUT", f"{CRDS}/widgets.example.com", made)
+    assert status == 200, made
+    assert made["metadata"]["generation"] == 2
+    assert (await api.call("GET", path("v1")))[0] == 404
+    assert (await api.call("GET", path("v2")))[0] == 200
+
+
+async def test_what_was_wrong_before_may_stay_wrong(api: ApiServer) -> None:
+    made = await define(api, definition())
+    await api.call("POST", path(), widget(size=2))
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"]["minimum"] = 5
+    assert (await api.call("PUT", f"{CRDS}/widgets.example.com", made))[0] == 200
+    assert (await api.call("PATCH", f"{path()}/w", {"spec": {"color": "blue"}}, MERGE))[0] == 200
+    assert (await api.call("PATCH", f"{path()}/w", {"spec": {"size": 3}}, MERGE))[0] == 422
+
+
+async def test_names_belong_to_the_first_who_has_them(api: ApiServer) -> None:
+    await define(api, definition())
+    second = definition(plural="gadgets", kind="Widget")
+    second["spec"]["names"]["singular"] = "gadget"
+    made = await define(api, second)
+    assert condition(made, "NamesAccepted")["reason"] == "KindConflict"
+    assert condition(made, "Established")["status"] == "False"
+    assert (await api.call("GET", "/apis/example.com/v1/namespaces/ns/gadgets"))[0] == 404
+    await api.call("DELETE", f"{CRDS}/widgets.example.com")
+    async with asyncio.timeout(5):
+        while (await api.call("GET", "/apis/example.com/v1/namespaces/ns/gadgets"))[0] != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+async def test_a_deleted_definition_takes_its_objects_along(api: ApiServer) -> None:
+    await define(api, definition())
+    await api.call("POST", path(), widget("plain"))
+    held = widget("held")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await api.call("POST", path(), held)
+    status, _ = await api.call("DELETE", f"{CRDS}/widgets.example.com")
+    assert status == 200
+    await gone(api, f"{path()}/plain")
+    async with asyncio.timeout(5):
+        crd = f"{CRDS}/widgets.example.com"
+        while not condition((await api.call("GET", crd))[1], "Terminating"):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+    assert (await api.call("POST", path(), widget("late")))[0] == 405
+    patch = {"metadata": {"finalizers": None}}
+    assert (await api.call("PATCH", f"{path()}/held", patch, MERGE))[0] == 200
+    await gone(api, f"{CRDS}/widgets.example.com")
+    assert (await api.call("GET", path()))[0] == 404
+    await define(api, definition())
+    _, found = await api.call("GET", path())
+    assert found["items"] == []
+
+
+async def test_a_watch_of_another_version_sees_converted_objects(api: ApiServer) -> None:
+    async with FakeWebhook(convert) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
+        await api.call("POST", path("v1"), widget("before", color="red"))
+        response = await api.request("GET", f"{path('v2')}?watch=1&timeoutSeconds=30")
+        assert response.status == 200
+        pieces: list[bytes] = []
+        arrived = asyncio.Event()
+
+        class Writer:
+            def write(self, data: bytes) -> int:
+                pieces.append(data)
+                arrived.set()
+                return 0
+
+            buffered, closed = 0, False
+
+            def close(self) -> None: ...
+
+            def on_close(self, callback: Any) -> None: ...
+
+        assert response.push is not None
+        response.push(Writer())  # type: ignore[arg-type]  # what a watcher uses of a writer
+        await api.call("POST", path("v2"), widget("after", "v2", color="BLUE"))
+        async with asyncio.timeout(5):
+            while len(b"".join(pieces).splitlines()) < 2:
+                arrived.clear()
+                await arrived.wait()
+        events = [json.loads(line) for line in b"".join(pieces).splitlines()]
+        colors = [(e["type"], e["object"]["apiVersion"], e["object"]["spec"]["color"]) for e in events]
+        assert colors == [("ADDED", "example.com/v2", "RED"), ("ADDED", "example.com/v2", "BLUE")]
+
+
+async def test_definitions_are_there_again_after_a_restart(tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    async with ApiServer(path=store) as api:
+        await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "ns"}})
+        await define(api, definition())
+        await api.call("POST", path(), widget())
+    async with ApiServer(path=store) as api:
+        status, found = await api.call("GET", f"{path()}/w")
+        assert (status, found["spec"]["color"]) == (200, "red")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"scope": "Odd"}, "spec.scope"),
+        ({"group": "nodots"}, "metadata.name"),
+        ({"versions": [version(storage=False)]}, "spec.versions"),
+        ({"group": "x.k8s.io"}, "metadata.name"),
+    ],
+)
+async def test_wrong_definitions(api: ApiServer, change: Object, field: str) -> None:
+    body = definition()
+    body["spec"].update(change)
+    status, answer = await api.call("POST", CRDS, body)
+    assert status == 422
+    assert field in [cause["field"] for cause in answer["details"]["causes"]]
