@@ -28,7 +28,7 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
             line for line in Path("/proc/mounts").read_text().splitlines() if any(mark in line for mark in marks)
         ],
         "processes": _processes(marks),
-        "groups": [str(path) for root in cgroups.hierarchies() for path in root.glob(f"**/{name}*")],
+        "groups": _groups(name),
         "run": [run] if os.path.exists(run) else [],
     }
 
@@ -40,6 +40,17 @@ def shim_sockets(cluster: PrivateCluster) -> list[Path]:
     run = Path(cluster.env["SWITCHBOARD_RUN_DIR"], cluster.name)
     bundles = run.glob("containerd/io.containerd.runtime.v2.task/k8s.io/*/address")
     return [Path(bundle.read_text().strip().removeprefix("unix://")) for bundle in bundles]
+
+
+def _groups(name: str) -> list[str]:
+    """Control groups whose name begins so. Not by glob, which fails when groups of others go while it looks."""
+    return [
+        f"{folder}/{group}"
+        for root in cgroups.hierarchies()
+        for folder, groups, _ in os.walk(root)
+        for group in groups
+        if group.startswith(name)
+    ]
 
 
 def _processes(marks: tuple[str, ...]) -> list[str]:
