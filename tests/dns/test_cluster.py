@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client
-from switchboard.client.resources import ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
+from switchboard.client.resources import ENDPOINTS, ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
+from switchboard.dns import register
 from switchboard.dns.server import DnsServer, DnsSettings
 from switchboard.dns.upstream import Address
 from switchboard.testing.apiserver import ApiServer
@@ -179,6 +180,20 @@ async def test_ready_means_synced(tmp_path: Path) -> None:
             text = _metrics(server)
             assert 'coredns_dns_requests_total{server="dns://:' in text
             assert 'rcode="NXDOMAIN"' in text and "switchboard_dns_api_connected 1" in text
+
+
+async def test_it_announces_itself(tmp_path: Path) -> None:
+    async with ApiServer() as api:
+        await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "kube-system"}})
+        client = client_of(api, tmp_path)
+        async with running(client) as (_, dns):
+            for address in ("192.168.49.2", "192.168.49.3", "192.168.49.3"):  # made, moved, left alone
+                wanted = register.endpoints(address, 53, 9153, "", ready=True)
+                await register.announce(client, "10.96.0.10", wanted)
+                found = await client.get(ENDPOINTS, "kube-dns", "kube-system")
+                assert found["subsets"][0]["addresses"] == [{"ip": address}]
+            await dns.becomes("A 10.96.0.10", "kube-dns.kube-system.svc.cluster.local")
+            await dns.becomes("A 10.96.0.10", "ns.dns.cluster.local")
 
 
 def _is(condition: Any) -> Any:

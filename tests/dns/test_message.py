@@ -49,7 +49,10 @@ def test_damaged_queries_never_crash(data: st.DataObject) -> None:
         (query("web.default.svc.cluster.local", flags=0x2800), m.NOTIMP),
         (m.HEADER.pack(1, 0, 2, 0, 0, 0) + query("a.b")[12:] * 2, m.FORMERR),
         (m.HEADER.pack(1, 0, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1", m.FORMERR),
-        (query("a.b")[:-2] + b"\0\3", m.REFUSED),
+        (query("a.b")[:-2] + b"\0\3", m.REFUSED),  # class CH
+        (query("a.b")[:-4] + b"\0\xfc\0\1", m.REFUSED),  # AXFR
+        (m.HEADER.pack(1, 0, 0, 0, 0, 0), m.FORMERR),
+        (query("a.b", edns=1232)[:-6] + b"\0\1\0\0\0\0", 0),  # EDNS version 1: BADVERS is 16, its low bits 0
     ],
 )
 def test_what_is_refused(data: bytes, code: int) -> None:
@@ -66,3 +69,19 @@ def test_compression_loops_end() -> None:
 def test_names_that_cannot_be(text: str) -> None:
     with pytest.raises(ValueError):
         m.encode_name(text)
+
+
+def test_an_unknown_edns_version_is_told_so() -> None:
+    """RFC 6891 section 6.1.3: BADVERS, with our own version in the OPT record."""
+    asked = query("web.default.svc.cluster.local", edns=1232)
+    out = Responder(cluster()).answer(asked[:-6] + b"\0\1\0\0\0\0", "10.0.0.1")
+    assert isinstance(out, bytes) and out[-6:-4] == b"\1\0" and reply.parse_answer(out)[1] == []
+
+
+@given(st.binary(max_size=300))
+def test_answers_from_outside_never_crash(data: bytes) -> None:
+    for raw in (data, b"\0\1\x81\x80\0\1\0\1\0\1\0\0" + data):
+        try:
+            reply.parse_answer(raw)
+        except m.FormError:
+            continue

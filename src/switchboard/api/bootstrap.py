@@ -1,7 +1,6 @@
 """What a new cluster has from its first moment, and what each start repairs: namespaces, the `kubernetes` Service and
-its
-endpoints, the default ServiceCIDR, priority classes, and addresses that a crash left without their Service (or the
-reverse).
+its endpoints, the default ServiceCIDR, priority classes, and addresses that a crash left without their Service (or the
+reverse). The first of these are also kept while the server runs, whoever deletes or changes them.
 
 Everything is written in one turn of the loop, so that it is one commit.
 """
@@ -10,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,25 @@ from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.api.kinds.pools import ADDRESSES, MANAGED_BY, MANAGER, Cidr, addresses_of
 from switchboard.api.metadata import new_uid, now
 from switchboard.objects.kinds import Kind
+from switchboard.store.errors import StoreError
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
+    from switchboard.store.record import Event
 
+_log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+# prefixes of keys
+_KEPT = (
+    *(f"/core/namespaces/{name}" for name in NAMESPACES),
+    "/core/services/default/kubernetes",
+    "/core/endpoints/default/kubernetes",
+    "/discovery.k8s.io/endpointslices/default/kubernetes",
+    "/networking.k8s.io/servicecidrs/kubernetes",
+)
+_KEEP_PAUSE = 0.5  # seconds: one who fights with us is answered twice a second
 _CIDR_FINALIZER = "networking.k8s.io/service-cidr-finalizer"
 _PRIORITIES = (
     ("system-node-critical", 2_000_001_000, "For pods that a node cannot do without; never displaced."),
@@ -34,17 +46,47 @@ _PRIORITIES = (
 
 async def run(app: App) -> None:
     """Make what is missing, mend what a crash broke; returns when it is durable."""
-    waits: list[Awaitable[Any]] = []
-    for name in NAMESPACES:
-        waits += _namespace(app, name)
-    waits += _service_cidr(app)
+    waits = _essentials(app)
     waits += _priorities(app)
-    waits += _kubernetes_service(app)
-    waits += _endpoints(app)
     waits += policy.bootstrap(app)
     waits += repair_addresses(app)
     if waits:
         await asyncio.gather(*waits)
+
+
+async def keep(app: App) -> None:
+    """What no cluster works without comes back when somebody deletes or changes it.
+
+    Sources: pkg/controlplane/controller/kubernetesservice, systemnamespaces, defaultservicecidr (which look every ten
+    seconds to a minute; here the change itself is the reason to look).
+    """
+    changed = asyncio.Event()
+
+    def on_events(_: list[Event]) -> None:
+        changed.set()
+
+    revision = app.store.revision
+    subscriptions = [app.store.subscribe(prefix, revision, on_events) for prefix in _KEPT]
+    try:
+        while True:
+            await changed.wait()
+            await asyncio.sleep(_KEEP_PAUSE)
+            changed.clear()
+            try:
+                await asyncio.gather(*_essentials(app))
+            except StoreError as error:
+                _log.warning("cannot put back what a cluster needs: %s", error)
+                changed.set()
+    finally:
+        for subscription in subscriptions:
+            subscription.close()
+
+
+def _essentials(app: App) -> list[Awaitable[Any]]:
+    waits: list[Awaitable[Any]] = []
+    for name in NAMESPACES:
+        waits += _namespace(app, name)
+    return waits + _service_cidr(app) + _kubernetes_service(app) + _endpoints(app)
 
 
 def _kind(app: App, group: str, version: str, plural: str) -> Kind:

@@ -1,4 +1,6 @@
-"""What the API server does by itself while it runs: bookmarks for watches, expiry of Events, ServiceCIDRs."""
+"""What the API server does by itself while it runs: bookmarks for watches, expiry of Events, ServiceCIDRs,
+and what has to be there always.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import cidrs
+from switchboard.api import bootstrap, cidrs
 from switchboard.api.keyspace import decode, encode
 from switchboard.api.metadata import parse_time
 from switchboard.store.errors import Changed, StoreError
@@ -81,4 +83,4 @@ async def _forget(app: App, record: Record) -> int:
     return 1
 
 
-JOBS: tuple[Job, ...] = (bookmarks, expire_events, cidrs.run)
+JOBS: tuple[Job, ...] = (bookmarks, expire_events, cidrs.run, bootstrap.keep)

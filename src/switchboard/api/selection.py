@@ -15,6 +15,23 @@ from switchboard.store.record import Record
 Match = Callable[[Record], bool]
 
 
+_recent: dict[int, tuple[bytes, Any]] = {}  # the last few objects decoded, by the id of their bytes
+_RECENT = 8
+
+
+def _decoded(record: Record) -> Any:
+    """The object of a record, to be read only; watchers with field selectors ask for the same ones again and again."""
+    value = record.value
+    held = _recent.get(id(value))
+    if held is not None and held[0] is value:
+        return held[1]
+    obj = decode(value)
+    if len(_recent) >= _RECENT:
+        del _recent[next(iter(_recent))]
+    _recent[id(value)] = (value, obj)
+    return obj
+
+
 class Selection:
     """Both selectors of a request, compiled; `match` is None when everything is selected."""
 
@@ -43,7 +60,7 @@ class Selection:
             if names_only:
                 _, _, namespace, name = split_key(record.key)
                 return fields({"metadata": {"name": name, "namespace": namespace}})
-            return fields(decode(record.value))
+            return fields(_decoded(record))
 
         if not label_tests:
             return matches_fields

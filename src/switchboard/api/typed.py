@@ -6,6 +6,7 @@ CustomResourceDefinition by `crd.py`) in `Kind.extra`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from switchboard.api.keyspace import decode, encode_any
@@ -49,9 +50,9 @@ def custom(kind: Kind) -> CustomType:
     return cast("CustomType", kind.extra.type)
 
 
-def clean(app: App, kind: Kind, obj: Object) -> list[str]:
-    """Prune and normalise a body; returns the paths of unknown fields."""
-    return schema.clean(kind, obj) if kind.definition is not None else custom(kind).clean(obj)
+def clean(app: App, kind: Kind, obj: Object, known: Collection[str] = ()) -> list[str]:
+    """Prune and normalise a body; returns the paths of unknown fields. `known` fields are clean already."""
+    return schema.clean(kind, obj, known) if kind.definition is not None else custom(kind).clean(obj)
 
 
 def default(kind: Kind, obj: Object) -> None:
@@ -62,10 +63,14 @@ def default(kind: Kind, obj: Object) -> None:
         custom(kind).default(obj)
 
 
-def settle(kind: Kind, obj: Object) -> None:
-    """The form in which the object is shown: empty structs that are always written are there again."""
+def settle(kind: Kind, obj: Object, old: Object | None = None) -> None:
+    """The form in which the object is shown: empty structs that are always written are there again.
+
+    What is as in `old`, the stored object, has that form.
+    """
     if kind.definition is not None:
-        schema.clean(kind, obj)
+        known = [name for name, value in obj.items() if value == old.get(name)] if old is not None else ()
+        schema.clean(kind, obj, known)
 
 
 def check_create(kind: Kind, obj: Object) -> list[FieldError]:

@@ -3,6 +3,7 @@ through here too."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from switchboard.api import bodies, metadata, ownership, query, representing, typed
@@ -100,10 +101,14 @@ def patcher(call: Call, media: str) -> Any:
     change_by = parsed_patch(call, media, body)
     duplicates = duplicate_fields(call.request.body, body) if call.options.field_validation != "Ignore" else []
 
+    # Merges leave alone what the patch does not name (directives name what they like).
+    merges = media != JSON_PATCH and not any(name.startswith("$") for name in body)
+
     def make(current: Object) -> Object:
         obj = change_by(current)
+        known = current.keys() - body.keys() if merges and isinstance(obj, dict) else ()
         try:
-            cleaned(call, obj, duplicates)
+            cleaned(call, obj, duplicates, known)
         except BadRequest as e:
             raise invalid_patch(obj, e) from None
         metadata.check_name(obj, call.name)
@@ -133,13 +138,13 @@ def parsed_patch(call: Call, media: str, body: Any) -> Any:
     return lambda current: patch.strategic_merge(current, body, kind.definition)
 
 
-def cleaned(call: Call, obj: Any, duplicates: list[str]) -> Object:
-    """A patched document as an object of the kind: type, unknown fields, name."""
+def cleaned(call: Call, obj: Any, duplicates: list[str], known: Collection[str] = ()) -> Object:
+    """A patched document as an object of the kind: type, unknown fields, name. `known` fields are clean already."""
     kind = call.kind
     if not isinstance(obj, dict):
         raise BadRequest("the patched document is not an object")
     bodies.check_type(obj, kind.api_version, kind.kind)
-    unknown = typed.clean(call.app, kind, obj)
+    unknown = typed.clean(call.app, kind, obj, known)
     bodies.report(call, kind, unknown, duplicates)
     return obj
 

@@ -198,7 +198,7 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
             app.prepare(call, strategy, obj, old)
         metadata.prepare_update(obj, old)
         if operation.changed or strategy.must_settle(kind):
-            typed.settle(kind, obj)
+            typed.settle(kind, obj, old)
         errors = typed.check_update(kind, obj, old, sub)
         # Upstream checks metadata twice, in BeforeUpdate and in the strategy: both causes show in the details.
         errors = [

@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # heavy, and not every API is asked over TLS
+    import ssl
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN_AGE = 10.0  # seconds a token file's content is believed (kubelets rotate bound tokens)
@@ -62,6 +64,8 @@ def in_cluster() -> Access:
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise KubeconfigError("not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
+    import ssl
+
     space = _SERVICE_ACCOUNT / "namespace"
     return Access(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
@@ -89,6 +93,8 @@ def _access(path: Path, cluster: dict[str, Any], user: dict[str, Any], namespace
 
 
 def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+    import ssl
+
     authority = _blob(path, cluster, "certificate-authority")
     try:
         context = ssl.create_default_context(cadata=authority.decode() if authority else None)

@@ -72,7 +72,8 @@ def dns(arguments: list[str]) -> int:
 
         await wiring.run_dns(await _connected(config, "dns", "switchboard-dns"), config)
 
-    return run(body)
+    # datagrams are read by a plain reader of the socket, which any loop has: uvloop would weigh 3 MB for nothing
+    return run(body, asyncio.SelectorEventLoop)
 
 
 def dns_alone(options: argparse.Namespace) -> int:
@@ -138,9 +139,10 @@ async def until(condition: Callable[[], bool], pause: float = 0.005) -> None:
         pause = min(pause * 1.2, 0.2)
 
 
-def run(body: Run) -> int:
-    """Run a role until it ends or SIGTERM/SIGINT asks it to. Returns the exit status."""
-    import uvloop
+def run(body: Run, make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
+    """Run a role until it ends or SIGTERM/SIGINT asks it to, on uvloop's loop or another. Returns the exit status."""
+    if make_loop is None:
+        from uvloop import new_event_loop as make_loop
 
     sys.setswitchinterval(_SWITCH)
     gc.set_threshold(_COLLECT, 20, 20)
@@ -149,7 +151,7 @@ def run(body: Run) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
         try:
             return runner.run(_until_told(body()))
         except KeyboardInterrupt:

@@ -6,20 +6,20 @@ the mark as an answer has asked himself. CoreDNS's loop plugin ends the program;
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from switchboard.dns import message as m
 from switchboard.dns.cache import Question
 from switchboard.dns.message import Query, Record
 
-_MARK = "sb" + secrets.token_hex(12)
+_MARK = "sb" + os.urandom(12).hex()
 _SUFFIX = m.encode_name(_MARK)
 _RDATA = m.txt_rdata(_MARK)
 
 
 def probe() -> Question:
     """A question that no cache has seen."""
-    return m.encode_name(f"{secrets.token_hex(8)}.{_MARK}"), m.TXT, m.CLASS_IN, False, False
+    return m.encode_name(f"{os.urandom(8).hex()}.{_MARK}"), m.TXT, m.CLASS_IN, False, False
 
 
 def recognised(query: Query) -> bytes | None:

@@ -114,19 +114,26 @@ class Entry:
     key: tuple[str, str]  # namespace, name
     service: Service | None = None
     slices: dict[str, EndpointSlice] = field(default_factory=dict)
-    _known: list[Endpoint] | None = None
+    _known: dict[str, list[Endpoint]] = field(default_factory=dict)  # of a headless Service's slices
 
-    def changed(self) -> None:
-        """Forget what was made of the slices before."""
-        self._known = None
+    def changed(self, name: str | None = None) -> None:
+        """Forget what was made of a slice, or of all."""
+        if name is None:
+            self._known.clear()
+        else:
+            self._known.pop(name, None)
 
     def endpoints(self) -> list[Endpoint]:
-        """All endpoints that may be answered with; made once for a headless Service, whose name asks for them."""
-        if self._known is not None:
-            return self._known
-        found = [endpoint for piece in self.slices.values() for endpoint in self.endpoints_of(piece)]
-        if self.service is not None and self.service.headless:
-            self._known = found
+        """All endpoints that may be answered with; kept for a headless Service, whose own name asks for them."""
+        keep = self.service is not None and self.service.headless
+        found: list[Endpoint] = []
+        for name, piece in self.slices.items():
+            made = self._known.get(name)
+            if made is None:
+                made = self.endpoints_of(piece)
+                if keep:
+                    self._known[name] = made
+            found += made
         return found
 
     def endpoints_of(self, piece: EndpointSlice) -> list[Endpoint]:

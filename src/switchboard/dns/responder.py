@@ -154,7 +154,7 @@ class Responder:
     def _walk(self, query: Query, space: str, found: Answer, limit: int) -> bytes | Forward:
         """Answer the first question of a search path with what its later questions would have found (as CoreDNS's
         autopath): `x.<ns>.svc.<zone>` is absent, so try `x.svc.<zone>`, `x.<zone>` and at last `x` itself."""
-        own = m.encode_name(f"{space}.svc.{self.zone.domain}")
+        own = bytes([len(space)]) + space.encode() + self._svc
         absent = self._render(query, found, limit)
         front = query.name[: -len(own)]
         if not query.name.endswith(own) or not front:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-import ssl
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from switchboard.dns import message as m
 from switchboard.dns import reply
 from switchboard.dns.message import FormError
+
+if TYPE_CHECKING:
+    import ssl
 
 SOCKETS = 8  # source ports in use per upstream: enough to make a forged answer a guess, few enough to keep
 _KEEP = 20.0  # seconds until a source port is given up for another
@@ -211,4 +214,6 @@ class _Stream:
 @functools.cache
 def _tls() -> ssl.SSLContext:
     """The system's authorities; read once, because that takes longer than a question."""
+    import ssl
+
     return ssl.create_default_context()

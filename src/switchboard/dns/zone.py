@@ -37,6 +37,7 @@ class Zone:
         self.domain = domain.rstrip(".").lower()
         self.apex = m.encode_name(self.domain)
         self._top = m.labels(self.apex)
+        self._names = m.encode_name(f"ns.dns.{self.domain}"), m.encode_name(f"hostmaster.{self.domain}")  # for the SOA
         self._networks = [ipaddress.ip_network(n) for n in networks]
         self.entries: dict[Key, Entry] = {}
         self._spaces: dict[str, int] = {}  # namespace -> Services in it, and one for its own object
@@ -69,7 +70,7 @@ class Zone:
             entry.slices.pop(name, None)
         else:
             entry.slices[name] = piece
-        entry.changed()
+        entry.changed(name)
         if entry.service is not None:  # only then do its endpoints have reverse names
             self._reindex(entry.key, [_labels(entry, old)], [_labels(entry, piece)], stale)
         self._drop_if_empty(entry)
@@ -134,8 +135,7 @@ class Zone:
 
     def soa(self) -> Record:
         """The zone's SOA, which goes with every answer of absence (RFC 2308)."""
-        mname, rname = m.encode_name(f"ns.dns.{self.domain}"), m.encode_name(f"hostmaster.{self.domain}")
-        return Record(self.apex, m.SOA, NEGATIVE_TTL, m.soa_rdata(mname, rname, self.serial, NEGATIVE_TTL))
+        return Record(self.apex, m.SOA, NEGATIVE_TTL, m.soa_rdata(*self._names, self.serial, NEGATIVE_TTL))
 
     def _inside(self, name: bytes, rest: list[str], qtype: int, depth: int) -> Answer:
         if not rest:

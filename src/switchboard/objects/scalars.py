@@ -134,7 +134,13 @@ def _moment(value: Any) -> datetime:
 
 def time(value: Any, unknown: list[str]) -> Any:
     """A `meta/v1 Time`: whole seconds in UTC."""
-    return format_time(_moment(value))
+    return _seconds(value) if value.__class__ is str else format_time(_moment(value))
+
+
+@memo(2048)
+def _seconds(text: str) -> str:
+    """The same few times stand in an object again and again."""
+    return format_time(_moment(text))
 
 
 def micro_time(value: Any, unknown: list[str]) -> Any:

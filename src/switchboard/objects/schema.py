@@ -15,7 +15,7 @@ compiled when it is first met and kept. What a walk does, as Go's decoder and en
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -27,7 +27,7 @@ from switchboard.objects.scalars import WrongType, word
 from switchboard.objects.types import definitions
 
 Schema = dict[str, Any]
-Walk = Callable[[Any, list[str]], Any]  # value, unknown paths -> value to keep
+Walk = Callable[..., Any]  # value, unknown paths (an object: and fields that are clean already) -> value to keep
 Resolve = Callable[[str], Schema]
 
 # (Python class of the value, walk or None, whether an empty value is dropped)
@@ -38,21 +38,26 @@ class _Any:
     """Stands for "any class" in an entry: no value has it, so the slow way decides."""
 
 
-def clean(kind: Kind, obj: dict[str, Any]) -> list[str]:
+def clean(kind: Kind, obj: dict[str, Any], known: Collection[str] = ()) -> list[str]:
     """Clean a body of a built-in kind in place; returns the paths of unknown fields in document order.
 
-    Raises BadRequest with upstream's text when a value has the wrong type.
+    `known` names fields of the body that are clean already. Raises BadRequest with upstream's text when a value has
+    the wrong type.
     """
     if kind.definition is None:
         raise ValueError(f"{kind} is not in the type table")
-    return clean_as(kind.definition, obj, kind.kind, kind.version)
+    return clean_as(kind.definition, obj, kind.kind, kind.version, known)
 
 
-def clean_as(definition: str, obj: dict[str, Any], kind: str, version: str) -> list[str]:
+def clean_as(definition: str, obj: dict[str, Any], kind: str, version: str, known: Collection[str] = ()) -> list[str]:
     """`clean` for a definition that is not a resource of its own (DeleteOptions, Scale, Eviction)."""
     unknown: list[str] = []
     try:
-        walker(definition)(obj, unknown)
+        walk = walker(definition)
+        if known:
+            walk(obj, unknown, known)
+        else:
+            walk(obj, unknown)
     except WrongType as wrong:
         raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong.text()}') from None
     except RecursionError:
@@ -123,7 +128,7 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
         fills.extend(_fills(schema, resolve, name, made))
         ready = True
 
-    def walk(obj: Any, unknown: list[str]) -> Any:  # noqa: C901 - see above
+    def walk(obj: Any, unknown: list[str], known: Collection[str] = ()) -> Any:  # noqa: C901 - see above
         if not ready:
             build()
         if obj.__class__ is not dict:
@@ -136,6 +141,8 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
                 if entry is None:
                     unknown.append(key)
                 elif value is not None:
+                    if known and key in known:
+                        continue
                     expected, fn, drop = entry
                     if fn is None:
                         if value.__class__ is not expected:

@@ -7,18 +7,19 @@ happen twice: GET, HEAD and OPTIONS before any byte of an answer (the rule of Go
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from switchboard.transport.answer import BadResponse, ResponseReader
 from switchboard.transport.messages import Connection
 from switchboard.transport.raw import connect, connect_unix
-from switchboard.transport.tls import wrap
+
+if TYPE_CHECKING:  # half of what a process weighs that has no TLS to speak: imported where it is used
+    import ssl as tls
 
 Dial = Callable[[str, int], Awaitable[Connection]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -278,10 +279,10 @@ class HttpClient:
                 else:
                     assert self._dial is not None
                     inner = await self._dial(host, port)
-                return inner if context is None else await wrap(inner, context, name=name)
+                return inner if context is None else await _wrap(inner, context, name)
         except TimeoutError as error:
             raise Unreachable(f"{host}:{port}: no connection within {self._connect_timeout:g} s") from error
-        except (OSError, tls.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one
             raise Unreachable(f"{host}:{port}: {error}") from error
 
 
@@ -336,6 +337,12 @@ async def _body(connection: Connection, reader: ResponseReader) -> AsyncIterator
             await _more(connection, reader)
 
 
+async def _wrap(inner: Connection, context: tls.SSLContext, name: str) -> Connection:
+    from switchboard.transport.tls import wrap
+
+    return await wrap(inner, context, name=name)
+
+
 _roots: tls.SSLContext | None = None
 
 
@@ -343,5 +350,7 @@ def _system_roots() -> tls.SSLContext:
     """The context of the system's certificate authorities, made once (it takes some 10 ms)."""
     global _roots
     if _roots is None:
-        _roots = tls.create_default_context()
+        import ssl
+
+        _roots = ssl.create_default_context()
     return _roots

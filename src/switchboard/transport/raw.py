@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl as tls
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Connection
+
+if TYPE_CHECKING:
+    import ssl as tls
 
 _HIGH = 256 * 1024  # bytes read ahead before reading pauses
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl as tls
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Handler, Response
 from switchboard.transport.reader import Limits
 from switchboard.transport.server_connection import ServerConnection
+
+if TYPE_CHECKING:
+    import ssl as tls
 
 _SWEEP = 2.0  # seconds between two looks at the deadlines of all connections
 _SAME: Final[Any] = object()
