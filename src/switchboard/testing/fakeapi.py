@@ -2,7 +2,8 @@
 
 It keeps objects of any resource by path, counts versions, replays history to watches; it knows no kinds, validation
 or defaults (tests that need those use the real API). Faults: `compact` (410), `cut` (watches break off), `refuse` (the
-next requests fail), `mute` (watches stay open but tell nothing, as a network that swallows packets).
+next requests fail), `mute` (watches stay open but tell nothing, as a network that swallows packets: a watch that missed
+an event tells nothing more until it is cut, because a stream has no gaps).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class FakeApi:
         self._history: list[tuple[int, str, str, Object]] = []  # version, type, collection, object
         self._oldest = 0
         self._watching: dict[asyncio.Queue[bytes | None], tuple[str, str]] = {}
+        self._deaf: set[asyncio.Queue[bytes | None]] = set()  # watches that missed an event
 
     # What tests do
 
@@ -98,6 +100,7 @@ class FakeApi:
             yield self._pieces(queue)
         finally:
             del self._watching[queue]
+            self._deaf.discard(queue)
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -154,8 +157,10 @@ class FakeApi:
         else:
             self._objects[key] = obj
         self._history.append((self.version, type_, key[0], obj))
+        if self.mute:
+            self._deaf.update(self._watching)
         for queue, (collection, namespace) in self._watching.items():
-            if self.mute:
+            if queue in self._deaf:
                 continue
             if collection == key[0] and namespace in ("", key[1]):
                 queue.put_nowait(_line(type_, obj))
