@@ -79,3 +79,4 @@ HORIZONTALPODAUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscale
 CERTIFICATESIGNINGREQUESTS = Resource(
     "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", False
 )
+SUBJECTACCESSREVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", False)

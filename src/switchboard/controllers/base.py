@@ -16,6 +16,7 @@ from switchboard.client import Cache, EventRecorder, Informer, Loop, Resource, k
 from switchboard.controllers.owners import controller_of, controller_uid, orphan_namespace
 
 Object = dict[str, Any]
+Signer = Callable[[bytes, list[str], float], bytes]  # request, usages, seconds of validity -> certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,14 @@ class ControllerSettings:
 
     `root_ca`: PEM published as kube-root-ca.crt ("" publishes none). `load_balancer_pool`: CIDR of addresses given to
     LoadBalancer Services, None leaves them to somebody else. `host_path`: folder under which "standard" volumes are
-    made, None provisions none. Times in seconds: `node_grace` without a sign of life until a node counts as lost.
+    made, None provisions none. `signer` makes certificates of requests (PEM), usages and seconds; None leaves them to
+    somebody else. Times in seconds: `node_grace` without a sign of life until a node counts as lost.
     """
 
     root_ca: str = ""
     load_balancer_pool: str | None = None
     host_path: str | None = None
+    signer: Signer | None = None
     node_grace: float = 50.0
     node_period: float = 5.0
     finished_pods: int = 12500

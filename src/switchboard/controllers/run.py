@@ -8,6 +8,7 @@ from typing import Final
 
 from switchboard.client import Cache, Client
 from switchboard.controllers.base import Context, Controller, ControllerSettings
+from switchboard.controllers.certificates import CertificateController
 from switchboard.controllers.cronjob import CronJobController
 from switchboard.controllers.daemonset import DaemonSetController
 from switchboard.controllers.deployment import DeploymentController
@@ -57,6 +58,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     PersistentVolumeController,
     EphemeralVolumeController,
     ResourceQuotaController,
+    CertificateController,
 )
 
 

@@ -49,14 +49,14 @@ def make_leaf(folder: Path, leaf: Leaf, now: float) -> tuple[bytes, bytes]:
     test's user.
     """
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
-    authority, authority_key = _load_authority(folder)
+    authority, authority_key = load_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     return _leaf(leaf, key, authority, authority_key, moment).public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
 
 def _authority(folder: Path, cluster: str, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     if (folder / "ca.crt").exists() and (folder / "ca.key").exists():
-        certificate, key = _load_authority(folder)
+        certificate, key = load_authority(folder)
         if certificate.not_valid_after_utc > now + dt.timedelta(days=RENEW_BEFORE_DAYS):
             return certificate, key
     key = ec.generate_private_key(ec.SECP256R1())
@@ -74,7 +74,8 @@ def _authority(folder: Path, cluster: str, now: dt.datetime) -> tuple[x509.Certi
     return certificate, key
 
 
-def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """The authority of a folder: certificate and key. Raises OSError, ValueError."""
     certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():

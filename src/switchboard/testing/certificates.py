@@ -25,6 +25,7 @@ class Authority:
         self._certificate = builder.sign(self._key, hashes.SHA256())
         self.certificate = directory / "ca.crt"
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        _write_key(directory / "ca.key", self._key)
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
@@ -50,12 +51,7 @@ class Authority:
         certificate = builder.sign(self._key, hashes.SHA256())
         paths = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].touch(0o600)
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+        _write_key(paths[1], key)
         return paths
 
     def client(self, user: str, groups: Sequence[str]) -> tuple[Path, Path]:
@@ -74,3 +70,24 @@ class Authority:
         context.load_verify_locations(self.certificate)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.touch(0o600)
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def signing_request(name: str, *groups: str, hosts: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    """A PKCS #10 request for CN `name` and O `groups`, and its key, both as PEM."""
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    attributes += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts]), False)
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), text

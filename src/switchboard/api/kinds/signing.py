@@ -35,11 +35,15 @@ class SigningStrategy(Strategy):
         obj["spec"], obj["status"] = old.get("spec", {}), old.get("status", {})
 
     def prepare_status(self, call: Call, obj: Object, old: Object) -> None:
-        """Status writes cannot approve or deny."""
+        """Decisions stay as they were; adding or removing one here is refused by validation."""
         super().prepare_status(call, obj, old)
-        decided = [c for c in (old.get("status") or {}).get("conditions") or () if c.get("type") in _DECISIONS]
-        others = [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") not in _DECISIONS]
-        self._set_conditions(obj, old, [*decided, *others])
+        conditions = list((obj.get("status") or {}).get("conditions") or ())
+        for type_ in _DECISIONS:
+            held = [c for c in (old.get("status") or {}).get("conditions") or () if c.get("type") == type_]
+            if len(held) == sum(c.get("type") == type_ for c in conditions):
+                kept = iter(held)
+                conditions = [next(kept) if c.get("type") == type_ else c for c in conditions]
+        self._set_conditions(obj, old, conditions)
 
     def prepare_sub(self, call: Call, obj: Object, old: Object) -> None:
         """`approval`: only the conditions change."""

@@ -17,6 +17,7 @@ from switchboard.objects.errors import FieldError
 from switchboard.objects.kinds import Kind
 from switchboard.objects.validate import (
     batch,
+    certificates,
     core,
     crd,
     endpoints,
@@ -106,7 +107,14 @@ _RULES: dict[tuple[str, str], Rules] = {
     ("policy", "PodDisruptionBudget"): Rules(batch.budget),
     ("autoscaling", "HorizontalPodAutoscaler"): Rules(batch.autoscaler),
     ("coordination.k8s.io", "Lease"): Rules(core.lease),
-    ("certificates.k8s.io", "CertificateSigningRequest"): Rules(core.csr, once=True),
+    ("certificates.k8s.io", "CertificateSigningRequest"): Rules(
+        certificates.request,
+        change=certificates.main_update,
+        status=certificates.status_update,
+        name=_SEGMENT,
+        once=True,
+        subresources=(("approval", certificates.approval_update),),
+    ),
     ("discovery.k8s.io", "EndpointSlice"): Rules(both=endpoints.endpoint_slice, change=endpoints.endpoint_slice_update),
     (_NETWORK, "Ingress"): Rules(network.ingress, status=network.ingress_status),
     (_NETWORK, "IngressClass"): Rules(network.ingress_class, change=network.ingress_class_update),

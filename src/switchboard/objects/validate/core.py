@@ -310,24 +310,3 @@ def lease(obj: Object, errs: Errors) -> None:
     duration, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     errs.positive("spec.leaseDurationSeconds", duration)
     errs.not_negative("spec.leaseTransitions", moves)
-
-
-def csr(obj: Object, errs: Errors) -> None:
-    """certificates.k8s.io/v1 CertificateSigningRequest."""
-    spec = obj.get("spec") or {}
-    if not spec.get("request"):
-        errs.invalid("spec.request", "", "PEM block type must be CERTIFICATE REQUEST")
-    elif b"-----BEGIN CERTIFICATE REQUEST-----" not in base64.b64decode(spec["request"]):
-        errs.invalid("spec.request", spec["request"], "PEM block type must be CERTIFICATE REQUEST")
-    if not spec.get("usages"):
-        errs.required("spec.usages")
-    signer = spec.get("signerName") or ""
-    if not signer:
-        errs.required("spec.signerName")
-    elif "/" not in signer:
-        errs.invalid(
-            "spec.signerName", signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-        )
-    seconds = spec.get("expirationSeconds")
-    if seconds is not None and seconds < 600:
-        errs.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 600 seconds (10 minutes)")
