@@ -1,14 +1,18 @@
-"""What a control plane offers beside objects, on a real cluster and with stock kubectl: certificates."""
+"""What a control plane offers beside objects, on a real cluster with stock kubectl: certificates, other API servers."""
 
 from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from switchboard.testing.certificates import signing_request
+from switchboard.testing import extension
+from switchboard.testing.certificates import Authority, signing_request
 from switchboard.testing.cluster import PrivateCluster
+from switchboard.testing.waiting import wait_for
 
 pytestmark = pytest.mark.machine
 
@@ -38,3 +42,60 @@ def test_a_user_gets_a_certificate_and_comes_in_with_it(cluster: PrivateCluster)
     who = json.loads(said)["status"]["userInfo"]
     assert (who["username"], who["groups"]) == ("jane", ["guests", "system:authenticated"])
     cluster.kubectl("delete", "csr", "jane")
+
+
+def test_another_api_server_behind_a_service(cluster: PrivateCluster, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "wardle")])
+    pair = authority.issue("wardle", subject, server=True, names=["wardle.wardle.svc"])
+    files = {name: Path(path).read_text() for name, path in zip(("tls.crt", "tls.key"), pair, strict=True)}
+    files["extension.py"] = Path(extension.__file__).read_text()
+    words = ["python3", "/files/extension.py", "8443", "/files/tls.crt", "/files/tls.key"]
+    mounts = [{"name": "files", "mountPath": "/files"}]
+    probe = {"tcpSocket": {"port": 8443}, "periodSeconds": 1}
+    container = {"name": "c", "image": "flask", "command": words, "volumeMounts": mounts, "readinessProbe": probe}
+    service = {"namespace": "wardle", "name": "wardle"}
+    bundle = base64.b64encode(authority.certificate.read_bytes()).decode()
+    registration = {"group": extension.GROUP, "version": extension.VERSION, "service": service, "caBundle": bundle}
+    where = {"namespace": "wardle"}
+    made = [
+        {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "wardle"}},
+        {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "files", **where}, "data": files},
+        {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "metadata": {"name": "wardle", "labels": {"app": "wardle"}, **where},
+            "spec": {
+                "containers": [container],
+                "volumes": [{"name": "files", "configMap": {"name": "files"}}],
+                "terminationGracePeriodSeconds": 0,
+            },
+        },
+        {
+            "kind": "Service",
+            "apiVersion": "v1",
+            "metadata": {"name": "wardle", **where},
+            "spec": {"selector": {"app": "wardle"}, "ports": [{"port": 443, "targetPort": 8443}]},
+        },
+        {
+            "kind": "APIService",
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "metadata": {"name": f"{extension.VERSION}.{extension.GROUP}"},
+            "spec": {**registration, "groupPriorityMinimum": 1000, "versionPriority": 15},
+        },
+    ]
+    cluster.kubectl("apply", "-f", "-", given=json.dumps({"kind": "List", "apiVersion": "v1", "items": made}))
+    name = f"apiservice/{extension.VERSION}.{extension.GROUP}"
+    try:
+        cluster.kubectl("wait", "--for=condition=Available", name, "--timeout=60s")
+        assert "flunders" in cluster.kubectl("api-resources", "--api-group", extension.GROUP)
+        flunder = {"apiVersion": f"{extension.GROUP}/{extension.VERSION}", "kind": "Flunder"}
+        body = json.dumps({**flunder, "metadata": {"name": "one", **where}})
+        cluster.kubectl("create", "--validate=false", "-f", "-", given=body)
+        assert cluster.get("flunders", "-n", "wardle")["items"][0]["metadata"]["name"] == "one"
+        cluster.kubectl("delete", "fl", "one", "-n", "wardle", "--wait=false")
+        assert cluster.get("flunders", "-n", "wardle")["items"] == []
+        cluster.kubectl("delete", "pod", "wardle", "-n", "wardle", "--now")
+        wait_for(lambda: "MissingEndpoints" in cluster.kubectl("get", name), 20)
+    finally:
+        cluster.kubectl("delete", name, "namespace/wardle", "--wait=false")

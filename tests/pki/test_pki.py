@@ -119,7 +119,7 @@ def test_openssl_accepts_the_chain(folder: Path) -> None:
             "verify",
             "-x509_strict",
             "-CAfile",
-            str(folder / "ca.crt"),
+            str(folder / f"{leaf.authority}.crt"),
             str(folder / f"{leaf.file}.crt"),
         ]
         result = subprocess.run(command, capture_output=True, text=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from switchboard.api import answers, authn, conversion, reading, watching
 from switchboard.api.admission import plugins
+from switchboard.api.aggregation import Aggregation, pass_on
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
@@ -93,6 +94,7 @@ class App:
         self.admission = plugins.chain(self)
         self.webhooks = Webhooks(self)
         self.definitions = Definitions(self)
+        self.aggregation = Aggregation(self)
         self.pools = kind_table.Pools(self)
         self.nonresource = NonResource(self)
         self._strategies: dict[Kind, Strategy] = {}
@@ -151,10 +153,16 @@ class App:
             if not identity.is_master:
                 verb = request.method.lower()
                 self.authorise(Attributes(identity, verb, path=request.path))
+            remote = self.aggregation.find(request.path) if self.aggregation.remotes else None
+            if remote is not None:
+                return self._guarded(pass_on(remote, request, identity), request, None, started)
             return self._guarded(self.nonresource.handle(request, identity), request, None, started)
         verb = self._verb(request, target)
         if not identity.is_master:
             self.authorise(self._attributes(identity, request, target, verb))
+        if self.aggregation.remotes and (target.group, target.version) in self.aggregation.remotes:
+            remote = self.aggregation.remotes[target.group, target.version]
+            return self._guarded(pass_on(remote, request, identity), request, None, started)
         call = self._call(request, identity, target, verb)
         handler = self._handler(call)
         if call.kind.custom and call.kind.extra.type.conversion.webhook is not None:
@@ -340,6 +348,7 @@ class App:
 
         self.pools.load()
         self.definitions.load()
+        self.aggregation.load()
         await bootstrap.run(self)
         policy.Aggregation(self)
         for job in housekeeping.JOBS:
@@ -356,6 +365,7 @@ class App:
         for client in self.proxy_clients.values():
             await client.close()
         await self.webhooks.close()
+        await self.aggregation.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

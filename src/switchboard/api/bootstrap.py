@@ -31,6 +31,7 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # prefixes of keys
 _KEPT = (
     *(f"/core/namespaces/{name}" for name in NAMESPACES),
+    "/core/configmaps/kube-system/extension-apiserver-authentication",
     "/core/services/default/kubernetes",
     "/core/endpoints/default/kubernetes",
     "/discovery.k8s.io/endpointslices/default/kubernetes",
@@ -86,6 +87,7 @@ def _essentials(app: App) -> list[Awaitable[Any]]:
     waits: list[Awaitable[Any]] = []
     for name in NAMESPACES:
         waits += _namespace(app, name)
+    waits += _authentication_of_extensions(app)
     return waits + _service_cidr(app) + _kubernetes_service(app) + _endpoints(app)
 
 
@@ -137,6 +139,27 @@ def _namespace(app: App, name: str) -> list[Awaitable[Any]]:
     obj = _object(kind, name, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
     obj["metadata"]["labels"] = {"kubernetes.io/metadata.name": name}
     return _absent(app, kind, obj)
+
+
+def _authentication_of_extensions(app: App) -> list[Awaitable[Any]]:
+    """By what the servers behind this one know it and its users.
+
+    Source: pkg/controlplane/controller/clusterauthenticationtrust."""
+    settings = app.settings
+    data = {"client-ca-file": settings.root_ca} if settings.root_ca else {}
+    if settings.proxy_ca:
+        data |= {
+            "requestheader-allowed-names": '["front-proxy-client"]',
+            "requestheader-client-ca-file": settings.proxy_ca,
+            "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+            "requestheader-group-headers": '["X-Remote-Group"]',
+            "requestheader-uid-headers": '["X-Remote-Uid"]',
+            "requestheader-username-headers": '["X-Remote-User"]',
+        }
+    if not data:
+        return []
+    kind = _kind(app, "", "v1", "configmaps")
+    return write(app, kind, _object(kind, "extension-apiserver-authentication", "kube-system", data=data))
 
 
 def _service_cidr(app: App) -> list[Awaitable[Any]]:

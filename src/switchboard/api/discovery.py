@@ -6,13 +6,17 @@ Aggregated discovery (KEP-3352) is `apidiscovery.k8s.io/v2`; v2beta1 is gone in 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from switchboard.api.documents import Document
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry, Subresource
+
+if TYPE_CHECKING:
+    from switchboard.api.aggregation import Aggregation
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _UNACCEPTABLE = (
@@ -24,16 +28,17 @@ _UNACCEPTABLE = (
 class Discovery:
     """The discovery documents of a registry. `address` (host:port) is what /api says clients reach the server at."""
 
-    def __init__(self, registry: Registry, address: str = "") -> None:
-        self._registry, self._address = registry, address
-        self._built = -1
+    def __init__(self, registry: Registry, address: str = "", aggregation: Aggregation | None = None) -> None:
+        self._registry, self._address, self._aggregation = registry, address, aggregation
+        self._built = (-1, -1)
         self._documents: dict[tuple[str, bool], Document | None] = {}
 
     def find(self, path: str, accept: str | None) -> Document | None:
         """The document of a path, None when it is not a discovery path that exists. Raises NotAcceptable."""
-        if self._built != self._registry.changes:
+        now = self._registry.changes, self._aggregation.changes if self._aggregation is not None else 0
+        if self._built != now:
             self._documents.clear()
-            self._built = self._registry.changes
+            self._built = now
         path = path.rstrip("/")
         aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
         key = path, aggregated
@@ -50,18 +55,53 @@ class Discovery:
         content: dict[str, Any] | None
         if aggregated:
             content = aggregated_list(self._registry, core=head == "api")
+            if head == "apis":
+                self._add_remote_discovery(content["items"])
         elif not rest:
             content = self._versions() if head == "api" else group_list(self._registry)
+            if head == "apis":
+                self._add_remote_groups(content["groups"])
         elif head == "api" or "/" in rest:
             group, _, version = rest.rpartition("/")
             content = resource_list(self._registry, group, version) if bool(group) == (head == "apis") else None
         else:
-            content = api_group(self._registry, rest)
+            groups = [g for g in (api_group(self._registry, rest),) if g is not None]
+            self._add_remote_groups(groups, only=rest)
+            content = groups[0] if groups else None
             content = {"kind": "APIGroup", "apiVersion": "v1", **content} if content else None
         if content is None:
             return None
         body = msgspec.json.encode(content)
         return Document([body, b"\n"], AGGREGATED if aggregated else "application/json")
+
+    def _add_remote_groups(self, groups: list[dict[str, Any]], only: str = "") -> None:
+        """What other servers serve, behind our own."""
+        for group, remotes in self._aggregation.versions() if self._aggregation is not None else ():
+            versions = [{"groupVersion": f"{group}/{r.version}", "version": r.version} for r in remotes if r.available]
+            if not versions or only not in ("", group):
+                continue
+            held = next((g for g in groups if g["name"] == group), None)
+            if held is None:
+                groups.append({"name": group, "versions": versions, "preferredVersion": versions[0]})
+            else:
+                held["versions"] += [v for v in versions if v not in held["versions"]]
+
+    def _add_remote_discovery(self, items: list[dict[str, Any]]) -> None:
+        for group, remotes in self._aggregation.versions() if self._aggregation is not None else ():
+            versions = [
+                {
+                    "version": r.version,
+                    "resources": list(_remote_resources(r.resources or [], group, r.version)),
+                    "freshness": "Current" if r.available and r.resources is not None else "Stale",
+                }
+                for r in remotes
+            ]
+            held = next((i for i in items if i["metadata"].get("name") == group), None)
+            if held is None:
+                items.append({"metadata": {"name": group}, "versions": versions})
+            else:
+                known = {r.version for r in remotes}
+                held["versions"] = [v for v in held["versions"] if v["version"] not in known] + versions
 
     def _versions(self) -> dict[str, Any]:
         return {
@@ -159,6 +199,37 @@ def aggregated_list(registry: Registry, *, core: bool) -> dict[str, Any]:
             ]
             items.append({"metadata": {"name": group} if group else {}, "versions": versions})
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+
+
+def _remote_resources(resources: list[dict[str, Any]], group: str, version: str) -> Iterator[dict[str, Any]]:
+    """Plain discovery of another server, in the aggregated form."""
+    for each in resources:
+        if "/" in each["name"]:
+            continue
+        subs = [r for r in resources if r["name"].startswith(each["name"] + "/")]
+        out = {
+            "resource": each["name"],
+            "responseKind": _kind_of(each, group, version),
+            "scope": "Namespaced" if each.get("namespaced") else "Cluster",
+            "singularResource": each.get("singularName", ""),
+            "verbs": each.get("verbs") or [],
+        }
+        out |= {name: each[name] for name in ("shortNames", "categories") if each.get(name)}
+        if subs:
+            out["subresources"] = [
+                {
+                    "subresource": sub["name"].partition("/")[2],
+                    "responseKind": _kind_of(sub, group, version),
+                    "verbs": sub.get("verbs") or [],
+                }
+                for sub in subs
+            ]
+        yield out
+
+
+def _kind_of(resource: dict[str, Any], group: str, version: str) -> dict[str, str]:
+    named = resource.get("group") or group, resource.get("version") or version
+    return {"group": named[0], "version": named[1], "kind": resource.get("kind", "")}
 
 
 def _response_kind(kind: Kind, group: str, version: str, name: str) -> dict[str, str]:

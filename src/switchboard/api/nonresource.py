@@ -67,8 +67,8 @@ class NonResource:
         ]
         settings = app.settings
         address = f"{settings.advertise_address}:{settings.advertise_port}" if settings.advertise_address else ""
-        self.discovery = Discovery(app.registry, address)
-        self.documents = OpenApi(app.registry)
+        self.discovery = Discovery(app.registry, address, app.aggregation)
+        self.documents = OpenApi(app.registry, app.aggregation)
         self._building = asyncio.Lock()
         self._any_method = ("/healthz", "/livez", "/readyz")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,9 @@ from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
 from switchboard.objects.types import definitions
+
+if TYPE_CHECKING:
+    from switchboard.api.aggregation import Aggregation
 
 Schema = dict[str, Any]
 
@@ -35,8 +38,8 @@ _ALWAYS = tuple(
 class OpenApi:
     """The OpenAPI documents of a registry."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, aggregation: Aggregation | None = None) -> None:
+        self._registry, self._aggregation = registry, aggregation
         self._seen = -1
         self._hashes: dict[str, str] = {}
         self._documents: dict[str, Document] = {}
@@ -52,6 +55,8 @@ class OpenApi:
         key = self._key(path)
         if key is None:
             return None
+        if key == "index" and self._aggregation is not None and self._aggregation.remotes:
+            return self._build(key)  # what others serve may change without a word
         if key == "v2":
             key = _v2_media(accept)
         document = self._documents.get(key)
@@ -100,6 +105,9 @@ class OpenApi:
             key: {"serverRelativeURL": f"/openapi/v3/{key}?hash={value}"} for key, value in sorted(self._hashes.items())
         }
         groups = [f"apis/{group}" for group in self._registry.groups() if group]
+        for remote in self._aggregation.remotes.values() if self._aggregation is not None else ():
+            if remote.openapi:
+                found[remote.path.lstrip("/")] = {"serverRelativeURL": remote.openapi}
         others = ["api", "apis", "version", *groups]
         found |= {key: {"serverRelativeURL": f"/openapi/v3/{key}"} for key in others}
         return {"paths": found}

@@ -15,7 +15,8 @@ class Settings:
 
     `service_cidrs` are the primary range and, for dual-stack, a second one of the other family. `tokens` maps static
     bearer tokens to identities. `advertise_address`/`advertise_port` become the endpoints of `default/kubernetes`
-    (none when the address is empty). Durations are in seconds.
+    (none when the address is empty). Durations are in seconds. `proxy_client` (files of
+    certificate and key, signed by `proxy_ca`, PEM) is what servers behind this one know it by.
     """
 
     service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
@@ -32,3 +33,5 @@ class Settings:
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     service_account_key: str = ""
     root_ca: str = ""
+    proxy_client: tuple[str, str] | None = None
+    proxy_ca: str = ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api.keyspace import decode, encode_any
 from switchboard.objects.errors import StatusError
-from switchboard.transport.http import HttpClient, HttpFailure
+from switchboard.transport.http import Dial, HttpClient, HttpFailure
 from switchboard.transport.messages import Connection
 from switchboard.transport.raw import connect
 
@@ -79,20 +79,11 @@ class Webhooks:
                 self._clients.clear()  # connections of the dropped ones close when they are collected
             service = config.get("service")
             if service is None:
-                client = HttpClient(ssl=_context(key[1]))
+                client = HttpClient(ssl=context_of(key[1]))
             else:
-                client = HttpClient(ssl=_context(key[1]), server_name=name, dial=self._dial_service(service))
+                client = HttpClient(ssl=context_of(key[1]), server_name=name, dial=dial_service(self._app, service))
             self._clients[key] = client
         return client
-
-    def _dial_service(self, service: Object) -> Any:
-        async def dial(_: str, port: int) -> Connection:
-            node, host, target = endpoint_of(self._app, service["namespace"], service["name"], port)
-            if node and self._app.kubelet is not None:
-                return await self._app.kubelet.dial(node, host, target)
-            return await connect(host, target)
-
-        return dial
 
     async def close(self) -> None:
         """Close every client."""
@@ -102,8 +93,24 @@ class Webhooks:
             await client.close()
 
 
-def _context(bundle: str) -> ssl.SSLContext:
+def dial_service(app: App, service: Object) -> Dial:
+    """Opens connections to a ready endpoint of a Service, through its node's agent."""
+
+    async def dial(_: str, port: int) -> Connection:
+        node, host, target = endpoint_of(app, service["namespace"], service["name"], port)
+        if node and app.kubelet is not None:
+            return await app.kubelet.dial(node, host, target)
+        return await connect(host, target)
+
+    return dial
+
+
+def context_of(bundle: str, *, verify: bool = True) -> ssl.SSLContext:
     """TLS that trusts a base64 caBundle alone, or the system's authorities. ValueError for a broken one."""
+    if not verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
     if not bundle:
         return ssl.create_default_context()
     try:

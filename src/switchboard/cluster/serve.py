@@ -88,6 +88,8 @@ def _settings(config: ClusterConfig) -> Settings:
         cluster_domain=config.domain,
         service_account_key=(config.pki / "sa.key").read_text(),
         root_ca=(config.pki / "ca.crt").read_text(),
+        proxy_client=(str(config.pki / "front-proxy-client.crt"), str(config.pki / "front-proxy-client.key")),
+        proxy_ca=(config.pki / "front-proxy-ca.crt").read_text(),
     )
 
 

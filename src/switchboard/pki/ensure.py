@@ -26,7 +26,10 @@ class PkiError(Exception):
 
 def file_names(plan: Plan) -> Iterable[str]:
     """Every file a complete folder holds, stamp aside."""
-    yield from ("ca.crt", "ca.key", "sa.key", "sa.pub")
+    yield from ("sa.key", "sa.pub")
+    for authority in plan.authorities:
+        yield f"{authority}.crt"
+        yield f"{authority}.key"
     for leaf in plan.leaves:
         yield f"{leaf.file}.crt"
         yield f"{leaf.file}.key"

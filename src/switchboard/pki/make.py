@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .ensure import STAMP
-from .plan import CA_DAYS, CLIENT, LEAF_DAYS, RENEW_BEFORE_DAYS, SERVER, Leaf, Plan
+from .plan import CA, CA_DAYS, CLIENT, LEAF_DAYS, RENEW_BEFORE_DAYS, SERVER, Leaf, Plan
 
 _USAGES = {CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH, SERVER: ExtendedKeyUsageOID.SERVER_AUTH}
 _CLOCK_SKEW = dt.timedelta(hours=1)  # a peer whose clock is behind ours must still accept a new certificate
@@ -31,15 +31,16 @@ def make_all(folder: Path, plan: Plan, now: float) -> None:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
-    authority, authority_key = _authority(folder, plan.cluster, moment)
+    authorities = {name: _authority(folder, name, plan.cluster, moment) for name in plan.authorities}
     if not (folder / "sa.key").exists() or not (folder / "sa.pub").exists():
         _signing_key(folder)
     for leaf in plan.leaves:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _leaf(leaf, key, authority, authority_key, moment)
+        certificate = _leaf(leaf, key, *authorities[leaf.authority], moment)
         write_private(folder / f"{leaf.file}.key", _key_pem(key))
         _write(folder / f"{leaf.file}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-    end = min(moment + dt.timedelta(days=LEAF_DAYS), authority.not_valid_after_utc)
+    last = min(certificate.not_valid_after_utc for certificate, _ in authorities.values())
+    end = min(moment + dt.timedelta(days=LEAF_DAYS), last)
     renew_after = (end - dt.timedelta(days=RENEW_BEFORE_DAYS)).timestamp()
     _write(folder / STAMP, json.dumps({"plan": plan.fingerprint, "renew_after": renew_after}).encode(), 0o644)
 
@@ -49,18 +50,20 @@ def make_leaf(folder: Path, leaf: Leaf, now: float) -> tuple[bytes, bytes]:
     test's user.
     """
     moment = dt.datetime.fromtimestamp(now, dt.UTC)
-    authority, authority_key = load_authority(folder)
+    authority, authority_key = load_authority(folder, leaf.authority)
     key = ec.generate_private_key(ec.SECP256R1())
     return _leaf(leaf, key, authority, authority_key, moment).public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
 
-def _authority(folder: Path, cluster: str, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    if (folder / "ca.crt").exists() and (folder / "ca.key").exists():
-        certificate, key = load_authority(folder)
+def _authority(
+    folder: Path, file: str, cluster: str, now: dt.datetime
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    if (folder / f"{file}.crt").exists() and (folder / f"{file}.key").exists():
+        certificate, key = load_authority(folder, file)
         if certificate.not_valid_after_utc > now + dt.timedelta(days=RENEW_BEFORE_DAYS):
             return certificate, key
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster}-ca")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster}-{file}")])
     usage = _key_usage(signs_certificates=True)
     certificate = (
         _builder(name, name, key, now, CA_DAYS)
@@ -69,17 +72,19 @@ def _authority(folder: Path, cluster: str, now: dt.datetime) -> tuple[x509.Certi
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private(folder / "ca.key", _key_pem(key))
-    _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_private(folder / f"{file}.key", _key_pem(key))
+    _write(folder / f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     return certificate, key
 
 
-def load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """The authority of a folder: certificate and key. Raises OSError, ValueError."""
-    certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+def load_authority(folder: Path, file: str = CA) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """An authority of a folder: certificate and key. Raises OSError, ValueError."""
+    certificate = x509.load_pem_x509_certificate((folder / f"{file}.crt").read_bytes())
+    key = serialization.load_pem_private_key((folder / f"{file}.key").read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise ValueError("ca.key does not belong to ca.crt; restore the pair, or remove both to make a new authority")
+        raise ValueError(
+            f"{file}.key does not belong to {file}.crt; restore the pair, or remove both to make a new authority"
+        )
     return certificate, key
 
 

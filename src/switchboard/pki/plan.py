@@ -15,13 +15,15 @@ CA_DAYS = 3650
 LEAF_DAYS = 365
 RENEW_BEFORE_DAYS = 30
 
+CA = "ca"
+FRONT_PROXY_CA = "front-proxy-ca"  # apart: whoever holds one of its certificates may say who asks
 CLIENT = "client"
 SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One certificate `<file>.crt` with its key `<file>.key`: subject, what it may be used for, and names it serves."""
+    """One certificate `<file>.crt` with its key `<file>.key`: subject, use, names it serves, who signs it."""
 
     file: str
     common_name: str
@@ -29,6 +31,7 @@ class Leaf:
     usages: tuple[str, ...]
     names: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    authority: str = CA
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Plan:
 
     cluster: str
     leaves: tuple[Leaf, ...]
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """Who signs the leaves, the cluster's authority first."""
+        return tuple(dict.fromkeys((CA, *(leaf.authority for leaf in self.leaves))))
 
     @property
     def fingerprint(self) -> str:
@@ -73,6 +81,7 @@ def plan(
             Leaf(
                 "kubelet", f"system:node:{node_name}", ("system:nodes",), (SERVER,), (node_name,), tuple(node_addresses)
             ),
+            Leaf("front-proxy-client", "front-proxy-client", (), (CLIENT,), authority=FRONT_PROXY_CA),
             Leaf("proxy", "system:kube-proxy", (), (CLIENT,)),
             Leaf("dns", "system:dns", ("system:dns",), (CLIENT,)),
         ),

@@ -16,6 +16,7 @@ from switchboard.objects import names
 from switchboard.objects.errors import FieldError
 from switchboard.objects.kinds import Kind
 from switchboard.objects.validate import (
+    apiservices,
     batch,
     certificates,
     core,
@@ -132,7 +133,7 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_STORAGE, "CSIDriver"): Rules(policy.csi_driver),
     ("node.k8s.io", "RuntimeClass"): Rules(policy.runtime_class, change=policy.runtime_class_update),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Rules(crd.definition, change=crd.definition_update),
-    ("apiregistration.k8s.io", "APIService"): Rules(name=_SEGMENT),
+    ("apiregistration.k8s.io", "APIService"): Rules(apiservices.api_service, name=_SEGMENT),
 }
 _PLAIN = Rules()
 
