@@ -190,6 +190,26 @@ def test_host_access_can_be_had_and_given_back(stopped: PrivateCluster) -> None:
     assert footprint(stopped)["routes"] == plain
 
 
+def test_the_built_in_load_balancer_is_a_switch(stopped: PrivateCluster) -> None:
+    stopped.up("--no-load-balancer")
+    stopped.kubectl("create", "service", "loadbalancer", "own", "--tcp=80")
+    stopped.kubectl("create", "service", "loadbalancer", "given", "--tcp=80")
+    mine = '{"status":{"loadBalancer":{"ingress":[{"ip":"192.168.49.200"}]}}}'  # as a provider of somebody else does
+    stopped.kubectl("patch", "service", "given", "--subresource=status", "--type=merge", "-p", mine)
+    stopped.up()  # remembered
+    assert "load balancer off" in stopped.switchboard("status").stdout
+    stopped.up("--load-balancer")
+    path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+    wait_for(lambda: stopped.kubectl("get", "service", "own", "-o", path), what="an address")
+    assert stopped.kubectl("get", "service", "given", "-o", path) == "192.168.49.200"
+    stopped.up("--no-load-balancer")
+    stopped.kubectl("create", "service", "loadbalancer", "late", "--tcp=80")
+    stopped.kubectl("create", "configmap", "after")  # the server that `up` left is the one without the provider
+    stopped.kubectl("wait", "--for=create", "endpointslice", "-l", "kubernetes.io/service-name=late", "--timeout=10s")
+    described = stopped.kubectl("describe", "service", "late")
+    assert "<pending>" in stopped.kubectl("get", "service", "late") and "EnsuringLoadBalancer" not in described
+
+
 def test_what_dies_is_restarted_and_the_node_says_so(stopped: PrivateCluster) -> None:
     stopped.up()
     for name in [*PROCESSES[1:], "supervisor", "dns"]:  # the last is not the new supervisor's child

@@ -140,8 +140,11 @@ async def _incoming(channels: Channels, streams: dict[int, SpdyStream]) -> None:
 
 
 async def _outgoing(channels: Channels, channel: int, stream: SpdyStream) -> None:
-    while data := await stream.read():
-        await channels.send(channel, data)
+    try:
+        while data := await stream.read():
+            await channels.send(channel, data)
+    except ConnectionError:
+        pass  # one side went away; that ends `_incoming` or the error stream, which the caller waits for
 
 
 async def _error(channels: Channels, stream: SpdyStream) -> bytes:

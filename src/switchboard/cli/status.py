@@ -35,7 +35,10 @@ def _table(config: ClusterConfig, content: dict[str, object]) -> str:
     for node in nodes:
         state = "Ready" if node["ready"] else "NotReady"
         lines.append(f"node      {node['name']}  {node['ip']}  {state}  (network namespace {node['netns'] or '-'})")
-    lines.append(f"egress    {'on' if config.egress else 'off'}   host access {'on' if config.host_access else 'off'}")
+    lines.append(
+        f"egress    {_switch(config.egress)}   host access {_switch(config.host_access)}"
+        f"   load balancer {_switch(config.load_balancer)}"
+    )
     lines += ["", f"{'PROCESS':<12}{'PID':>8}{'MEMORY':>11}{'RESTARTS':>10}"]
     missing = [process.name for process in table(config) if process.name not in live]
     for process in live.values():
@@ -44,6 +47,10 @@ def _table(config: ClusterConfig, content: dict[str, object]) -> str:
     own = sum(process.rss_bytes for process in live.values() if process.name != "containerd")
     lines.append(f"{'':<12}{'':>8}{_size(own):>11}{'':>10}  without containerd")
     return "\n".join(lines)
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
 
 
 def _size(count: int) -> str:

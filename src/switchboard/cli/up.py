@@ -15,6 +15,7 @@ _EXAMPLES = """\
   switchboard up                          start, pods may reach the network
   switchboard up --no-egress              start, pods have no way out of the machine
   switchboard up --host-access            ClusterIPs and pods answer from this machine too
+  switchboard up --no-load-balancer       LoadBalancer Services wait for a provider of yours, such as MetalLB
   switchboard up --name two               a second cluster beside the first"""
 
 
@@ -28,6 +29,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             options.name,
             egress=options.egress,
             host_access=options.host_access,
+            load_balancer=options.load_balancer,
             node_subnet=options.node_subnet,
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
@@ -58,6 +60,12 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     )
     made.add_argument(
         "--host-access", action=switch, default=None, help="routes on this machine to Services and pods (default: off)"
+    )
+    made.add_argument(
+        "--load-balancer",
+        action=switch,
+        default=None,
+        help="addresses for LoadBalancer Services from the built-in pool (default); off for a provider of your own",
     )
     made.add_argument(
         "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"

@@ -1,8 +1,8 @@
 """What a cluster is: one dataclass whose addresses all follow from a few ranges, kept in `<state>/cluster.json`.
 
-A cluster's name, folders, ranges and ports are chosen at its first start and never change after; the two switches
-(`egress`, `host_access`) may change at any start. Nothing here touches the network: `free_subnet` is given what is
-taken.
+A cluster's name, folders, ranges and ports are chosen at its first start and never change after; the switches
+(`egress`, `host_access`, `load_balancer`) may change at any start. Nothing here touches the network: `free_subnet` is
+given what is taken.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class ClusterConfig:
     registry_port: int = 5000
     egress: bool = True
     host_access: bool = False
+    load_balancer: bool = True  # the built-in provider of LoadBalancer addresses
 
     @property
     def subnet(self) -> IPv4Network:
@@ -276,12 +277,15 @@ def free_subnet(taken: Iterable[IPv4Network]) -> str:
     raise ClusterError("every network from 192.168.49.0/24 to 192.168.99.0/24 is in use here", "give --node-subnet")
 
 
-def with_switches(config: ClusterConfig, *, egress: bool | None, host_access: bool | None) -> ClusterConfig:
+def with_switches(
+    config: ClusterConfig, *, egress: bool | None, host_access: bool | None, load_balancer: bool | None
+) -> ClusterConfig:
     """The cluster with the switches that were given; None keeps what was."""
     return replace(
         config,
         egress=config.egress if egress is None else egress,
         host_access=config.host_access if host_access is None else host_access,
+        load_balancer=config.load_balancer if load_balancer is None else load_balancer,
     )
 
 

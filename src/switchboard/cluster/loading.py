@@ -37,6 +37,8 @@ def load(config: ClusterConfig, source: IO[bytes]) -> list[str]:
             _import(config, layout, loaded)
     except ImageError as error:
         raise ClusterError(error.message, error.advice) from error
+    except PermissionError as error:
+        raise ClusterError(f"could not store the image: {error}", "run as root") from error
     except OSError as error:
         raise ClusterError(f"could not store the image: {error}", "is the disk full?") from error
     return [str(name) for image in loaded for name in image.names]

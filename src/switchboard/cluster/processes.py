@@ -43,7 +43,7 @@ def table(config: ClusterConfig) -> list[Process]:
     """Every process of a cluster, in the order it is started."""
     return [
         Process("containerd", ("containerd", "--config", f"{config.run}/containerd.toml"), 0, in_node=True),
-        _role("server", config, wave=1),
+        _role("server", config, wave=1, env={"SWITCHBOARD_LOAD_BALANCER": str(config.load_balancer).lower()}),
         Process(
             "registry",
             ("docker-registry", "serve", f"{config.run}/registry.yml"),

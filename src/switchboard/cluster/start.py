@@ -42,6 +42,7 @@ class Wish:
     name: str
     egress: bool | None = None
     host_access: bool | None = None
+    load_balancer: bool | None = None
     node_subnet: str | None = None
     pod_cidr: str | None = None
     service_cidr: str | None = None
@@ -74,9 +75,9 @@ def up(wish: Wish, progress: Progress) -> Result:
         began = time.time()
         config.save()
         _repair(config, progress)
-        before = _node_as_it_runs(config)
+        before = _as_it_runs(config, "node")
         prepare(config, progress)
-        if before and before == _planned_node(config):
+        if before and before == _planned(config, "node"):
             began = 0.0  # the node is not started again: what it last said still holds
         spawned = progress.elapsed
         deaths = {name: entry.get("restarts", 0) for name, entry in _known(config).items()}
@@ -127,7 +128,7 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
                 f"cluster {wish.name} was first started with {said}",
                 f"leave the option out, or forget the cluster first: switchboard delete --name {wish.name}",
             )
-        return configs.with_switches(known, egress=wish.egress, host_access=wish.host_access)
+        return _switched(known, wish)
     config = configs.new(wish.name, **fixed)
     others = [IPv4Network(other.node_subnet) for other in configs.load_all()]
     if wish.node_subnet is None:
@@ -138,7 +139,13 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
         config = replace(config, api_port=network.free_port("127.0.0.1", config.api_port))
     config = replace(config, node_pod_cidr=configs.first_node_range(config.pod_cidr))
     configs.check_ranges(config)
-    return configs.with_switches(config, egress=wish.egress, host_access=wish.host_access)
+    return _switched(config, wish)
+
+
+def _switched(config: ClusterConfig, wish: Wish) -> ClusterConfig:
+    return configs.with_switches(
+        config, egress=wish.egress, host_access=wish.host_access, load_balancer=wish.load_balancer
+    )
 
 
 def prepare(config: ClusterConfig, progress: Progress) -> None:
@@ -184,14 +191,14 @@ def _runs_as_wished(config: ClusterConfig) -> bool:
     return _node_ready(config, 0.0)
 
 
-def _node_as_it_runs(config: ClusterConfig) -> Any:
-    """The command of the node that runs, None when none does."""
+def _as_it_runs(config: ClusterConfig, name: str) -> Any:
+    """The command of a process that runs, None when it does not."""
     live = {process.name for process in running.processes(config)}
-    return _known(config).get("node", {}).get("spec") if "node" in live else None
+    return _known(config).get(name, {}).get("spec") if name in live else None
 
 
-def _planned_node(config: ClusterConfig) -> Any:
-    return next(spec for spec in processes.plan(config)["processes"] if spec["name"] == "node")
+def _planned(config: ClusterConfig, name: str) -> Any:
+    return next(spec for spec in processes.plan(config)["processes"] if spec["name"] == name)
 
 
 def _node_ready(config: ClusterConfig, since: float) -> bool:
@@ -279,6 +286,10 @@ def _wait_mirror(patience: Patience) -> None:
 def _wait_ready(patience: Patience, progress: Progress, since: float, began: float) -> None:
     config = patience.config
     progress.doing("waiting for the API")
+    planned = _planned(config, "server")
+    while _as_it_runs(config, "server") != planned:  # one that is about to be replaced still answers
+        patience.check("the server to be started")
+        time.sleep(0.003)
     while True:
         try:
             if ask(config.api_socket, "GET", "/readyz", timeout=2.0)[0] == 200:

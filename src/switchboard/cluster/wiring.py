@@ -152,7 +152,7 @@ async def _controllers(client: Client, config: ClusterConfig, copies: Cache) -> 
 
     settings = ControllerSettings(
         root_ca=(config.pki / "ca.crt").read_text(),
-        load_balancer_pool=config.load_balancer_cidr,
+        load_balancer_pool=config.load_balancer_cidr if config.load_balancer else None,
         host_path=str(config.state / "volumes"),
         signer=partial(_sign, config.pki),
     )
