@@ -13,6 +13,7 @@ from switchboard.dns import reply
 from switchboard.dns.responder import Responder
 from switchboard.testing.zones import cluster, query
 
+SOA = b"\xc0\x0c" + m.RR.pack(m.SOA, 1, 0, 22) + b"\0\0" + bytes(20)
 LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=20)
 NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
 
@@ -52,6 +53,11 @@ def test_damaged_queries_never_crash(data: st.DataObject) -> None:
         (query("a.b")[:-2] + b"\0\3", m.REFUSED),  # class CH
         (query("a.b")[:-4] + b"\0\xfc\0\1", m.REFUSED),  # AXFR
         (m.HEADER.pack(1, 0, 0, 0, 0, 0), m.FORMERR),
+        # IXFR comes with the SOA that the client has (RFC 1995)
+        (m.HEADER.pack(1, 0, 1, 0, 1, 0) + query("a.b")[12:-4] + b"\0\xfb\0\1" + SOA, m.REFUSED),
+        (query("a.b", edns=1232)[:-2] + b"\0\4\0\x0a\0\x08", m.FORMERR),  # an option longer than its record
+        (query("a.b", edns=1232)[:-2] + b"\0\3\0\x0a\0", m.FORMERR),
+        (query("a.b", flags=m.RD | 0x2000), m.NOTIMP),  # NOTIFY
         (query("a.b", edns=1232)[:-6] + b"\0\1\0\0\0\0", 0),  # EDNS version 1: BADVERS is 16, its low bits 0
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +10,13 @@ from hypothesis import strategies as st
 from switchboard.dns import message as m
 from switchboard.dns import reply
 from switchboard.dns.hosts import Hosts
+from switchboard.dns.records import PodAddress
 from switchboard.dns.responder import Forward, Responder
+from switchboard.dns.searchpath import of_namespace, of_pod
 from switchboard.dns.zone import Zone
 from switchboard.testing.zones import ask, cluster, piece, query, service
+
+DOMAIN = "cluster.local"
 
 TABLE = """
 web.default.svc.cluster.local              A      A 10.96.0.7
@@ -29,6 +34,14 @@ _http._udp.web.default.svc.cluster.local   SRV    NXDOMAIN
 _http._tcp.web.default.svc.cluster.local   A      NODATA
 _tcp.web.default.svc.cluster.local         A      NODATA
 _sctp.web.default.svc.cluster.local        A      NXDOMAIN
+_._tcp.web.default.svc.cluster.local       SRV    NXDOMAIN
+_http._.web.default.svc.cluster.local      SRV    NXDOMAIN
+_*._tcp.web.default.svc.cluster.local      SRV    NXDOMAIN
+x._http._tcp.web.default.svc.cluster.local SRV    NXDOMAIN
+out.default.svc.cluster.local              ANY    CNAME foo.example.com.
+x.out.default.svc.cluster.local            CNAME  NXDOMAIN
+web.default.svc.cluster.local              SOA    NODATA
+web.default.svc.cluster.local              NS     NODATA
 db.default.svc.cluster.local               A      A 10.244.0.5 | A 10.244.0.6
 db-0.db.default.svc.cluster.local          A      A 10.244.0.5
 10-244-0-6.db.default.svc.cluster.local    A      A 10.244.0.6
@@ -39,9 +52,24 @@ alias.default.svc.cluster.local            AAAA   CNAME web.default.svc.cluster.
 10-244-3-9.default.pod.cluster.local       A      A 10.244.3.9
 10-244-3-9.nowhere.pod.cluster.local       A      NXDOMAIN
 10-244-3-999.default.pod.cluster.local     A      NXDOMAIN
+10-244-3-9.default.pod.cluster.local       AAAA   NODATA
+blah.default.pod.cluster.local             TXT    NXDOMAIN
+x.10-244-3-9.default.pod.cluster.local     A      NXDOMAIN
+fd00--1.default.pod.cluster.local          AAAA   AAAA fd00::1
+fd00::1.default.pod.cluster.local          AAAA   NXDOMAIN
+fe80--1%eth0.default.pod.cluster.local     AAAA   NXDOMAIN
+default.pod.cluster.local                  A      NODATA
+nowhere.pod.cluster.local                  A      NXDOMAIN
+pod.cluster.local                          A      NODATA
 7.0.96.10.in-addr.arpa                     PTR    PTR web.default.svc.cluster.local.
 5.0.244.10.in-addr.arpa                    PTR    PTR db-0.db.default.svc.cluster.local.
 77.0.96.10.in-addr.arpa                    PTR    NXDOMAIN
+7.0.96.10.in-addr.arpa                     A      NODATA
+x.7.0.96.10.in-addr.arpa                   PTR    NXDOMAIN
+07.0.96.10.in-addr.arpa                    PTR    NXDOMAIN
+0.96.10.in-addr.arpa                       PTR    NODATA
+96.10.in-addr.arpa                         SOA    SOA
+96.10.in-addr.arpa                         NS     NS ns.dns.cluster.local.
 9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa PTR PTR two.default.svc.cluster.local.
 default.svc.cluster.local                  A      NODATA
 svc.cluster.local                          A      NODATA
@@ -51,6 +79,13 @@ cluster.local                              NS     NS ns.dns.cluster.local.
 ns.dns.cluster.local                       A      A 10.96.0.10
 dns-version.cluster.local                  TXT    TXT 1.1.0
 x.cluster.local                            A      NXDOMAIN
+cluster.local                              ANY    NS ns.dns.cluster.local. | SOA
+dns.cluster.local                          A      NODATA
+ns.dns.cluster.local                       AAAA   NODATA
+x.ns.dns.cluster.local                     A      NXDOMAIN
+dns-version.cluster.local                  A      NODATA
+svc.cluster.local                          NS     NODATA
+nowhere.svc.cluster.local                  NS     NXDOMAIN
 *.default.svc.cluster.local                A      NXDOMAIN
 """
 
@@ -119,13 +154,15 @@ def test_answers_that_do_not_fit_are_cut_for_udp_only() -> None:
 
 
 def test_search_path_is_walked_for_the_asking_pod() -> None:
-    responder = Responder(cluster(), {"10.244.0.99": "default", "10.244.0.98": "prod"}.get)
+    responder = Responder(
+        cluster(), {"10.244.0.99": of_namespace("default", DOMAIN), "10.244.0.98": of_namespace("prod", DOMAIN)}.get
+    )
     walked = ask(responder, "web.prod.default.svc.cluster.local")
     assert walked == "A 10.96.0.8 | CNAME web.prod.svc.cluster.local."
     assert ask(responder, "web.prod.default.svc.cluster.local", client="10.244.0.98") == "NXDOMAIN"
     assert ask(responder, "nobody.default.svc.cluster.local") == "NXDOMAIN"
     outside = responder.answer(query("example.com.default.svc.cluster.local"), "10.244.0.99")
-    assert isinstance(outside, Forward) and m.text(outside.name) == "example.com." and outside.fallback
+    assert isinstance(outside, Forward) and m.text(outside.name) == "example.com." and outside.otherwise
 
 
 def test_aliases_within_the_zone_end_and_stay_true() -> None:
@@ -238,7 +275,7 @@ def test_headless_answers_change_their_order() -> None:
 
 
 def test_a_search_path_ends_in_hosts_or_in_nothing() -> None:
-    responder = Responder(cluster(), lambda _: "default", Hosts("192.0.2.7 box.example\n"))
+    responder = Responder(cluster(), lambda _: of_namespace("default", DOMAIN), Hosts("192.0.2.7 box.example\n"))
     assert ask(responder, "box.example.default.svc.cluster.local") == "A 192.0.2.7 | CNAME box.example."
     assert ask(responder, "box.default.svc.cluster.local") == "NXDOMAIN"  # one label is never a name outside
     assert ask(responder, "www.example.prod.svc.cluster.local") == "NXDOMAIN"  # not this pod's search path
@@ -279,3 +316,152 @@ def test_what_is_kept_is_never_out_of_date(steps: list[tuple[int, int, int, bool
             responder.forget(zone.put_service(key, alias if there else None))
         for name, qtype in names:
             assert ask(responder, name, qtype) == ask(Responder(zone), name, qtype)
+
+
+def test_absence_in_a_reverse_zone_is_told_by_that_zone() -> None:
+    """RFC 2308: a resolver keeps absence only if the SOA is that of a zone the name is in."""
+    zone = Zone("cluster.local", ["10.96.0.0/12", "fd00:10::/52"])
+    outside = piece("x", "default", [{"addresses": ["192.0.2.1"]}], [])
+    zone.put_service(("default", "x"), service("x", ip="None"))
+    zone.put_slice(("default", "x"), "x-1", outside)
+    responder = Responder(zone)
+    apex6 = "0.0.0.0.0.0.1.0.0.0.0.d.f.ip6.arpa"
+    for name, apex in (
+        ("9.0.97.10.in-addr.arpa", "97.10.in-addr.arpa."),
+        ("0.97.10.in-addr.arpa", "97.10.in-addr.arpa."),
+        ("1." + "0." * 18 + apex6, f"{apex6}."),
+        ("1.2.0.192.in-addr.arpa", "1.2.0.192.in-addr.arpa."),
+        ("nobody.default.svc.cluster.local", "cluster.local."),
+    ):
+        out = responder.answer(query(name, "TXT"), "10.0.0.1")
+        assert isinstance(out, bytes)
+        assert [m.text(r.name) for r in reply.parse_answer(out)[2]] == [apex], name
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [b" ", b" ", *[b"0"] * 28, b"d", b"f", b"ip6", b"arpa"],
+        [b"fe80--1%eth0", b"default", b"pod", b"cluster", b"local"],
+        [b"1.2.3.4", b"default", b"pod", b"cluster", b"local"],
+        [b"web.default", b"svc", b"cluster", b"local"],
+        [b"\xff\0", b"default", b"svc", b"cluster", b"local"],
+        [b"\xc3\xa4", b"10", b"in-addr", b"arpa"],
+    ],
+)
+@pytest.mark.parametrize("qtype", [m.A, m.AAAA, m.PTR, m.SRV, m.ANY, 65])
+def test_labels_of_any_bytes_are_no_addresses(labels: list[bytes], qtype: int) -> None:
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    found = cluster().lookup(name, qtype)
+    assert found.foreign or found.rcode == m.NXDOMAIN
+
+
+@given(
+    st.lists(st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from([b"_tcp", b"db", b"0", b"f", b"10-0-0-1"]))),
+    st.sampled_from(["default.svc.cluster.local", "default.pod.cluster.local", "96.10.in-addr.arpa", "d.f.ip6.arpa"]),
+    st.integers(0, 65535),
+)
+def test_any_name_and_type_has_an_answer(front: list[bytes], end: str, qtype: int) -> None:
+    name = b"".join(bytes([len(label)]) + label for label in front[:12]) + m.encode_name(end)
+    found = cluster().lookup(name.translate(m.LOWER), qtype)
+    assert found.foreign or found.rcode in (m.NOERROR, m.NXDOMAIN)
+
+
+def test_what_is_below_an_absent_name_is_absent() -> None:
+    """RFC 8020: no port's name below a headless Service whose own name is NXDOMAIN."""
+    zone = cluster()
+    zone.put_slice(("default", "db"), "db-1", piece("db", "default", [], [{"name": "http", "port": 80}]))
+    for front in ("", "_tcp.", "_http._tcp."):
+        assert ask(Responder(zone), f"{front}db.default.svc.cluster.local", "SRV") == "NXDOMAIN"
+
+
+def test_weights_are_shared_among_all_addresses() -> None:
+    """As CoreDNS: about a hundred together, a dual-stack Service's two addresses counted."""
+    out = Responder(cluster()).answer(query("two.default.svc.cluster.local", "SRV"), "10.0.0.1")
+    assert isinstance(out, bytes)
+    assert {r.rdata[:6] for r in reply.parse_answer(out)[1]} == {b"\0\0" + b"\0\x32" + b"\0\x50"}
+    assert out[10:12] == b"\0\2"  # A and AAAA of the target ride along
+
+
+def test_the_serial_grows_and_is_never_shown_old() -> None:
+    zone = cluster()
+    responder = Responder(zone)
+
+    def serial() -> int:
+        out = responder.answer(query("cluster.local", "SOA"), "10.0.0.1")
+        assert isinstance(out, bytes)
+        return int.from_bytes(reply.parse_answer(out)[1][0].rdata[-20:-16], "big")
+
+    first = serial()
+    responder.forget(zone.put_service(("default", "new"), service("new", ip="10.96.0.99")))
+    assert serial() > first
+
+
+def test_without_a_dns_service_the_server_has_its_own_addresses() -> None:
+    zone = Zone("cluster.local", servers=["192.0.2.53", "fd00::53"])
+    responder = Responder(zone)
+    assert ask(responder, "ns.dns.cluster.local", "ANY") == "A 192.0.2.53 | AAAA fd00::53"
+    responder.forget(zone.put_service(("kube-system", "kube-dns"), service("kube-dns", "kube-system", "10.96.0.10")))
+    assert ask(responder, "ns.dns.cluster.local", "ANY") == "A 10.96.0.10"
+
+
+def test_what_is_kept_has_a_bound_in_bytes_and_leaves_nothing_behind() -> None:
+    zone = cluster()
+    many = [{"addresses": [f"10.244.{i // 250}.{i % 250}"]} for i in range(2000)]
+    zone.put_slice(("default", "db"), "db-1", piece("db", "default", many, [{"name": "http", "port": 80}]))
+    responder = Responder(zone)
+    for size in range(1232, 1232 + 3000):  # each size is another message
+        responder.answer(query("db.default.svc.cluster.local", edns=size), "10.0.0.1")
+    assert sum(e.size for e in responder.kept.values()) < 17 << 20
+    responder.forget([("default", "db")])
+    assert not responder.kept and not responder._bytes
+    for _ in range(5):  # an alias's answer depends on two Services, of which one changes
+        assert ask(responder, "alias.default.svc.cluster.local").startswith("A 10.96.0.7")
+        responder.forget([("default", "web")])
+    assert not any(responder._by_key.values())
+
+
+def pod(policy: str = "ClusterFirst", searches: list[str] | None = None) -> PodAddress:
+    return msgspec.convert(
+        {
+            "metadata": {"name": "p", "namespace": "prod"},
+            "spec": {"dnsPolicy": policy, "dnsConfig": {"searches": searches}},
+        },
+        PodAddress,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asking", "node", "path"),
+    [
+        (pod(), [], "prod.svc.cluster.local. svc.cluster.local. cluster.local."),
+        (pod(), ["lan"], "prod.svc.cluster.local. svc.cluster.local. cluster.local. lan."),
+        (pod(searches=["c.t", "lan"]), ["lan"], "prod.svc.cluster.local. svc.cluster.local. cluster.local. lan. c.t."),
+        (pod("Default"), ["lan"], ""),
+        (pod("None", ["corp.test"]), [], ""),
+    ],
+)  # fmt: skip
+def test_a_pods_search_path(asking: PodAddress, node: list[str], path: str) -> None:
+    assert " ".join(map(m.text, of_pod(asking, DOMAIN, node) or ())) == path
+
+
+def test_a_walk_goes_on_through_domains_outside() -> None:
+    """As the client would: corp.test is asked before the name itself; a failure ends it, absence does not."""
+    responder = Responder(cluster(), lambda _: of_pod(pod(searches=["corp.test"]), DOMAIN))
+    first = responder.answer(query("db.x.prod.svc.cluster.local"), "10.0.0.1")
+    assert isinstance(first, Forward) and m.text(first.name) == "db.x.corp.test." and first.otherwise
+    then = first.otherwise(m.NXDOMAIN)
+    assert isinstance(then, Forward) and m.text(then.name) == "db.x." and then.otherwise
+    end = then.otherwise(m.NXDOMAIN)
+    assert isinstance(end, bytes) and end[3] & 15 == m.NXDOMAIN
+    failed = first.otherwise(m.SERVFAIL)
+    assert failed == end  # the client goes on by itself
+    single = responder.answer(query("db.prod.svc.cluster.local"), "10.0.0.1")
+    assert isinstance(single, Forward) and m.text(single.name) == "db.corp.test."
+
+
+def test_both_families_hear_the_same_of_a_walked_name() -> None:
+    """NXDOMAIN for AAAA where A has an answer would make a cache between forget the A, too."""
+    responder = Responder(cluster(), lambda _: of_namespace("default", DOMAIN))
+    assert ask(responder, "web.prod.default.svc.cluster.local", "AAAA") == "CNAME web.prod.svc.cluster.local."
+    assert ask(responder, "prod.default.svc.cluster.local", "AAAA") == "NXDOMAIN"  # only a namespace has that name

@@ -10,6 +10,7 @@ from switchboard.dns import message as m
 from switchboard.dns.message import Record
 
 TTL = 5  # seconds, as CoreDNS; a changed Service must not be remembered long by clients
+VERSION_TTL = 28800  # of the schema's version, which does not change while the server runs (specification 2.2)
 NEGATIVE_TTL = 5  # SOA minimum: how long clients may remember that a name is absent
 _UDP_SAMPLE = 129  # records of which not all fit into an answer of 1232 bytes, whatever their type
 
@@ -29,6 +30,7 @@ class Answer:
     chase: bytes = b""
     foreign: bool = False
     shuffle: bool = False
+    apex: bytes = b""  # of the reverse zone that the answer is from; the cluster's own zone when empty
 
     def has(self, qtype: int) -> bool:
         """Whether a record of the type is among the answers; without one, the SOA goes along (RFC 2308)."""

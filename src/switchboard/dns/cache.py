@@ -100,9 +100,10 @@ def lifetime(outcome: Outcome) -> int:
     """Seconds an answer may be kept: the least TTL; for absence the SOA's own TTL and minimum; 0 for failures."""
     if outcome.rcode not in (m.NOERROR, m.NXDOMAIN):
         return 0
-    if outcome.rcode == m.NOERROR and outcome.answers:
-        return min(MAX_TTL, *(r.ttl for r in outcome.answers))
+    ttls = [r.ttl for r in outcome.answers]
     soa = next((r for r in outcome.authority if r.type == m.SOA), None)
-    if soa is None:
-        return 0  # RFC 2308 section 5: absence without an SOA is not to be kept
-    return min(MAX_NEGATIVE_TTL, soa.ttl, int.from_bytes(soa.rdata[-4:], "big"))
+    if soa is not None:  # absence, perhaps at the end of aliases
+        return min(MAX_NEGATIVE_TTL, soa.ttl, int.from_bytes(soa.rdata[-4:], "big"), *ttls)
+    if outcome.rcode == m.NOERROR and ttls:
+        return min(MAX_TTL, *ttls)
+    return 0  # RFC 2308 section 5: absence without an SOA is not to be kept

@@ -150,7 +150,7 @@ class Forwarder:
 
     def _servers(self, name: bytes) -> list[Upstream]:
         for suffix, servers in self._routes:
-            if name.endswith(suffix) and (name == suffix or _at_label(name, len(name) - len(suffix))):
+            if name.endswith(suffix) and (name == suffix or m.at_label(name, len(name) - len(suffix))):
                 return servers
         return []
 
@@ -212,11 +212,3 @@ def encode(question: Question) -> bytes:
     header = m.HEADER.pack(random.getrandbits(16), m.RD | (m.CD if cd else 0), 1, 0, 0, 1)
     opt = b"\0" + struct.pack("!HHIH", m.OPT, 1232, 0x8000 if do else 0, 0)
     return header + name + struct.pack("!HH", qtype, qclass) + opt
-
-
-def _at_label(name: bytes, offset: int) -> bool:
-    """Whether a label of the wire name begins at `offset`."""
-    at = 0
-    while at < offset and name[at]:
-        at += 1 + name[at]
-    return at == offset

@@ -24,7 +24,9 @@ _BATCH = 256  # queries answered per wake-up of the loop, so that TCP and inform
 _OUTSIDE = 5000  # questions for outside under way at once; more are answered SERVFAIL
 _PKTINFO = socket.CMSG_SPACE(20)  # room for in_pktinfo (12 bytes) or in6_pktinfo (20)
 _IP_PKTINFO = 8  # <linux/in.h>; the module socket does not name it
-_WILDCARDS = ("0.0.0.0", "::")
+WILDCARDS = ("0.0.0.0", "::")
+
+_FAILED = Outcome(m.SERVFAIL, [], [])
 
 Peer = tuple[str, int]
 Send = Callable[[bytes], None]
@@ -38,6 +40,7 @@ class Listener:
         self._sockets: list[tuple[socket.socket, bool]] = []  # and whether it is bound to every address
         self._streams = Streams(self._answer_stream)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = 0  # questions for outside
         self.rejected = 0  # questions for outside beyond _OUTSIDE
         self.panics = 0
         self.query_log = query_log
@@ -45,7 +48,7 @@ class Listener:
     async def open(self, hosts: Sequence[str], port: int, *, start: bool = True) -> None:
         """Bind UDP and TCP on every host, and read unless told to wait. OSError when an address cannot be had."""
         for host in hosts:
-            self._sockets.append((_udp_socket(host, port), host in _WILDCARDS))
+            self._sockets.append((_udp_socket(host, port), host in WILDCARDS))
             await self._streams.bind(host, port)
         if start:
             await self.start()
@@ -112,9 +115,8 @@ class Listener:
             self._done(data, peer, "udp", found, started, send)
             return
         out = self._from_cache(found, udp=True)
-        if out is None and len(self._tasks) >= _OUTSIDE:
-            self.rejected += 1
-            out = self._finish(found, Outcome(m.SERVFAIL, [], []), udp=True)
+        if out is None:
+            out = self._too_much(found, udp=True)
         if out is not None:
             self._done(data, peer, "udp", out, started, send)
             return
@@ -123,7 +125,7 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
     async def _forward_udp(self, wanted: Forward, data: bytes, peer: Peer, started: float, send: Send) -> None:
-        out = self._finish(wanted, await self._forwarder.ask(wanted.name, wanted.query), udp=True)
+        out = await self._from_outside(wanted, udp=True)
         self._done(data, peer, "udp", out, started, send)
 
     def _done(self, data: bytes, peer: Peer, proto: str, out: bytes | None, started: float, send: Send) -> None:
@@ -143,17 +145,46 @@ class Listener:
             return m.error(data, m.SERVFAIL)
 
     def _from_cache(self, wanted: Forward, *, udp: bool) -> bytes | None:
-        outcome = self._forwarder.known(wanted.name, wanted.query)
-        return None if outcome is None else self._finish(wanted, outcome, udp=udp)
+        """The answer, if all that it takes is in the cache."""
+        while True:
+            outcome = self._forwarder.known(wanted.name, wanted.query)
+            if outcome is None:
+                return None
+            found = self._finish(wanted, outcome, udp=udp)
+            if not isinstance(found, Forward):
+                return found
+            wanted = found
 
-    def _finish(self, wanted: Forward, outcome: Outcome, *, udp: bool) -> bytes:
-        """The answer to a forwarded question; of a walked search path, what the client may be told (RFC 6604)."""
+    async def _from_outside(self, wanted: Forward, *, udp: bool) -> bytes:
+        self._under_way += 1
+        try:
+            while True:
+                found = self._finish(wanted, await self._forwarder.ask(wanted.name, wanted.query), udp=udp)
+                if not isinstance(found, Forward):
+                    return found
+                wanted = found
+        finally:
+            self._under_way -= 1
+
+    def _too_much(self, wanted: Forward, *, udp: bool) -> bytes | None:
+        """A refusal when too many questions are outside already."""
+        if self._under_way < _OUTSIDE:
+            return None
+        self.rejected += 1
+        return self._answer_of(wanted, _FAILED, udp=udp)
+
+    def _finish(self, wanted: Forward, outcome: Outcome, *, udp: bool) -> bytes | Forward:
+        """The answer to a forwarded question, or where else to ask: a search path goes on after each absence."""
+        if wanted.otherwise is not None and outcome.rcode != m.NOERROR:
+            found = wanted.otherwise(outcome.rcode)
+            if isinstance(found, bytes):
+                self._responder.counted[wanted.query.qtype, found[3] & 15, not udp] += 1
+            return found
+        self._responder.walked += wanted.otherwise is not None
+        return self._answer_of(wanted, outcome, udp=udp)
+
+    def _answer_of(self, wanted: Forward, outcome: Outcome, *, udp: bool) -> bytes:
         code = outcome.rcode
-        if wanted.fallback is not None:
-            if code != m.NOERROR:
-                self._responder.counted[wanted.query.qtype, wanted.fallback[3] & 15, not udp] += 1
-                return wanted.fallback
-            self._responder.walked += 1
         self._responder.counted[wanted.query.qtype, code, not udp] += 1
         found = any(wanted.query.qtype in (r.type, m.ANY) for r in outcome.answers)
         return m.build(
@@ -170,13 +201,14 @@ class Listener:
         started = asyncio.get_running_loop().time()
         found = self._respond(data, peer, udp=False)
         if isinstance(found, Forward):
-            return self._forward_stream(found, data, peer, started)
+            refused = self._too_much(found, udp=False)
+            return refused or self._forward_stream(found, data, peer, started)
         if self.query_log:
             querylog.note(data, peer, "tcp", found, asyncio.get_running_loop().time() - started)
         return found
 
     async def _forward_stream(self, wanted: Forward, data: bytes, peer: Peer, started: float) -> bytes:
-        out = self._finish(wanted, await self._forwarder.ask(wanted.name, wanted.query), udp=False)
+        out = await self._from_outside(wanted, udp=False)
         if self.query_log:
             querylog.note(data, peer, "tcp", out, asyncio.get_running_loop().time() - started)
         return out

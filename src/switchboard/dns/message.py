@@ -107,6 +107,14 @@ def labels(name: bytes) -> list[bytes]:
     return found
 
 
+def at_label(name: bytes, offset: int) -> bool:
+    """Whether a label of the wire name begins at `offset`."""
+    at = 0
+    while at < offset and name[at]:
+        at += 1 + name[at]
+    return at == offset
+
+
 def text(name: bytes) -> str:
     """A wire name for people: dots between labels, a final dot."""
     return ".".join(part.decode("ascii", "backslashreplace") for part in labels(name)) + "."
@@ -135,7 +143,7 @@ def parse_query(data: bytes) -> Query:
     ident, flags, questions, answers, authorities, additional = HEADER.unpack_from(data)
     if flags & QR:
         raise FormError("an answer, not a query", answerable=False)
-    if questions != 1 or answers or authorities:  # RFC 9619: one question, no more
+    if questions != 1 or answers or authorities > 1:  # RFC 9619: one question; IXFR (RFC 1995) comes with an SOA
         if (flags >> 11) & 15:
             return Query(ident, flags, b"\0", 0, 0, b"")  # other opcodes get NOTIMP whatever follows
         raise FormError("not exactly one question")
@@ -144,8 +152,8 @@ def parse_query(data: bytes) -> Query:
         raise FormError("question runs past the end of the message")
     qtype, qclass = _QUESTION_TAIL.unpack_from(data, end)
     query = Query(ident, flags, data[12:end].translate(LOWER), qtype, qclass, data[12 : end + 4])
-    if additional:
-        _read_additional(data, end + 4, additional, query)
+    if authorities or additional:
+        _read_additional(data, end + 4, authorities + additional, query)
     return query
 
 
@@ -163,6 +171,16 @@ def _read_additional(data: bytes, at: int, count: int, query: Query) -> None:
                 raise FormError("second OPT, or OPT not at the root")  # RFC 6891 section 6.1.1
             query.edns, query.udp_size = True, max(512, rclass)
             query.version, query.do = (ttl >> 16) & 255, bool(ttl & 0x8000)
+            _check_options(data[at - length : at])
+
+
+def _check_options(rdata: bytes) -> None:
+    """Cookies, padding and the like are not looked at, but must be whole (RFC 6891 section 6.1.2)."""
+    at = 0
+    while at < len(rdata):
+        at += 4 + int.from_bytes(rdata[at + 2 : at + 4], "big")
+    if at != len(rdata):
+        raise FormError("option runs past the end of the OPT record")
 
 
 def skip_name(data: bytes, at: int) -> int:

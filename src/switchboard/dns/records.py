@@ -173,10 +173,18 @@ class PodStatus(msgspec.Struct, frozen=True, gc=False):
     phase: str = ""
 
 
+class PodDnsConfig(msgspec.Struct, frozen=True, gc=False):
+    """What a pod adds to its resolv.conf."""
+
+    searches: list[str] | None = None
+
+
 class PodSpec(msgspec.Struct, frozen=True, gc=False):
-    """Whether the pod's address is its own."""
+    """Whether the pod's address is its own, and what its resolv.conf says."""
 
     hostNetwork: bool = False
+    dnsPolicy: str = "ClusterFirst"
+    dnsConfig: PodDnsConfig | None = None
 
 
 class PodAddress(msgspec.Struct, gc=False):

@@ -60,7 +60,7 @@ def _read_record(data: bytes, at: int) -> tuple[m.Record, int]:
         if at > end:
             raise m.FormError("name runs past its record")
         rdata += data[at:end]
-    return m.Record(owner, rtype, ttl, rdata), end
+    return m.Record(owner, rtype, 0 if ttl >> 31 else ttl, rdata), end  # RFC 2181 section 8
 
 
 def expand_name(data: bytes, at: int, *, lower: bool = True) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ the whole cluster is known (`ready`), cluster names are SERVFAIL: a client asks 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from switchboard.dns import loops
@@ -16,10 +16,12 @@ from switchboard.dns import message as m
 from switchboard.dns.answer import TTL, Answer
 from switchboard.dns.hosts import Hosts
 from switchboard.dns.message import FormError, Query, Record
+from switchboard.dns.searchpath import SearchPath, SearchPathOf
 from switchboard.dns.zone import Zone
 
 UDP_LIMIT = 1232  # the largest UDP answer that no path fragments (DNS flag day 2020)
-KEPT = 40_000  # answers kept; about 20 MB at the most
+KEPT = 40_000  # answers kept
+KEPT_BYTES = 16 << 20  # and their size, all orders counted
 _OPT_SIZE = 11  # an OPT record without options: what has options (cookies) is another message every time
 ROTATIONS = 8  # orders kept of an answer whose records are to be shuffled
 # Types whose search path we walk for the client; others are asked for by programs that give full names.
@@ -31,34 +33,34 @@ _ARPA = m.encode_name("arpa")
 class Forward:
     """A question for the world outside: ask `name`, and put `prefix` (aliases found so far) before what comes back.
 
-    `fallback` is the answer to give when outside does not know the name either (autopath only).
+    `otherwise` says what to do when outside has no such name, given the code (of a walked search path only).
     """
 
     query: Query
     name: bytes
     prefix: list[Record] = field(default_factory=list)
-    fallback: bytes | None = None
+    otherwise: Callable[[int], bytes | Forward] | None = None
     max_size: int = 65535
 
 
 class Kept:
     """An answer to UDP, ready to be sent behind a query's id; `orders` are all its orders, when it is shuffled."""
 
-    __slots__ = ("hits", "orders", "qtype", "rcode", "ready")
+    __slots__ = ("depends", "hits", "orders", "qtype", "rcode", "ready", "size")
 
-    def __init__(self, ready: bytes, qtype: int, rcode: int) -> None:
-        self.ready, self.qtype, self.rcode = ready, qtype, rcode
+    def __init__(
+        self, ready: bytes, qtype: int, rcode: int, depends: tuple[Hashable, ...], orders: list[bytes] | None
+    ) -> None:
+        self.ready, self.qtype, self.rcode, self.depends, self.orders = ready, qtype, rcode, depends, orders
         self.hits = 0
-        self.orders: list[bytes] | None = None
+        self.size = sum(map(len, orders)) if orders else len(ready)
 
 
 class Responder:
     """The zone's answers, kept ready as bytes."""
 
-    def __init__(
-        self, zone: Zone, namespace_of: Callable[[str], str | None] | None = None, hosts: Hosts | None = None
-    ) -> None:
-        """`namespace_of` gives the namespace of the pod at an address; with it, search paths are walked (autopath)."""
+    def __init__(self, zone: Zone, search_path_of: SearchPathOf | None = None, hosts: Hosts | None = None) -> None:
+        """`search_path_of` gives the search path of the pod at an address; with it, such paths are walked."""
         self.zone = zone
         self.kept: dict[bytes, Kept] = {}
         self.ready = True
@@ -66,17 +68,22 @@ class Responder:
         # (type, code, over TCP) of answers that are not, or no more, kept
         self.counted: Counter[tuple[int, int, bool]] = Counter()
         self._by_key: dict[Hashable, list[bytes]] = {}
+        self._bytes = 0  # of what is kept
         self.hosts = hosts or Hosts("")
-        self._namespace_of = namespace_of
-        self._svc = m.encode_name(f"svc.{zone.domain}")
+        self._search_path_of = search_path_of
 
     def forget(self, keys: Iterable[Hashable]) -> None:
         """Drop every kept answer that depends on one of these."""
         for key in keys:
             for raw in self._by_key.pop(key, ()):
                 entry = self.kept.pop(raw, None)
-                if entry is not None:
-                    self._count(entry)
+                if entry is None:
+                    continue
+                self._count(entry)
+                self._bytes -= len(raw) + entry.size
+                for other in entry.depends:
+                    if other != key and other in self._by_key:
+                        self._by_key[other].remove(raw)
 
     def counts(self) -> Counter[tuple[int, int, bool]]:
         """Answers given so far by (type, code, over TCP), the kept ones' included."""
@@ -115,10 +122,10 @@ class Responder:
             return self._outside(Forward(query, query.name, max_size=limit))
         if found.chase:
             return self._outside(Forward(query, found.chase, found.answers, max_size=limit))
-        searched = found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._namespace_of is not None
-        space = self._namespace_of(client) if searched and self._namespace_of else None
-        if space is not None:
-            return self._walk(query, space, found, limit)
+        searched = found.rcode == m.NXDOMAIN and query.qtype in _SEARCHED and self._search_path_of is not None
+        path = self._search_path_of(client) if searched and self._search_path_of else None
+        if path is not None:
+            return self._walk(query, path, found, limit)
         out = self._render(query, found, limit, udp=udp)
         if udp and not searched:  # what depends on who asks is not kept
             self._keep(data, out, query, found, limit)
@@ -133,47 +140,62 @@ class Responder:
 
     def _render(self, query: Query, found: Answer, limit: int, *, udp: bool = True) -> bytes:
         answers = found.shuffled(udp=udp) if found.shuffle and len(found.answers) > 1 else found.answers
-        authority = [] if found.has(query.qtype) else [self.zone.soa()]
+        authority = [] if found.has(query.qtype) else [self.zone.soa(found.apex)]
         return m.build(query, found.rcode, answers, authority, found.additional, max_size=limit)
 
     def _keep(self, data: bytes, out: bytes, query: Query, found: Answer, limit: int) -> None:
         if len(data) != 12 + len(query.question) + (_OPT_SIZE if query.edns else 0):
             return
-        if len(self.kept) >= KEPT:
-            for entry in self.kept.values():
-                self._count(entry)
-            self.kept.clear()
-            self._by_key.clear()
-        raw = data[2:]
-        entry = self.kept[raw] = Kept(out[2:], query.qtype, found.rcode)
+        if len(self.kept) >= KEPT or self._bytes >= KEPT_BYTES:
+            self._forget_all()
+        raw, orders = data[2:], None
         if found.shuffle and len(found.answers) > 1:
-            entry.orders = [out[2:], *(self._render(query, found, limit)[2:] for _ in range(ROTATIONS - 1))]
-        for key in found.depends:
+            orders = [out[2:], *(self._render(query, found, limit)[2:] for _ in range(ROTATIONS - 1))]
+        depends = tuple(dict.fromkeys(found.depends))
+        entry = self.kept[raw] = Kept(out[2:], query.qtype, found.rcode, depends, orders)
+        self._bytes += len(raw) + entry.size
+        for key in depends:
             self._by_key.setdefault(key, []).append(raw)
 
-    def _walk(self, query: Query, space: str, found: Answer, limit: int) -> bytes | Forward:
+    def _forget_all(self) -> None:
+        for entry in self.kept.values():
+            self._count(entry)
+        self.kept.clear()
+        self._by_key.clear()
+        self._bytes = 0
+
+    def _walk(self, query: Query, path: SearchPath, found: Answer, limit: int) -> bytes | Forward:
         """Answer the first question of a search path with what its later questions would have found (as CoreDNS's
-        autopath): `x.<ns>.svc.<zone>` is absent, so try `x.svc.<zone>`, `x.<zone>` and at last `x` itself."""
-        own = bytes([len(space)]) + space.encode() + self._svc
+        autopath): `x.<ns>.svc.<zone>` is absent, so try `x.svc.<zone>`, `x.<zone>`, further domains, at last `x`."""
         absent = self._render(query, found, limit)
-        front = query.name[: -len(own)]
-        if not query.name.endswith(own) or not front:
+        front = query.name[: -len(path[0])]
+        if not query.name.endswith(path[0]) or not front or not m.at_label(query.name, len(front)):
             return absent
-        for suffix in (self._svc, self.zone.apex):
-            name = front + suffix
-            further = self.zone.lookup(name, query.qtype) if len(name) <= 255 else Answer(m.NXDOMAIN)
+        names = [front + suffix for suffix in path[1:]]
+        if m.labels(front + b"\0")[1:]:  # a single label is never a name of the world outside
+            names.append(front + b"\0")
+        return self._walk_on(query, iter(names), absent, limit)
+
+    def _walk_on(self, query: Query, names: Iterator[bytes], absent: bytes, limit: int) -> bytes | Forward:
+        """The first of the names that is there, as an alias of the one that was asked for; else `absent`."""
+
+        def otherwise(code: int) -> bytes | Forward:
+            return self._walk_on(query, names, absent, limit) if code == m.NXDOMAIN else absent
+
+        for name in names:
+            if len(name) > 255:
+                continue
+            further = self.zone.lookup(name, query.qtype)
+            if further.foreign:
+                alias = Record(query.name, m.CNAME, TTL, name)
+                return self._outside(Forward(query, name, [alias], otherwise=otherwise, max_size=limit))
             if further.rcode == m.NOERROR:
-                if further.answers:
+                other = m.AAAA if query.qtype == m.A else m.A
+                # A name with addresses of the other family only is there: both questions must hear the same of it.
+                if further.answers or self.zone.lookup(name, other).answers:
                     return self._alias(query, name, further, limit)
-                return absent  # there is such a name, only not of this type: the client sees that itself
-        bare = front + b"\0"
-        if len(m.labels(bare)) < 2:
-            return absent  # a single label is never a name of the world outside
-        inside = self.zone.lookup(bare, query.qtype)
-        if inside.foreign:
-            alias = Record(query.name, m.CNAME, TTL, bare)
-            return self._outside(Forward(query, bare, [alias], fallback=absent, max_size=limit))
-        return self._alias(query, bare, inside, limit) if inside.answers else absent
+                return absent  # it only has names below it: the client sees that itself
+        return absent
 
     def _alias(self, query: Query, name: bytes, found: Answer, limit: int) -> bytes | Forward:
         """What was found further along the search path, as an alias of the name that was asked for."""

@@ -16,11 +16,11 @@ from typing import Any
 
 from switchboard.client import Client, Disconnected, Informer
 from switchboard.client.resources import ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
-from switchboard.dns import register, sources, status
+from switchboard.dns import register, searchpath, sources, status
 from switchboard.dns.apilink import ApiLink
 from switchboard.dns.forward import Forwarder
 from switchboard.dns.hosts import Hosts
-from switchboard.dns.listener import Listener
+from switchboard.dns.listener import WILDCARDS, Listener
 from switchboard.dns.records import EndpointSlice, Namespace, PodAddress, Service
 from switchboard.dns.responder import Responder
 from switchboard.dns.upstream import Address
@@ -62,9 +62,10 @@ class DnsServer:
         self._settings = settings
         self.link = ApiLink(client.transport)
         self._client = Client(self.link, user_agent="switchboard-dns")
-        self.zone = Zone(settings.domain, settings.networks)
+        self.zone = Zone(settings.domain, settings.networks, [a for a in settings.listen if a not in WILDCARDS])
         self._pods_at: dict[str, PodAddress] = {}
-        self.responder = Responder(self.zone, self._namespace_at if settings.autopath else None)
+        self._searches: list[str] = []  # of the node's own resolv.conf
+        self.responder = Responder(self.zone, self._search_path_at if settings.autopath else None)
         self.responder.ready = False
         self.forwarder = Forwarder(settings.upstreams, settings.stubs)
         self._services: Informer[Service] = Informer(self._client, SERVICES, type_=Service)
@@ -154,9 +155,9 @@ class DnsServer:
         for address in new.addresses if new is not None else ():
             self._pods_at[address] = new or _never()
 
-    def _namespace_at(self, address: str) -> str | None:
+    def _search_path_at(self, address: str) -> searchpath.SearchPath | None:
         pod = self._pods_at.get(address)
-        return pod.metadata.namespace if pod is not None else None
+        return searchpath.of_pod(pod, self.zone.domain, self._searches) if pod is not None else None
 
     # -- what the machine says ----------------------------------------------------------------------------------------
 
@@ -168,17 +169,17 @@ class DnsServer:
         if settings.hosts is not None:
             self._take_hosts(sources.read(settings.hosts))
             group.create_task(sources.follow(settings.hosts, self._take_hosts))
-        if settings.resolv_conf is not None and not settings.upstreams:
-            self._take_nameservers(sources.read(settings.resolv_conf))
-            group.create_task(sources.follow(settings.resolv_conf, self._take_nameservers))
+        if settings.resolv_conf is not None:
+            self._take_resolv_conf(sources.read(settings.resolv_conf))
+            group.create_task(sources.follow(settings.resolv_conf, self._take_resolv_conf))
 
     def reload(self) -> None:
         """Read the files again now, instead of at the next look; sockets and caches stay as they are."""
         self._reloads += 1
         if self._settings.hosts is not None:
             self._take_hosts(sources.read(self._settings.hosts))
-        if self._settings.resolv_conf is not None and not self._settings.upstreams:
-            self._take_nameservers(sources.read(self._settings.resolv_conf))
+        if self._settings.resolv_conf is not None:
+            self._take_resolv_conf(sources.read(self._settings.resolv_conf))
         log.info("read again")
 
     def _switch_log(self) -> None:
@@ -187,7 +188,10 @@ class DnsServer:
     def _take_hosts(self, text: str) -> None:
         self.responder.hosts = Hosts(text)
 
-    def _take_nameservers(self, text: str) -> None:
+    def _take_resolv_conf(self, text: str) -> None:
+        self._searches = sources.searches(text)
+        if self._settings.upstreams:
+            return  # told by hand whom to ask
         own = {(host, self._settings.port) for host in (*self._settings.listen, self._settings.announce_ip)}
         # asking ourselves would be a loop
         found = [a for a in sources.nameservers(text) if (a.host, a.port) not in own]

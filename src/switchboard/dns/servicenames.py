@@ -25,7 +25,7 @@ def lookup(asked: Asked, entry: Entry, service: Service) -> Answer:
     front, qtype = asked.front, asked.qtype
     if not front:
         return _own(asked, entry, service)
-    if len(front) == 2 and front[0][:1] == front[1][:1] == "_":
+    if len(front) == 2 and front[0][:1] == front[1][:1] == "_" and len(front[0]) > 1:  # no name is no port's name
         found = _srv(asked, entry, service, front[0][1:], front[1][1:])
         if not found.answers:
             return Answer(m.NXDOMAIN)
@@ -60,7 +60,8 @@ def _ports(entry: Entry, service: Service) -> list[tuple[Port, int]]:
     """The ports with the id of the slice that each belongs to; 0 for the Service's own."""
     if not service.headless:
         return [(p, 0) for p in service.spec.ports or ()]
-    return [(p, id(piece)) for piece in entry.slices.values() for p in piece.ports or ()]
+    used = {id(e.piece) for e in entry.endpoints()}
+    return [(p, id(piece)) for piece in entry.slices.values() if id(piece) in used for p in piece.ports or ()]
 
 
 def _srv(asked: Asked, entry: Entry, service: Service, port: str, proto: str) -> Answer:
@@ -74,7 +75,8 @@ def _srv(asked: Asked, entry: Entry, service: Service, port: str, proto: str) ->
     by_slice: dict[int, list[Endpoint]] = {}
     for endpoint in entry.endpoints() if service.headless else ():
         by_slice.setdefault(id(endpoint.piece), []).append(endpoint)
-    found = sum(len(by_slice.get(owner, ())) for _, owner in wanted) if service.headless else len(wanted)
+    own = 0 if service.headless else len(entry.addresses())
+    found = sum(len(by_slice.get(owner, ())) if owner else own for _, owner in wanted)
     weight = max(1, 100 // max(1, found))  # as CoreDNS: all equal, about a hundred together
     answers: dict[bytes, Record] = {}
     additional: dict[tuple[bytes, bytes], Record] = {}

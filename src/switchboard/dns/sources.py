@@ -25,6 +25,12 @@ def nameservers(text: str) -> list[Address]:
     return found[:3]
 
 
+def searches(text: str) -> list[str]:
+    """The domains of the last `search` line of a resolv.conf."""
+    lines = [line.split() for line in text.splitlines()]
+    return next((words[1:] for words in reversed(lines) if words[:1] == ["search"]), [])
+
+
 def read(path: Path) -> str:
     """A file's text, "" when there is none."""
     try:

@@ -19,26 +19,31 @@ from collections.abc import Hashable, Iterable
 
 from switchboard.dns import message as m
 from switchboard.dns import servicenames
-from switchboard.dns.answer import NEGATIVE_TTL, TTL, Answer, of_type
+from switchboard.dns.answer import NEGATIVE_TTL, TTL, VERSION_TTL, Answer, of_type
 from switchboard.dns.message import Record
 from switchboard.dns.records import EndpointSlice, Entry, Service
-from switchboard.dns.reverse import reversed_address, undashed
+from switchboard.dns.reverse import Place, place, reverse_name, undashed
 
 Key = tuple[str, str]  # namespace, service
 _ALIASES = 8  # a chain of aliases within the zone ends here
 _DNS_SERVICE: Key = ("kube-system", "kube-dns")
+_SERIAL: Key = ("", "serial")  # what an answer that shows the serial depends on: every change; no namespace is ""
 
 
 class Zone:
     """Services and endpoints of the whole cluster, asked by name."""
 
-    def __init__(self, domain: str = "cluster.local", networks: Iterable[str] = ()) -> None:
-        """`networks`: CIDRs whose reverse names are ours also where nothing stands (cluster and pod ranges)."""
+    def __init__(
+        self, domain: str = "cluster.local", networks: Iterable[str] = (), servers: Iterable[str] = ()
+    ) -> None:
+        """`networks`: CIDRs whose reverse names are ours also where nothing stands (cluster and pod ranges);
+        `servers`: the name server's addresses as long as the cluster has no Service kube-dns."""
         self.domain = domain.rstrip(".").lower()
         self.apex = m.encode_name(self.domain)
         self._top = m.labels(self.apex)
         self._names = m.encode_name(f"ns.dns.{self.domain}"), m.encode_name(f"hostmaster.{self.domain}")  # for the SOA
         self._networks = [ipaddress.ip_network(n) for n in networks]
+        self._servers = [m.ip_rdata(address) for address in servers]
         self.entries: dict[Key, Entry] = {}
         self._spaces: dict[str, int] = {}  # namespace -> Services in it, and one for its own object
         # packed address -> Services that have it, once for the Service itself and once for each slice
@@ -51,7 +56,7 @@ class Zone:
         """A Service came, changed or (None) went."""
         entry = self.entries.setdefault(key, Entry(key))
         was = entry.service
-        stale: set[Hashable] = {entry.key}
+        stale: set[Hashable] = {entry.key, _SERIAL}
         before = self._claims(entry)
         entry.service = service
         entry.changed()
@@ -64,7 +69,7 @@ class Zone:
     def put_slice(self, key: Key, name: str, piece: EndpointSlice | None) -> set[Hashable]:
         """A slice of the Service `key` came, changed or (None) went."""
         entry = self.entries.setdefault(key, Entry(key))
-        stale: set[Hashable] = {entry.key}
+        stale: set[Hashable] = {entry.key, _SERIAL}
         old = entry.slices.get(name)
         if piece is None:
             entry.slices.pop(name, None)
@@ -86,7 +91,7 @@ class Zone:
         if not count:
             del self._spaces[space]
         self.serial += 1
-        return {space} if count in (0, 1) else set()
+        return {space, _SERIAL} if count in (0, 1) else {_SERIAL}
 
     def _claims(self, entry: Entry) -> list[dict[bytes, str]]:
         """The addresses that have a reverse name because of this Service: its own, and each slice's, with labels."""
@@ -129,13 +134,14 @@ class Zone:
             except UnicodeDecodeError:
                 return Answer(m.NXDOMAIN)
             return self._inside(name, rest, qtype, depth)
-        if parts[-1:] == [b"arpa"]:
-            return self._reverse(name, parts, qtype)
+        where = place(parts)
+        if where is not None:
+            return self._reverse(name, where, qtype)
         return Answer(foreign=True)
 
-    def soa(self) -> Record:
-        """The zone's SOA, which goes with every answer of absence (RFC 2308)."""
-        return Record(self.apex, m.SOA, NEGATIVE_TTL, m.soa_rdata(*self._names, self.serial, NEGATIVE_TTL))
+    def soa(self, apex: bytes = b"") -> Record:
+        """The SOA of our zone, or of the reverse zone at `apex`: goes with every answer of absence (RFC 2308)."""
+        return Record(apex or self.apex, m.SOA, NEGATIVE_TTL, m.soa_rdata(*self._names, self.serial, NEGATIVE_TTL))
 
     def _inside(self, name: bytes, rest: list[str], qtype: int, depth: int) -> Answer:
         if not rest:
@@ -145,7 +151,7 @@ class Zone:
         if rest[-1] == "pod":
             return self._pod(name, rest[:-1], qtype)
         if rest == ["dns-version"]:
-            return of_type([Record(name, m.TXT, TTL, m.txt_rdata("1.1.0"))], qtype)
+            return of_type([Record(name, m.TXT, VERSION_TTL, m.txt_rdata("1.1.0"))], qtype)
         if rest == ["dns"]:
             return Answer()
         if rest == ["ns", "dns"]:
@@ -153,16 +159,19 @@ class Zone:
         return Answer(m.NXDOMAIN)
 
     def _apex(self, name: bytes, qtype: int) -> Answer:
-        if qtype == m.NS:
-            server = m.encode_name(f"ns.dns.{self.domain}")
-            answers = [Record(name, m.NS, TTL, server)]
-            return Answer(answers=answers, additional=self._server(server, m.ANY), depends=(_DNS_SERVICE,))
-        return of_type([self.soa()], qtype)
+        """The top of our zone, or of a reverse zone: SOA and NS, with the server's addresses."""
+        server = self._names[0]
+        found = of_type([self.soa(name), Record(name, m.NS, TTL, server)], qtype)
+        if qtype in (m.NS, m.ANY):
+            found.additional = self._server(server, m.ANY)
+        found.depends = (_DNS_SERVICE, _SERIAL) if found.answers else ()
+        return found
 
     def _server(self, name: bytes, qtype: int) -> list[Record]:
-        """Our own address: the DNS Service's."""
+        """Our own addresses: the DNS Service's."""
         own = self.entries.get(_DNS_SERVICE)
-        return [Record(name, t, TTL, d) for t, d in (own.addresses() if own else ()) if qtype in (t, m.ANY)]
+        addresses = own.addresses() if own else self._servers
+        return [Record(name, t, TTL, d) for t, d in addresses if qtype in (t, m.ANY)]
 
     def _svc(self, name: bytes, rest: list[str], qtype: int, depth: int) -> Answer:
         if not rest:
@@ -216,19 +225,33 @@ class Zone:
         answer.depends = (space,)
         return answer
 
-    def _reverse(self, name: bytes, parts: list[bytes], qtype: int) -> Answer:
-        packed = reversed_address(parts)
-        if packed is None:
+    def _reverse(self, name: bytes, where: Place, qtype: int) -> Answer:
+        """An address of ours, or a name in one of our networks; above single addresses are only zones and NODATA."""
+        owners = self._by_ip.get(where.packed) if where.full else None
+        apex = self._reverse_apex(where)
+        if owners is not None:
+            records = [Record(name, m.PTR, TTL, target) for target in self._names_at(where.packed, owners)]
+            answer = of_type(records, qtype)
+        elif apex is None:
             return Answer(foreign=True)
-        owners = self._by_ip.get(packed)
-        if owners is None:
-            ip = ipaddress.ip_address(packed)
-            ours = any(ip in network for network in self._networks if network.version == ip.version)
-            return Answer(m.NXDOMAIN, depends=(packed,)) if ours else Answer(foreign=True)
-        names = self._names_at(packed, owners)
-        answer = of_type([Record(name, m.PTR, TTL, target) for target in names], qtype)
-        answer.depends = (packed,)
+        elif where.full or where.beyond:
+            answer = Answer(m.NXDOMAIN)
+        elif name == apex:
+            answer = self._apex(name, qtype)
+        else:
+            answer = Answer()
+        if where.full:
+            answer.depends = (where.packed,)
+        answer.apex = apex or name
         return answer
+
+    def _reverse_apex(self, where: Place) -> bytes | None:
+        """The top of the reverse zone: the widest whole-label part of the network that the place is in."""
+        ip = ipaddress.ip_address(where.packed)
+        for network in self._networks:
+            if network.version == ip.version and network.prefixlen <= where.bits and ip in network:
+                return m.encode_name(reverse_name(where.packed, network.prefixlen))
+        return None
 
     def _names_at(self, packed: bytes, owners: tuple[Key, ...]) -> list[bytes]:
         """The names of an address: the Service's that has it as its own, else those of endpoints (as CoreDNS)."""
