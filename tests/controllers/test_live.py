@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from world import World, template, world
 
+from switchboard.client import Cache
 from switchboard.client.resources import (
     CONFIGMAPS,
     CONTROLLERREVISIONS,
@@ -34,6 +36,8 @@ from switchboard.client.resources import (
     STATEFULSETS,
     Resource,
 )
+from switchboard.controllers.base import Context
+from switchboard.controllers.loadbalancer import FINALIZER, LoadBalancerController, LoadBalancerError
 from switchboard.controllers.run import ControllerSettings
 from switchboard.objects.errors import NotFound
 
@@ -153,6 +157,52 @@ class TestServices:
             assert not (await w.get(SERVICES, "foreign"))["status"]["loadBalancer"]
             assert "Ensured load balancer" in await w.events("EnsuredLoadBalancer")
             assert "Ensuring load balancer" in await w.events("EnsuringLoadBalancer")
+            assert FINALIZER in (await w.get(SERVICES, "late"))["metadata"]["finalizers"]
+            await w.patch(SERVICES, "late", {"spec": {"type": "ClusterIP"}})
+
+            async def released() -> bool:
+                late = await w.get(SERVICES, "late")
+                return not late["metadata"].get("finalizers") and not late["status"]["loadBalancer"]
+
+            await w.until(released)
+            assert "Deleted load balancer" in await w.events("DeletedLoadBalancer")
+
+    async def test_a_provider_that_fails_to_release(self) -> None:
+        """A Service is not gone before its load balancer is, however often that has to be tried."""
+
+        class Cloud:
+            made: ClassVar[list[str]] = []
+            tries = 0
+
+            async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
+                self.made.append(service["metadata"]["name"])
+                return [{"hostname": "lb.example.com"}]
+
+            async def release(self, service: Object) -> None:
+                self.tries += 1
+                if self.tries < 3:
+                    raise LoadBalancerError("the cloud is busy")
+                self.made.clear()
+
+        cloud = Cloud()
+        async with world() as w:
+            cache = Cache(w.client)
+            controller = LoadBalancerController(Context(cache), cloud)
+            jobs = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
+            body = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+            await w.create(SERVICES, {"metadata": {"name": "far"}, "spec": body})
+
+            async def there() -> bool:
+                ingress = (await w.get(SERVICES, "far"))["status"]["loadBalancer"].get("ingress") or [{}]
+                return bool(ingress[0].get("hostname") == "lb.example.com")
+
+            await w.until(there)
+            await w.delete(SERVICES, "far")
+            await w.until(lambda: gone(w, SERVICES, "far"))
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            assert cloud.tries == 3 and not cloud.made
 
 
 class TestWorkloads:

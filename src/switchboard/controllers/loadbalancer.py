@@ -2,7 +2,8 @@
 
 Source: cloud-provider/controllers/service/controller.go. A provider is two methods; the built-in one has a pool of
 addresses that are routed to the node, so an address is all there is to make. What a Service's status says is the
-memory: after a restart every Service keeps its address. Services with a loadBalancerClass belong to somebody else.
+memory: after a restart every Service keeps its address. A finalizer keeps a Service until its load balancer is
+released, whatever happened meanwhile. Services with a loadBalancerClass belong to somebody else.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from switchboard.client.resources import SERVICES
 from switchboard.controllers.base import Context, Controller
 from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]
+
+FINALIZER: Final = "service.kubernetes.io/load-balancer-cleanup"
 
 
 class LoadBalancerError(Exception):
@@ -28,11 +31,12 @@ class Provider(Protocol):
 
     async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
         """The ingress entries of a Service's load balancer, made or brought up to date. LoadBalancerError if it cannot
-        be. `others`: all other Services that have, or want, one."""
+        be. `others`: all other Services that have, or want, one. May be called again at any time."""
         ...
 
     async def release(self, service: Object) -> None:
-        """The Service is gone, or wants no load balancer any more."""
+        """The Service goes, or wants no load balancer any more; it stays until this has succeeded. LoadBalancerError
+        when it cannot be done yet: it is tried again."""
         ...
 
 
@@ -44,6 +48,11 @@ def wants(service: Object) -> bool:
         and not spec.get("loadBalancerClass")
         and not service["metadata"].get("deletionTimestamp")
     )
+
+
+def holds(service: Object) -> bool:
+    """Whether something of ours may still stand for a Service: it carries our finalizer, and is nobody else's."""
+    return FINALIZER in _finalizers(service) and not service["spec"].get("loadBalancerClass")
 
 
 def addresses(service: Object) -> list[str]:
@@ -110,10 +119,9 @@ class LoadBalancerController(Controller):
         self._said: dict[str, str] = {}
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
-        if new is not None and (wants(new) or (old is not None and wants(old))):
+        if new is not None and (wants(new) or holds(new)):
             super()._main_changed(old, new)
         if old is not None and addresses(old) and (new is None or addresses(new) != addresses(old)):
-            super()._main_changed(old, new)
             for key in self._waiting:  # an address became free
                 self.loop.add(key)
 
@@ -125,7 +133,7 @@ class LoadBalancerController(Controller):
         await self.cache.synced(SERVICES)
         services = sorted(self.of(SERVICES).items(), key=lambda s: not addresses(s))
         for service in services:
-            super()._main_changed(None, service)
+            self._main_changed(None, service)
         await self.loop.run()
 
     async def reconcile(self, key: str) -> float | None:
@@ -133,29 +141,36 @@ class LoadBalancerController(Controller):
         service = self.of(SERVICES).get_key(key)
         if self._provider is None:
             return None
-        if service is None or not wants(service):
-            await self._withdraw(key, service)
-            return None
-        others = [s for s in self.of(SERVICES).items() if wants(s) and s is not service]
+        try:
+            if service is not None and wants(service):
+                return await self._ensure(key, service, self._provider)
+            self._waiting.discard(key)
+            self._said.pop(key, None)
+            if service is not None and holds(service):
+                await self._release(service, self._provider)
+        except NotFound:
+            pass
+        return None
+
+    async def _ensure(self, key: str, service: Object, provider: Provider) -> float | None:
+        others = [s for s in self.of(SERVICES).items() if s is not service and (wants(s) or holds(s))]
         had = addresses(service)
         if not had and key not in self._said:
             self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
+        if FINALIZER not in _finalizers(service):  # before anything is made that would have to be taken away
+            service = await self._keep(service, [*_finalizers(service), FINALIZER])
         try:
-            ingress = await self._provider.ensure(service, others)
+            ingress = await provider.ensure(service, others)
         except LoadBalancerError as error:
             return self._failed(key, service, str(error))
         self._waiting.discard(key)
         self._said.pop(key, None)
         status = service.get("status") or {}
-        if ((status.get("loadBalancer") or {}).get("ingress") or []) == ingress:
-            return None
-        new = {**service, "status": {**status, "loadBalancer": {"ingress": ingress}}}
-        try:
+        if ((status.get("loadBalancer") or {}).get("ingress") or []) != ingress:
+            new = {**service, "status": {**status, "loadBalancer": {"ingress": ingress}}}
             await self.cache.update_status(SERVICES, new)
-        except NotFound:
-            return None
-        if not had:
-            self.say(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+            if not had:
+                self.say(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         return None
 
     def _failed(self, key: str, service: Object, why: str) -> float:
@@ -166,15 +181,23 @@ class LoadBalancerController(Controller):
             self.say(service, "Warning", "SyncLoadBalancerFailed", text)
         return 60.0
 
-    async def _withdraw(self, key: str, service: Object | None) -> None:
-        self._waiting.discard(key)
-        self._said.pop(key, None)
-        if self._provider is None:
-            return
-        if service is None or service["metadata"].get("deletionTimestamp"):
-            return
-        if addresses(service) and service["spec"].get("type") != "LoadBalancer":
-            await self._provider.release(service)
-            status = {**(service.get("status") or {}), "loadBalancer": {}}
-            await self.cache.update_status(SERVICES, {**service, "status": status})
+    async def _release(self, service: Object, provider: Provider) -> None:
+        """The Service goes, or is of another type now. Its status was cleared by the change of type."""
+        try:
+            await provider.release(service)
+        except LoadBalancerError as error:
+            text = f"Error syncing load balancer: failed to delete load balancer: {error}"
+            self.say(service, "Warning", "SyncLoadBalancerFailed", text)
+            raise
+        if not service["metadata"].get("deletionTimestamp"):
             self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
+        await self._keep(service, [name for name in _finalizers(service) if name != FINALIZER])
+
+    async def _keep(self, service: Object, finalizers: list[str]) -> Object:
+        meta = service["metadata"]
+        change = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
+        return await self.cache.patch(SERVICES, meta["name"], change, meta["namespace"], subresource="status")
+
+
+def _finalizers(service: Object) -> list[str]:
+    return service["metadata"].get("finalizers") or []
