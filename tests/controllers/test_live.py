@@ -144,7 +144,7 @@ class TestServices:
         async def spent(w: World, name: str) -> bool:
             return any("is spent" in text for text in await w.events("SyncLoadBalancerFailed"))
 
-        async with world(ControllerSettings(load_balancer_pool="192.0.2.0/30")) as w:
+        async with world(ControllerSettings(load_balancer_pools=("192.0.2.0/30",))) as w:
             await w.create(SERVICES, balanced("foreign", loadBalancerClass="example.com/other"))
             await w.create(SERVICES, balanced("wish", loadBalancerIP="192.0.2.2"))
             assert await w.until(lambda: address(w, "wish")) == "192.0.2.2"

@@ -13,6 +13,8 @@ from switchboard.node.environment import ConfigFailure, Referred, environment, e
 from switchboard.node.observed import Container, Observed, Sandbox, ordered
 from switchboard.node.settings import NodeSettings
 from switchboard.node.status import Circumstances, pod_status
+from switchboard.node.telling import patch_of
+from switchboard.objects.strategic import strategic_merge
 
 Object = dict[str, Any]
 END, RUN = cri.EXITED, cri.RUNNING
@@ -37,7 +39,7 @@ def seen(*containers: Container) -> Observed:
 def how(**more: Any) -> Circumstances:
     given: Object = {
         "now": 100.0,
-        "host_ip": "192.168.49.2",
+        "host_ips": ["192.168.49.2"],
         "started": {"a0": True, "a1": True},
         "ready": {"a0": True, "a1": True},
         "errors": {},
@@ -126,13 +128,13 @@ def test_environment_of_every_source() -> None:
     referred = Referred(
         {"cm": {"data": {"K": "v"}}}, {"sec": {"data": {"k": base64.b64encode(b"pw").decode()}}}, [service]
     )
-    values = environment(pod(), container, ["10.244.0.5"], "192.168.49.2", referred)
+    values = environment(pod(), container, ["10.244.0.5"], ["192.168.49.2"], referred)
     assert values["P_K"] == "v" and values["PLAIN"] == "xv" and values["S"] == "pw" and values["CPU"] == "250"
     assert values["IP"] == "10.244.0.5" and values["APP"] == "web"
     assert values["MY_DB_SERVICE_HOST"] == "10.96.0.9" and values["MY_DB_SERVICE_PORT_SQL"] == "5432"
     assert values["MY_DB_PORT_5432_TCP_ADDR"] == "10.96.0.9" and values["MY_DB_PORT"] == "tcp://10.96.0.9:5432"
     with pytest.raises(ConfigFailure, match='configmap "cm" not found'):
-        environment(pod(), container, [], "", Referred())
+        environment(pod(), container, [], [], Referred())
 
 
 def settings(tmp: Any) -> NodeSettings:
@@ -191,3 +193,14 @@ def test_hosts_file_names_the_pod() -> None:
     it = pod(hostname="h", subdomain="sub", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["x", "y"]}])
     text = hosts_file(it, ["10.244.0.5"], "cluster.local")
     assert "10.244.0.5\th.sub.default.svc.cluster.local\th\n" in text and "1.2.3.4\tx\ty\n" in text
+
+
+def test_why_a_pod_was_not_ready_goes_when_it_is() -> None:
+    """Conditions are merged by type, so what is not said any more has to be taken away."""
+    was = {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "containers with ..."}
+    told = patch_of({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+    held = {"status": {"phase": "Pending", "conditions": [was]}}
+    after = strategic_merge(held, {"status": told}, "io.k8s.api.core.v1.Pod")
+    assert after["status"] == {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    fresh = strategic_merge({"status": {}}, {"status": told}, "io.k8s.api.core.v1.Pod")
+    assert fresh["status"]["conditions"] == [{"type": "Ready", "status": "True"}]

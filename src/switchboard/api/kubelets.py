@@ -60,7 +60,7 @@ class Kubelets:
         if record is None:
             raise NotFound.of("nodes", "", node)
         status: dict[str, Any] = decode(record.value).get("status") or {}
-        by_type = {a.get("type"): a.get("address") for a in status.get("addresses") or ()}
+        by_type = {a.get("type"): a.get("address") for a in reversed(status.get("addresses") or ())}
         host = next((by_type[t] for t in _PREFERRED if by_type.get(t)), None)
         if host is None:
             raise ServiceUnavailable(f"no preferred addresses found; known addresses: {sorted(map(str, by_type))}")

@@ -16,6 +16,7 @@ _EXAMPLES = """\
   switchboard up --no-egress              start, pods have no way out of the machine
   switchboard up --host-access            ClusterIPs and pods answer from this machine too
   switchboard up --no-load-balancer       LoadBalancer Services wait for a provider of yours, such as MetalLB
+  switchboard up --dual-stack             pods and Services have IPv6 addresses too
   switchboard up --name two               a second cluster beside the first"""
 
 
@@ -34,6 +35,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
             api_port=options.api_port,
+            dual_stack=options.dual_stack,
             images=options.images,
         ),
         progress,
@@ -73,6 +75,12 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     made.add_argument("--pod-cidr", metavar="CIDR", help="first start only: default 10.244.0.0/16")
     made.add_argument("--service-cidr", metavar="CIDR", help="first start only: default 10.96.0.0/16")
     made.add_argument("--api-port", type=int, metavar="PORT", help="first start only: default 6443, or the next free")
+    made.add_argument(
+        "--dual-stack",
+        action=switch,
+        default=None,
+        help="first start only: IPv6 beside IPv4 for nodes, pods and Services",
+    )
     made.add_argument(
         "--kubeconfig", action=switch, default=True, help="merge a context into your kubeconfig (default)"
     )

@@ -23,8 +23,8 @@ def configuration(config: ClusterConfig, *, bridged: bool) -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "dataDir": f"{config.run}/cni/leases",
-        "ranges": [[{"subnet": config.node_pod_cidr}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
+        "ranges": [[{"subnet": text}] for text in config.node_pod_cidrs],
+        "routes": [{"dst": text} for text in ("0.0.0.0/0", "::/0")[: len(config.node_pod_cidrs)]],
     }
     plugin: dict[str, Any] = {"type": "ptp", "ipMasq": False, "ipam": addresses}
     if bridged:

@@ -13,13 +13,15 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from .errors import ClusterError
 
 DEFAULT_NAME = "switchboard"
+# A dual-stack cluster's IPv6 ranges, which only its own node knows; those that kind chooses.
+POD_CIDR6, NODE_POD_CIDR6, SERVICE_CIDR6 = "fd00:10:244::/56", "fd00:10:244::/64", "fd00:10:96::/112"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -58,6 +60,7 @@ class ClusterConfig:
     domain: str = "cluster.local"
     api_port: int = 6443
     registry_port: int = 5000
+    dual_stack: bool = False
     egress: bool = True
     host_access: bool = False
     load_balancer: bool = True  # the built-in provider of LoadBalancer addresses
@@ -86,6 +89,42 @@ class ClusterConfig:
     def load_balancer_cidr(self) -> str:
         """The pool of LoadBalancer addresses: the upper half of the node subnet, routed to the node."""
         return str(list(self.subnet.subnets(prefixlen_diff=1))[1])
+
+    @property
+    def node_subnet6(self) -> IPv6Network:
+        """The IPv6 range beside the node subnet, of which it carries the number: no two clusters share one."""
+        return IPv6Network(((0xFD00 << 112) + (int(self.subnet.network_address) << 80), 64))
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The host's end of the link in every family of the cluster."""
+        return (self.gateway, str(self.node_subnet6[1])) if self.dual_stack else (self.gateway,)
+
+    @property
+    def node_ips(self) -> tuple[str, ...]:
+        """The node's addresses, the IPv4 one first."""
+        return (self.node_ip, str(self.node_subnet6[2])) if self.dual_stack else (self.node_ip,)
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Ranges of all pods."""
+        return (self.pod_cidr, POD_CIDR6) if self.dual_stack else (self.pod_cidr,)
+
+    @property
+    def node_pod_cidrs(self) -> tuple[str, ...]:
+        """Ranges of the node's pods."""
+        return (self.node_pod_cidr, NODE_POD_CIDR6) if self.dual_stack else (self.node_pod_cidr,)
+
+    @property
+    def service_cidrs(self) -> tuple[str, ...]:
+        """Ranges of ClusterIPs; the first is the default family."""
+        return (self.service_cidr, SERVICE_CIDR6) if self.dual_stack else (self.service_cidr,)
+
+    @property
+    def load_balancer_cidrs(self) -> tuple[str, ...]:
+        """Pools of LoadBalancer addresses in every family."""
+        upper = list(self.node_subnet6.subnets(prefixlen_diff=1))[1]
+        return (self.load_balancer_cidr, str(upper)) if self.dual_stack else (self.load_balancer_cidr,)
 
     @property
     def api_service_ip(self) -> str:

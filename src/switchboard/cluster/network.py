@@ -35,6 +35,13 @@ NODE_SYSCTLS = (
     ("net/bridge/bridge-nf-call-iptables", "1"),
     ("net/bridge/bridge-nf-call-ip6tables", "1"),
 )
+# Addresses are unique by construction: pods need not wait a second to find that out.
+DUAL_STACK_SYSCTLS = (
+    ("net/ipv6/conf/all/disable_ipv6", "0"),
+    ("net/ipv6/conf/default/disable_ipv6", "0"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+)
 
 
 def host_batch(config: ClusterConfig) -> str:
@@ -46,19 +53,26 @@ def host_batch(config: ClusterConfig) -> str:
         f"link set {link} up",
         f"route add {config.load_balancer_cidr} via {config.node_ip} dev {link}",
     ]
+    if config.dual_stack:
+        lines += [
+            f"addr add {config.gateways[1]}/64 dev {link} nodad",
+            f"route add {config.load_balancer_cidrs[1]} via {config.node_ips[1]} dev {link}",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def node_batch(config: ClusterConfig) -> str:
     """`ip -batch` inside the node's namespace."""
-    return f"link set lo up\naddr add {config.node_ip}/{config.prefix_length} dev eth0\nlink set eth0 up\n"
+    six = f"addr add {config.node_ips[1]}/64 dev eth0 nodad\n" if config.dual_stack else ""
+    return f"link set lo up\naddr add {config.node_ip}/{config.prefix_length} dev eth0\n{six}link set eth0 up\n"
 
 
 def node_script(config: ClusterConfig) -> str:
     """The shell script that sets up the node's namespace from inside: settings first, then addresses, then
     masquerading.
     """
-    settings = [f"[ ! -e /proc/sys/{path} ] || echo {value} >/proc/sys/{path}" for path, value in NODE_SYSCTLS]
+    sysctls = NODE_SYSCTLS + (DUAL_STACK_SYSCTLS if config.dual_stack else ())
+    settings = [f"[ ! -e /proc/sys/{path} ] || echo {value} >/proc/sys/{path}" for path, value in sysctls]
     return "\n".join(
         [
             "set -e",

@@ -82,7 +82,7 @@ def client_as(app: App, user: str, groups: tuple[str, ...] = (MASTERS, AUTHENTIC
 
 def _settings(config: ClusterConfig) -> Settings:
     return Settings(
-        service_cidrs=(config.service_cidr,),
+        service_cidrs=config.service_cidrs,
         advertise_address=config.gateway,
         advertise_port=config.api_port,
         cluster_domain=config.domain,

@@ -47,6 +47,7 @@ class Wish:
     pod_cidr: str | None = None
     service_cidr: str | None = None
     api_port: int | None = None
+    dual_stack: bool | None = None
     images: bool = True
 
 
@@ -117,7 +118,7 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
     known = configs.load(wish.name)
     fixed = {
         key: value
-        for key in ("node_subnet", "pod_cidr", "service_cidr", "api_port")
+        for key in ("node_subnet", "pod_cidr", "service_cidr", "api_port", "dual_stack")
         if (value := getattr(wish, key)) is not None
     }
     if known:
@@ -157,7 +158,7 @@ def prepare(config: ClusterConfig, progress: Progress) -> None:
         config.name,
         config.node_name,
         server_addresses=(config.gateway, "127.0.0.1", config.api_service_ip),
-        node_addresses=(config.node_ip, "127.0.0.1"),
+        node_addresses=(*config.node_ips, "127.0.0.1"),
         domain=config.domain,
     )
     made = ensure(config.pki, certificates)

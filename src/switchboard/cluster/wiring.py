@@ -64,20 +64,22 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
 
     proxy_settings = ProxySettings(
         node_name=config.node_name,
-        node_ips=(config.node_ip,),
-        pod_cidrs=(config.node_pod_cidr,),
-        cluster_cidrs=(config.pod_cidr,),
-        service_cidrs=(config.service_cidr,),
+        node_ips=config.node_ips,
+        pod_cidrs=config.node_pod_cidrs,
+        cluster_cidrs=config.pod_cidrs,
+        service_cidrs=config.service_cidrs,
     )
     node_settings = NodeSettings(
         name=config.node_name,
         ip=config.node_ip,
+        more_ips=config.node_ips[1:],
         cri_socket=config.containerd_socket,
         root_dir=config.state / "kubelet",
         log_dir=config.state / "pod-logs",
         cluster_dns=(config.dns_ip,),
         cluster_domain=config.domain,
         pod_cidr=config.node_pod_cidr,
+        more_pod_cidrs=config.node_pod_cidrs[1:],
         certificate=config.pki / "kubelet.crt",
         key=config.pki / "kubelet.key",
         client_ca=config.pki / "ca.crt",
@@ -123,7 +125,7 @@ async def run_dns(client: Client, config: ClusterConfig) -> None:
     settings = DnsSettings(
         listen=(config.node_ip,),
         domain=config.domain,
-        networks=(config.service_cidr, config.pod_cidr),
+        networks=(*config.service_cidrs, *config.pod_cidrs),
         upstreams=[Address(host) for host in resolvers(config)],
         resolv_conf=write_resolv_conf(config),
         status_port=9153,  # where CoreDNS has its metrics
@@ -152,7 +154,7 @@ async def _controllers(client: Client, config: ClusterConfig, copies: Cache) -> 
 
     settings = ControllerSettings(
         root_ca=(config.pki / "ca.crt").read_text(),
-        load_balancer_pool=config.load_balancer_cidr if config.load_balancer else None,
+        load_balancer_pools=config.load_balancer_cidrs if config.load_balancer else (),
         host_path=str(config.state / "volumes"),
         signer=partial(_sign, config.pki),
     )

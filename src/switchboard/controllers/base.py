@@ -23,14 +23,15 @@ Signer = Callable[[bytes, list[str], float], bytes]  # request, usages, seconds 
 class ControllerSettings:
     """What an operator chooses.
 
-    `root_ca`: PEM published as kube-root-ca.crt ("" publishes none). `load_balancer_pool`: CIDR of addresses given to
-    LoadBalancer Services, None leaves them to somebody else. `host_path`: folder under which "standard" volumes are
-    made, None provisions none. `signer` makes certificates of requests (PEM), usages and seconds; None leaves them to
-    somebody else. Times in seconds: `node_grace` without a sign of life until a node counts as lost.
+    `root_ca`: PEM published as kube-root-ca.crt ("" publishes none). `load_balancer_pools`: CIDRs, one of each family,
+    of addresses given to LoadBalancer Services; none leaves them to somebody else. `host_path`: folder under which
+    "standard" volumes are made, None provisions none. `signer` makes certificates of requests (PEM), usages and
+    seconds; None leaves them to somebody else. Times in seconds: `node_grace` without a sign of life until a node
+    counts as lost.
     """
 
     root_ca: str = ""
-    load_balancer_pool: str | None = None
+    load_balancer_pools: tuple[str, ...] = ()
     host_path: str | None = None
     signer: Signer | None = None
     node_grace: float = 50.0

@@ -18,6 +18,7 @@ from switchboard.controllers.base import Context, Controller
 from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FINALIZER: Final = "service.kubernetes.io/load-balancer-cleanup"
 
@@ -62,45 +63,51 @@ def addresses(service: Object) -> list[str]:
 
 
 class AddressPool:
-    """The built-in provider: one address of a network for each Service."""
+    """The built-in provider: an address for each Service, in each family of the Service that there is a network of."""
 
-    def __init__(self, cidr: str) -> None:
-        self.network = ipaddress.ip_network(cidr, strict=False)
+    def __init__(self, *cidrs: str) -> None:
+        self.networks = {f"IPv{net.version}": net for net in map(ipaddress.ip_network, cidrs)}
 
-    def choose(self, service: Object, others: Iterable[Object]) -> str:
-        """The Service's address: the one it has, the one it asks for, or the lowest free one."""
+    def choose(self, service: Object, others: Iterable[Object]) -> list[str]:
+        """The Service's addresses: those it has, the one it asks for, or the lowest free ones."""
         taken = {ip for other in others for ip in addresses(other)}
+        families = [f for f in service["spec"].get("ipFamilies") or ["IPv4"] if f in self.networks]
         wish = service["spec"].get("loadBalancerIP")
-        if wish:
-            if not self._inside(wish):
-                raise LoadBalancerError(f"requested address {wish} is not in the pool {self.network}")
-            if wish in taken:
-                raise LoadBalancerError(f"requested address {wish} is in use by another Service")
-            return str(ipaddress.ip_address(wish))
-        for ip in addresses(service):
-            if self._inside(ip) and ip not in taken:
-                return ip
-        free = next((str(ip) for ip in self.network.hosts() if str(ip) not in taken), None)
+        if not families:
+            raise LoadBalancerError("there is no address pool of the Service's IP families")
+        if wish and not any(_inside(wish, self.networks[family]) for family in families):
+            pools = " or ".join(str(self.networks[family]) for family in families)
+            raise LoadBalancerError(f"requested address {wish} is not in the pool {pools}")
+        if wish and str(ipaddress.ip_address(wish)) in taken:
+            raise LoadBalancerError(f"requested address {wish} is in use by another Service")
+        return [self._one(self.networks[family], [wish, *addresses(service)], taken) for family in families]
+
+    def _one(self, network: Network, favoured: list[str | None], taken: set[str]) -> str:
+        for ip in favoured:
+            if ip and _inside(ip, network) and ip not in taken:
+                return str(ipaddress.ip_address(ip))
+        free = next((str(ip) for ip in network.hosts() if str(ip) not in taken), None)
         if free is None:
-            raise LoadBalancerError(f"the address pool {self.network} is spent: all of its addresses are in use")
+            raise LoadBalancerError(f"the address pool {network} is spent: all of its addresses are in use")
         return free
 
-    def _inside(self, ip: str) -> bool:
-        try:
-            return ipaddress.ip_address(ip) in self.network
-        except ValueError:
-            return False
-
     async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
-        """One entry: the address, as a virtual one, and the Service's ports."""
+        """An entry for each address, as a virtual one, with the Service's ports."""
         ports = [
             {"port": p["port"], "protocol": p.get("protocol") or "TCP"} for p in service["spec"].get("ports") or ()
         ]
-        entry: Object = {"ip": self.choose(service, others), "ipMode": "VIP"}
-        return [entry | ({"ports": ports} if ports else {})]
+        more = {"ports": ports} if ports else {}
+        return [{"ip": ip, "ipMode": "VIP"} | more for ip in self.choose(service, others)]
 
     async def release(self, service: Object) -> None:
         """Nothing: an address is free when no status names it."""
+
+
+def _inside(ip: str, network: Network) -> bool:
+    try:
+        return ipaddress.ip_address(ip) in network
+    except ValueError:
+        return False
 
 
 class LoadBalancerController(Controller):
@@ -113,8 +120,8 @@ class LoadBalancerController(Controller):
 
     def __init__(self, context: Context, provider: Provider | None = None) -> None:
         super().__init__(context)
-        pool = context.settings.load_balancer_pool
-        self._provider = provider or (AddressPool(pool) if pool else None)
+        pools = context.settings.load_balancer_pools
+        self._provider = provider or (AddressPool(*pools) if pools else None)
         self._waiting: set[str] = set()  # Services that got no address
         self._said: dict[str, str] = {}
 

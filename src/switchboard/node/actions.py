@@ -112,7 +112,8 @@ def _url(handler: Object, container: Object, ip: str) -> str:
     """The URL of an httpGet. Raises ValueError."""
     path = str(handler.get("path") or "/")
     scheme = str(handler.get("scheme") or "HTTP").lower()
-    address = f"{handler.get('host') or ip}:{port_number(container, handler['port'])}"
+    host = str(handler.get("host") or ip)
+    address = f"{f'[{host}]' if ':' in host else host}:{port_number(container, handler['port'])}"
     return f"{scheme}://{address}{path if path.startswith('/') else '/' + path}"
 
 

@@ -45,7 +45,9 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
 
 
-def environment(pod: Object, container: Object, ips: list[str], host_ip: str, referred: Referred) -> dict[str, str]:
+def environment(
+    pod: Object, container: Object, ips: list[str], host_ips: list[str], referred: Referred
+) -> dict[str, str]:
     """All variables of a container, in order. Raises ConfigFailure when something required is missing."""
     values: dict[str, str] = {}
     for source in container.get("envFrom") or ():
@@ -55,7 +57,7 @@ def environment(pod: Object, container: Object, ips: list[str], host_ip: str, re
     for entry in container.get("env") or ():
         name = entry["name"]
         if "valueFrom" in entry:
-            value = _referred(entry["valueFrom"], pod, container, ips, host_ip, referred)
+            value = _referred(entry["valueFrom"], pod, container, ips, host_ips, referred)
             if value is None:
                 continue
         else:
@@ -97,12 +99,12 @@ def texts(secret: Object) -> dict[str, str]:
 
 
 def _referred(
-    source: Object, pod: Object, container: Object, ips: list[str], host_ip: str, referred: Referred
+    source: Object, pod: Object, container: Object, ips: list[str], host_ips: list[str], referred: Referred
 ) -> str | None:
     """The value a `valueFrom` leads to, None for an optional one that leads nowhere."""
     try:
         if "fieldRef" in source:
-            return pod_field(pod, source["fieldRef"].get("fieldPath", ""), ips, host_ip)
+            return pod_field(pod, source["fieldRef"].get("fieldPath", ""), ips, host_ips)
         if "resourceFieldRef" in source:
             return resource_field(pod, container, source["resourceFieldRef"], referred.allocatable)
     except FieldFailure as why:

@@ -20,7 +20,7 @@ class FieldFailure(Exception):
     """A field or resource that cannot be given."""
 
 
-def pod_field(pod: Object, path: str, ips: list[str], host_ip: str) -> str:
+def pod_field(pod: Object, path: str, ips: list[str], host_ips: list[str]) -> str:
     """The value of a `fieldRef`. Raises FieldFailure for a path that is not supported."""
     meta, spec = pod["metadata"], pod["spec"]
     if match := _SUBSCRIPT.fullmatch(path):
@@ -33,8 +33,8 @@ def pod_field(pod: Object, path: str, ips: list[str], host_ip: str) -> str:
         "metadata.uid": meta.get("uid", ""),
         "spec.nodeName": spec.get("nodeName", ""),
         "spec.serviceAccountName": spec.get("serviceAccountName", ""),
-        "status.hostIP": host_ip,
-        "status.hostIPs": host_ip,
+        "status.hostIP": host_ips[0] if host_ips else "",
+        "status.hostIPs": ",".join(host_ips),
         "status.podIP": ips[0] if ips else "",
         "status.podIPs": ",".join(ips),
     }

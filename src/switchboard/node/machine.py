@@ -187,7 +187,7 @@ def status(
     return {
         **kept,
         "addresses": [
-            {"type": "InternalIP", "address": settings.ip},
+            *({"type": "InternalIP", "address": ip} for ip in settings.ips),
             {"type": "Hostname", "address": settings.hostname or settings.name},
         ],
         "capacity": {**(old.get("capacity") or {}), **whole},  # extended resources are somebody else's

@@ -151,7 +151,7 @@ class Maker:
             self._kubernetes(),
         )
         referred = Referred(found_maps, found_secrets, services, kubernetes, self.volumes.allocatable)
-        return environment(pod, container, ips, self.settings.ip, referred)
+        return environment(pod, container, ips, self.settings.ips, referred)
 
     async def _services(self, space: str) -> list[Object]:
         """The Services of a namespace; while the API is away, as they were when last asked for."""

@@ -28,7 +28,7 @@ class Sources:
     secrets: Mapping[str, Object] = field(default_factory=dict)
     tokens: Mapping[tuple[str, int], str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
-    host_ip: str = ""
+    host_ips: list[str] = field(default_factory=list)
     ips: list[str] = field(default_factory=list)
 
 
@@ -107,7 +107,7 @@ def _downward(pod: Object, source: Object, mode: int, sources: Sources) -> dict[
     for item in source.get("items") or ():
         try:
             if "fieldRef" in item:
-                text = pod_field(pod, item["fieldRef"].get("fieldPath", ""), sources.ips, sources.host_ip)
+                text = pod_field(pod, item["fieldRef"].get("fieldPath", ""), sources.ips, sources.host_ips)
             else:
                 ref = item["resourceFieldRef"]
                 text = resource_field(pod, pod["spec"]["containers"][0], ref, sources.allocatable)

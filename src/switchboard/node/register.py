@@ -96,7 +96,11 @@ class Registration:
         assert self._machine is not None
         settings = self._settings
         labels = machine.labels(settings, self._machine)
-        spec: Object = {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]} if settings.pod_cidr else {}
+        spec: Object = (
+            {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr, *settings.more_pod_cidrs]}
+            if settings.pod_cidr
+            else {}
+        )
         body: Object = {
             "metadata": {"name": settings.name, "labels": labels},
             "spec": spec,

@@ -20,7 +20,9 @@ class NodeSettings:
     log_dir: Path  # containers' logs, in CRI format
     cluster_dns: Sequence[str] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
+    more_ips: Sequence[str] = ()  # its addresses of other families
     pod_cidr: str = ""
+    more_pod_cidrs: Sequence[str] = ()
     port: int = 10250
     certificate: Path | None = None  # serving certificate and key; without them the node's API is not served
     key: Path | None = None
@@ -35,6 +37,11 @@ class NodeSettings:
     drain_seconds: float = 0.15  # how long a ready pod that is deleted goes on before it is told to end
     log_max_size: int = 10 << 20
     log_max_files: int = 5
+
+    @property
+    def ips(self) -> list[str]:
+        """All addresses of the node, the first one first."""
+        return [self.ip, *self.more_ips]
 
     def pod_dir(self, uid: str) -> Path:
         """Where a pod's volumes and files live."""

@@ -21,7 +21,7 @@ class Circumstances:
     """What a status needs beyond spec and containers."""
 
     now: float
-    host_ip: str
+    host_ips: list[str]
     started: Mapping[str, bool]  # by container id
     ready: Mapping[str, bool]  # by container id: readiness probe passes (or there is none)
     errors: Mapping[str, tuple[str, str]]  # container name -> waiting (reason, message): pulls and starts that failed
@@ -45,8 +45,8 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
         **{k: old[k] for k in ("qosClass", "nominatedNodeName", "resourceClaimStatuses", "resize") if k in old},
         "phase": phase,
         "conditions": _conditions(pod, seen, how, phase, inits, mains),
-        "hostIP": how.host_ip,
-        "hostIPs": [{"ip": how.host_ip}],
+        "hostIP": how.host_ips[0],
+        "hostIPs": [{"ip": ip} for ip in how.host_ips],
         "startTime": old.get("startTime") or rfc3339(how.now),
         "containerStatuses": mains,
     }
@@ -60,7 +60,7 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
         status["reason"], status["message"] = how.pod_error
     elif phase == "Failed" and old.get("reason"):
         status["reason"], status["message"] = old["reason"], old.get("message", "")
-    ips = [how.host_ip] if spec.get("hostNetwork") and seen.sandbox else seen.ips
+    ips = how.host_ips if spec.get("hostNetwork") and seen.sandbox else seen.ips
     if not ips and phase in ("Succeeded", "Failed"):
         ips = [entry["ip"] for entry in old.get("podIPs") or ()]  # what has ended keeps saying where it was
     if ips:

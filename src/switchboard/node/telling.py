@@ -77,4 +77,6 @@ def patch_of(status: Object) -> Object:
     """The status as a strategic patch: addresses are replaced, not merged with those of an earlier sandbox. Pure."""
     replace = {"$patch": "replace"}
     lists: Object = {key: [*status[key], replace] for key in ("podIPs", "hostIPs") if key in status}
+    if "conditions" in status:  # merged by type: why a pod was not ready must not stay when it is
+        lists["conditions"] = [{"reason": None, "message": None, **one} for one in status["conditions"]]
     return {"reason": None, "message": None, "podIP": None, **status, **lists}

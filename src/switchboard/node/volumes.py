@@ -141,7 +141,7 @@ class Volumes:
         found_maps, found_secrets, found_tokens = await asyncio.gather(
             self.fetch(CONFIGMAPS, pod, maps), self.fetch(SECRETS, pod, secrets), self._tokens_of(pod, tokens)
         )
-        return Sources(found_maps, found_secrets, found_tokens, self.allocatable, self._settings.ip, ips)
+        return Sources(found_maps, found_secrets, found_tokens, self.allocatable, self._settings.ips, ips)
 
     async def fetch(self, res: Resource, pod: Object, names: set[str]) -> dict[str, Object]:
         """Objects of the pod's namespace by name; those that do not exist are missing."""

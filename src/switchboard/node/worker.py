@@ -426,7 +426,7 @@ class PodWorker:
     def _circumstances(self) -> Circumstances:
         return Circumstances(
             now=time.time(),
-            host_ip=self._settings.ip,
+            host_ips=self._settings.ips,
             started=self._probes.started,
             ready=self._probes.ready,
             errors=self._errors,

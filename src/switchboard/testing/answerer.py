@@ -77,6 +77,17 @@ class Http(http.server.ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
 
+class Http6(Http):
+    """On IPv6 alone, so that it may stand beside the other."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """As TCPServer's."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
+
+
 class Udp(socketserver.ThreadingUDPServer):
     """A thread a datagram."""
 
@@ -91,7 +102,7 @@ def serve(word: str) -> None:
     if kind == "udp":
         server = Udp(where, Datagrams)
     else:
-        server = Http(where, Slow if kind == "slow" else Answer)
+        server = (Http6 if kind == "http6" else Http)(where, Slow if kind == "slow" else Answer)
         if kind == "https":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(f"{folder[0]}/tls.crt", f"{folder[0]}/tls.key")
