@@ -239,6 +239,20 @@ def test_a_selector_that_matches_nothing_is_named(cluster: PrivateCluster) -> No
     until(lambda: "2 ready endpoints" in cluster.kubectl("describe", "service", "backend-service"), 15)
 
 
+def test_pods_that_match_and_give_no_endpoint_are_explained(cluster: PrivateCluster) -> None:
+    wrong = ("create", "service", "clusterip", "backend-deployment", "--tcp=80:web")
+    cluster.kubectl(*wrong)  # selects app=backend-deployment
+    patch = '{"spec":{"selector":{"app":"backend"}}}'
+    out, err = said(cluster, "patch", "service", "backend-deployment", "-p", patch)
+    assert "patched" in out
+    assert "has no endpoints: targetPort web is no port of the pods of Deployment backend-deployment" in err
+    until(lambda: "NoSuchTargetPort" in cluster.kubectl("describe", "service", "backend-deployment"), 15)
+    cluster.kubectl("delete", "service", "backend-deployment")
+    cluster.kubectl("run", "lost", "--image=busybox:no-such-tag", "--port=80", "--expose")
+    until(lambda: "cannot pull its image" in cluster.kubectl("describe", "service", "lost"), 20)
+    cluster.kubectl("delete", "pod/lost", "service/lost", "--grace-period=1")
+
+
 def test_a_service_before_its_pods_is_not_warned_of(cluster: PrivateCluster) -> None:
     both = (LESSON / "backend-deployment.yaml").read_text().replace("backend", "orders")
     service = (LESSON / "backend-service-fixed.yaml").read_text().replace("backend", "orders")

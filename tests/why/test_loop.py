@@ -106,3 +106,28 @@ async def test_loss_and_return_are_told(monkeypatch: Any) -> None:
     while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     task.cancel()
+
+
+async def test_failing_pods_are_told_once_and_their_recovery_too(monkeypatch: Any) -> None:
+    monkeypatch.setattr(why_loop, "GRACE", 0.01)
+    copies = Copies()
+    copies.services._set("t/web", service("web", app="web"))
+    task = asyncio.ensure_future(copies.watcher.run())
+    await asyncio.sleep(0)
+    await copies.settled()
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    failing = {"phase": "Running", "containerStatuses": [{"name": "c", "state": state}]}
+    copies.pods._set("t/web-1", named("web-1", {"app": "web"}, spec={}, status={"phase": "Pending"}))
+    assert await copies.settled() == ["t/web"]
+    for count in (1, 2):
+        copies.pods._set("t/web-1", named("web-1", {"app": "web"}, spec={"n": count}, status=failing))
+        while ("web", "NoReadyPods") not in copies.says.events:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await copies.settled()
+    assert copies.says.events == [("web", "NoReadyPods")]
+    piece = named("web-x", {"kubernetes.io/service-name": "web"}, endpoints=[{"addresses": ["10.0.0.1"]}], ports=[])
+    copies.pods._set("t/web-1", named("web-1", {"app": "web"}, spec={}, status={"phase": "Running"}))
+    copies.slices._set("t/web-x", piece)
+    while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    task.cancel()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from switchboard.why.check import NOW, Object, explain
+from switchboard.why.check import NOW, Object
+from switchboard.why.verdict import why
 from switchboard.why.world import World
 
 
 def service_warnings(service: Object, world: World) -> list[str]:
-    """Warnings for a Service that was just written: at most one, and only when the nearest miss is telling."""
-    finding = explain(service, world.evidence(service))
+    """Warnings for a Service that was just written: at most one, and only when the cause is plain."""
+    finding = why(service, world.evidence(service))
     if finding is None or finding.weight < NOW:
         return []
-    return [f"Service {service['metadata']['name']} has no endpoints: {finding.message}"]
+    return [f"Service {service['metadata']['name']} has no endpoints{finding.scope}: {finding.message}"]

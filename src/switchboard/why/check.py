@@ -38,11 +38,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why a Service has no endpoints: a machine reason, a sentence, and how sure (compare with NOW and LATER)."""
+    """Why a Service has no endpoints: a machine reason, a sentence, how sure (compare with NOW and LATER), which of its
+    ports when not all (" for port 80"), and for how many seconds it may be so before it is worth saying.
+    """
 
     reason: str
     message: str
     weight: int
+    scope: str = ""
+    patience: float = 0.0
 
 
 @dataclass(slots=True)
@@ -181,6 +185,11 @@ def _groups(evidence: Evidence) -> list[_Group]:
             (s := other.get("spec", {}).get("selector")) and matches(s, _labels(pod)) for other in evidence.services
         )
     return list(groups.values())
+
+
+def owner_of(pod: Object, workloads: Iterable[Object]) -> tuple[str, str]:
+    """Kind and name of the workload that people know a pod by, ("Pod", its name) for a bare one."""
+    return _top_owner(pod, {(w.get("kind", ""), w["metadata"]["name"]): w for w in workloads})
 
 
 def _top_owner(pod: Object, owners: Mapping[tuple[str, str], Object]) -> tuple[str, str]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from switchboard.client import Client, EventRecorder, Loop
 from switchboard.client.resources import EVENTS
-from switchboard.why.check import LATER, Object, explain, selects_nothing
+from switchboard.why.check import LATER, Object, selects_nothing
+from switchboard.why.verdict import ailment, names_ports, why
 from switchboard.why.world import World
 
 GRACE = 1.0
 _WARNED = "SelectorMatchesNoPods"
+_OTHERS = ("NoSuchTargetPort", "NoReadyPods")  # pods match, and give no endpoint
 _MENDED = "SelectorMatchesPods"
 
 
@@ -50,7 +52,7 @@ class Watcher:
         for event in sorted(told.get("items", ()), key=lambda e: e.get("lastTimestamp") or ""):
             ref = event["involvedObject"]
             key = f"{ref.get('namespace', '')}/{ref['name']}"
-            if event.get("reason") == _WARNED:
+            if event.get("reason") in (_WARNED, *_OTHERS):
                 self._said[key] = event.get("message", "")
             elif event.get("reason") == _MENDED:
                 self._said.pop(key, None)
@@ -67,7 +69,19 @@ class Watcher:
         if old is not None and (new is None or old["metadata"].get("labels") != new["metadata"].get("labels")):
             for service in self._world.selecting(old):
                 self._loop.add(_key(service))
+        if new is not None:
+            self._health_changed(old, new)
         self._neighbour_changed(old, new)
+
+    def _health_changed(self, old: Object | None, new: Object) -> None:
+        """A pod that has come may lack a port's name; one that fails may be the last of its Service."""
+        now = ailment(new)
+        failed = now[0] and (old is None or ailment(old) != now)
+        shaped = old is None or old["metadata"].get("labels") != new["metadata"].get("labels")
+        if failed or shaped:
+            for service in self._world.selecting(new):
+                if failed or names_ports(service):
+                    self._loop.add(_key(service))
 
     def _neighbour_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None and _shape(old) == _shape(new):
@@ -100,18 +114,20 @@ class Watcher:
             return None
         evidence = self._world.evidence(service)
         self._fill(key, empty=selects_nothing(service, evidence.pods))
-        finding = explain(service, evidence)
+        finding = why(service, evidence)
         if finding is None or finding.weight < LATER:
             self._since.pop(key, None)
             self._tell_mended(key, service, space, name)
             return None
         now = asyncio.get_running_loop().time()
         waited = now - self._since.setdefault(key, now)
-        if waited < GRACE:
-            return GRACE - waited
+        patience = max(GRACE, finding.patience)
+        if waited < patience:
+            return patience - waited
         if self._said.get(key) != finding.message:
             self._said[key] = finding.message
-            self._recorder.event(service, "Warning", _WARNED, finding.message)
+            reason = finding.reason if finding.reason in _OTHERS else _WARNED
+            self._recorder.event(service, "Warning", reason, finding.message)
         return None
 
     def _tell_mended(self, key: str, service: Object, space: str, name: str) -> None:
