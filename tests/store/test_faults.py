@@ -285,3 +285,37 @@ def test_damage_in_the_middle_of_the_write_ahead_log_is_said(tmp_path):
         state = asyncio.run(opened_state(path))
         assert isinstance(state, StoreCorrupt), place
         assert wal.read_bytes() == damaged
+
+
+async def test_after_a_failed_sync_nothing_more_is_written_and_what_was_acknowledged_is_there(tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "store.db")
+    await store.put("/core/pods/ns/a", lambda revision: b"1")
+    real = os.fdatasync
+
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(StoreError, match="Input/output error"):
+        await store.put("/core/pods/ns/b", lambda revision: b"2")
+    assert store.head("/core/pods/ns/b") is None  # never shown
+    monkeypatch.setattr(os, "fdatasync", real)
+    with pytest.raises(StoreError, match="until the store is opened again"):
+        store.put("/core/pods/ns/c", lambda revision: b"3")
+    await store.close()
+    again = Store.open(tmp_path / "store.db")
+    try:
+        assert again.get("/core/pods/ns/a").value == b"1"
+        await again.put("/core/pods/ns/c", lambda revision: b"3")
+    finally:
+        await again.close()
+
+
+async def test_the_write_ahead_log_stays_small(tmp_path):
+    store = Store.open(tmp_path / "store.db")
+    try:
+        for _ in range(60):
+            await asyncio.gather(*(store.put(f"/core/pods/ns/{n}", lambda revision: b"x" * 4000) for n in range(20)))
+        assert (tmp_path / "store.db-wal").stat().st_size < 12 << 20  # 4 MB, and what was written meanwhile
+    finally:
+        await store.close()
