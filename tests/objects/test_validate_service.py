@@ -167,3 +167,13 @@ def test_status() -> None:
     assert changed(kept(), plain, "status") == [
         "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is LoadBalancer"
     ]
+
+
+def test_the_kubelet_port_is_not_exposed_and_topology_annotations_agree() -> None:
+    notes = {"service.kubernetes.io/topology-aware-hints": "Auto", "service.kubernetes.io/topology-mode": "Disabled"}
+    spec = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": True, "ports": [{"port": 10250}]}
+    assert problems(made("v1", "Service", metadata={"annotations": notes}, spec=spec)) == [
+        'metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "Disabled": '
+        "must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified",
+        "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
+    ]

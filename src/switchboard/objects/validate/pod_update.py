@@ -22,6 +22,7 @@ _TIGHTENED = ("nodeSelector", "affinity")
 def pod_update(obj: Object, old: Object, errs: Errors) -> None:
     """PUT or PATCH of the pod itself."""
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    _whole(obj, old, errs)
     for name in ("containers", "initContainers"):
         if len(spec.get(name) or ()) != len(before.get(name) or ()):
             errs.forbidden(f"spec.{name}", "pod updates may not add or remove containers")
@@ -40,10 +41,24 @@ def pod_update(obj: Object, old: Object, errs: Errors) -> None:
     _tolerations(spec, before, errs)
     gated = bool(before.get("schedulingGates"))
     _gates(spec, before, errs)
-    if errs:
-        return
     if _frozen(spec, gated) != _frozen(before, gated) or not _grace_kept(spec, before):
         errs.forbidden("spec", _FROZEN)
+
+
+def _whole(obj: Object, old: Object, errs: Errors) -> None:
+    """What holds of any pod is asked again when the spec changed, and of annotations which may come and go."""
+    now, then = ((each.get("metadata") or {}).get("annotations") or {} for each in (obj, old))
+    if (obj.get("spec") or {}) != (old.get("spec") or {}):
+        pods.any_pod(obj, errs)
+    elif now != then:
+        pods.known_annotations(now, obj.get("spec") or {}, errs)
+    if now == then:
+        return
+    path = f"metadata.annotations[{pods.MIRROR}]"
+    if pods.MIRROR in then and now.get(pods.MIRROR) != then[pods.MIRROR]:
+        errs.forbidden(path, "may not remove or update mirror pod annotation")
+    elif pods.MIRROR in now and pods.MIRROR not in then:
+        errs.forbidden(path, "may not add mirror pod annotation")
 
 
 def _frozen(spec: Object, gated: bool) -> Object:

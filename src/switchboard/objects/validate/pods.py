@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects import names
-from switchboard.objects.validate import containers, labels
+from switchboard.objects.validate import affinity, containers, security
 from switchboard.objects.validate import metadata as meta_rules
-from switchboard.objects.validate.fields import Errors
+from switchboard.objects.validate.fields import Errors, go_struct
 from switchboard.objects.validate.volumes import volumes
 
 Object = dict[str, Any]
@@ -18,11 +18,60 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 def pod(obj: Object, errs: Errors) -> None:
     """A new Pod but its metadata."""
     spec: Object = obj.get("spec") or {}
-    pod_spec(spec, "spec", errs)
+    any_pod(obj, errs)
     if spec.get("ephemeralContainers"):
         errs.forbidden("spec.ephemeralContainers", "cannot be set on create")
     if spec.get("schedulingGates") and spec.get("nodeName"):
         errs.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+
+
+def any_pod(obj: Object, errs: Errors) -> None:
+    """What holds of a Pod at any time: annotations, spec, and what templates are not asked."""
+    spec: Object = obj.get("spec") or {}
+    known_annotations((obj.get("metadata") or {}).get("annotations") or {}, spec, errs)
+    pod_spec(spec, "spec", errs, whole=True)
+    if not spec.get("serviceAccountName"):
+        for i, volume in enumerate(spec.get("volumes") or ()):
+            for j, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+                if "serviceAccountToken" in source:
+                    path = f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken"
+                    errs.forbidden(path, "must not be specified when serviceAccountName is not set")
+    for name in ("containers", "initContainers"):
+        for i, entry in enumerate(spec.get(name) or ()):
+            containers.padded(entry, f"spec.{name}[{i}]", errs)
+
+
+MIRROR = "kubernetes.io/config.mirror"
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+def known_annotations(values: dict[str, str], spec: Object, errs: Errors) -> None:
+    """Annotations that mean something to a pod (ValidatePodSpecificAnnotations)."""
+    path = "metadata.annotations"
+    if MIRROR in values and not spec.get("nodeName"):
+        errs.invalid(f"{path}[{MIRROR}]", values[MIRROR], "must set spec.nodeName if mirror pod annotation is set")
+    for key, value in values.items():
+        if key.startswith(_APPARMOR):
+            name = key.removeprefix(_APPARMOR)
+            if name not in [
+                entry.get("name")
+                for group in ("initContainers", "containers", "ephemeralContainers")
+                for entry in spec.get(group) or ()
+            ]:
+                errs.invalid(f"{path}[{key}]", name, "container not found")
+            if value not in ("", "runtime/default", "unconfined") and not value.startswith("localhost/"):
+                errs.invalid(f"{path}[{key}]", value, f'invalid AppArmor profile name: "{value}"')
+    cost = values.get(_DELETION_COST)
+    if cost is not None and not _is_int32(cost):
+        errs.invalid(f"{path}[{_DELETION_COST}]", cost, "must be a 32bit integer")
+
+
+def _is_int32(text: str) -> bool:
+    digits = text[1:] if text[:1] == "-" else text
+    if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and text != "0"):
+        return False
+    return -(2**31) <= int(text) < 2**31
 
 
 def template(value: Object, path: str, errs: Errors) -> None:
@@ -38,8 +87,8 @@ def template(value: Object, path: str, errs: Errors) -> None:
         errs.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
-def pod_spec(spec: Object, path: str, errs: Errors) -> None:
-    """Every rule of a pod spec, in upstream's order."""
+def pod_spec(spec: Object, path: str, errs: Errors, *, whole: bool = False) -> None:
+    """Every rule of a pod spec, in upstream's order; `whole`: of a Pod, not of a template."""
     around = containers.Pod(spec)
     if spec.get("volumes"):
         volumes(spec["volumes"], f"{path}.volumes", errs)
@@ -48,70 +97,49 @@ def pod_spec(spec: Object, path: str, errs: Errors) -> None:
     if spec.get("ephemeralContainers"):
         known = set(around.names)
         containers.ephemeral_containers(spec["ephemeralContainers"], f"{path}.ephemeralContainers", around, known, errs)
-    _policies(spec, path, errs)
+    containers.host_network(spec, path, whole, errs)
+    errs.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), ("Always", "OnFailure", "Never"))
+    errs.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS)
     if spec.get("nodeSelector"):
         meta_rules.check_labels(spec["nodeSelector"], f"{path}.nodeSelector", errs)
-    if spec.get("securityContext"):
-        _security(spec["securityContext"], f"{path}.securityContext", errs)
+    security.pod(spec, path, errs)
     if spec.get("affinity"):
-        _affinity(spec["affinity"], f"{path}.affinity", errs)
+        affinity.affinity(spec["affinity"], f"{path}.affinity", errs)
     _dns(spec, path, errs)
+    for i, gate in enumerate(spec.get("readinessGates") or ()):
+        errs.check(f"{path}.readinessGates[{i}].conditionType", gate.get("conditionType") or "", names.qualified_name)
     _gates(spec, path, errs)
-    for i, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
-        _spread(constraint, f"{path}.topologySpreadConstraints[{i}]", errs)
-    _pairs(spec, path, errs)
+    affinity.spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints", errs)
+    security.host_users(spec, path, errs)
     _names(spec, path, errs)
-    if spec.get("tolerations"):
-        tolerations(spec["tolerations"], f"{path}.tolerations", errs)
-    for i, alias in enumerate(spec.get("hostAliases") or ()):
-        errs.check(f"{path}.hostAliases[{i}].ip", alias.get("ip") or "", names.ip)
-        for host in alias.get("hostnames") or ():
-            errs.check(f"{path}.hostAliases[{i}].hostnames", host, names.dns_subdomain)
     if spec.get("resources"):
         containers.resources(spec["resources"], f"{path}.resources", set(), errs)
 
 
-def _policies(spec: Object, path: str, errs: Errors) -> None:
-    errs.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), ("Always", "OnFailure", "Never"))
-    errs.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS)
-    preemption = spec.get("preemptionPolicy")
-    if preemption is not None and preemption not in ("Never", "PreemptLowerPriority"):
-        errs.unsupported(f"{path}.preemptionPolicy", preemption, ("Never", "PreemptLowerPriority"))
-    system = (spec.get("os") or {}).get("name")
-    if "os" in spec:
-        errs.one_of(f"{path}.os.name", system, ("linux", "windows"))
-
-
 def _names(spec: Object, path: str, errs: Errors) -> None:
-    for name, check in (
-        ("serviceAccountName", names.dns_subdomain),
-        ("nodeName", names.dns_subdomain),
-    ):
+    for name in ("serviceAccountName", "nodeName"):
         if spec.get(name):
-            errs.check(f"{path}.{name}", spec[name], check)
+            errs.check(f"{path}.{name}", spec[name], names.dns_subdomain)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
         errs.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
-    for name, check in (
-        ("hostname", names.dns_label),
-        ("subdomain", names.dns_label),
-        ("priorityClassName", names.dns_subdomain),
-        ("runtimeClassName", names.dns_subdomain),
-        ("schedulerName", names.dns_subdomain),
-    ):
+    for name in ("hostname", "subdomain"):
         if spec.get(name):
-            errs.check(f"{path}.{name}", spec[name], check)
-
-
-def _pairs(spec: Object, path: str, errs: Errors) -> None:
-    for i, gate in enumerate(spec.get("readinessGates") or ()):
-        errs.check(f"{path}.readinessGates[{i}].conditionType", gate.get("conditionType") or "", names.qualified_name)
-    if spec.get("hostPID") and spec.get("shareProcessNamespace"):
-        errs.invalid(
-            f"{path}.securityContext.shareProcessNamespace",
-            True,
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        )
+            errs.check(f"{path}.{name}", spec[name], names.dns_label)
+    if spec.get("tolerations"):
+        tolerations(spec["tolerations"], f"{path}.tolerations", errs)
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        errs.check(f"{path}.hostAliases[{i}].ip", alias.get("ip") or "", names.ip)
+        for j, host in enumerate(alias.get("hostnames") or ()):
+            errs.check(f"{path}.hostAliases[{i}].hostnames[{j}]", host, names.dns_subdomain)
+    for name in ("priorityClassName", "runtimeClassName"):
+        if spec.get(name):
+            errs.check(f"{path}.{name}", spec[name], names.dns_subdomain)
+    if spec.get("preemptionPolicy") is not None:
+        errs.one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], ("PreemptLowerPriority", "Never"))
+    for name, amount in (spec.get("overhead") or {}).items():
+        containers.resource(name, amount, f"{path}.overhead[{name}]", errs)
+    security.system(spec, path, errs)
 
 
 def _gates(spec: Object, path: str, errs: Errors) -> None:
@@ -122,28 +150,6 @@ def _gates(spec: Object, path: str, errs: Errors) -> None:
         if name in seen:
             errs.duplicate(here, name)
         seen.add(name)
-
-
-def _security(context: Object, path: str, errs: Errors) -> None:
-    for name in ("runAsUser", "runAsGroup", "fsGroup"):
-        value = context.get(name)
-        if value is not None and not 0 <= value <= 2**31 - 1:
-            errs.invalid(f"{path}.{name}", value, "must be between 0 and 2147483647, inclusive")
-    for i, group in enumerate(context.get("supplementalGroups") or ()):
-        if not 0 <= group <= 2**31 - 1:
-            errs.invalid(f"{path}.supplementalGroups[{i}]", group, "must be between 0 and 2147483647, inclusive")
-    seen: set[str] = set()
-    for i, sysctl in enumerate(context.get("sysctls") or ()):
-        name = sysctl.get("name") or ""
-        if not name:
-            errs.required(f"{path}.sysctls[{i}].name")
-        elif name in seen:
-            errs.duplicate(f"{path}.sysctls[{i}].name", name)
-        seen.add(name)
-    change = context.get("fsGroupChangePolicy")
-    if change is not None and change not in ("Always", "OnRootMismatch"):
-        errs.unsupported(f"{path}.fsGroupChangePolicy", change, ("Always", "OnRootMismatch"))
-    containers.seccomp(context.get("seccompProfile"), f"{path}.seccompProfile", errs)
 
 
 def _dns(spec: Object, path: str, errs: Errors) -> None:
@@ -180,72 +186,6 @@ def _dns(spec: Object, path: str, errs: Errors) -> None:
             errs.required(f"{here}.options[{i}]", "must not be empty")
 
 
-def _affinity(value: Object, path: str, errs: Errors) -> None:
-    node = value.get("nodeAffinity") or {}
-    required, preferred = (
-        "requiredDuringSchedulingIgnoredDuringExecution",
-        "preferredDuringSchedulingIgnoredDuringExecution",
-    )
-    if required in node:
-        labels.node_selector(node[required], f"{path}.nodeAffinity.{required}", errs)
-    for i, term in enumerate(node.get(preferred) or ()):
-        here = f"{path}.nodeAffinity.{preferred}[{i}]"
-        _weight(term, here, errs)
-        labels.node_selector_term(term.get("preference") or {}, f"{here}.preference", errs)
-    for kind in ("podAffinity", "podAntiAffinity"):
-        terms = value.get(kind) or {}
-        for i, term in enumerate(terms.get(required) or ()):
-            _pod_term(term, f"{path}.{kind}.{required}[{i}]", errs)
-        for i, term in enumerate(terms.get(preferred) or ()):
-            here = f"{path}.{kind}.{preferred}[{i}]"
-            _weight(term, here, errs)
-            _pod_term(term.get("podAffinityTerm") or {}, f"{here}.podAffinityTerm", errs)
-
-
-def _weight(term: Object, path: str, errs: Errors) -> None:
-    weight = term.get("weight") or 0
-    if not 1 <= weight <= 100:
-        errs.invalid(f"{path}.weight", weight, "must be in the range 1-100")
-
-
-def _pod_term(term: Object, path: str, errs: Errors) -> None:
-    labels.selector(term.get("labelSelector"), f"{path}.labelSelector", errs)
-    labels.selector(term.get("namespaceSelector"), f"{path}.namespaceSelector", errs)
-    for namespace in term.get("namespaces") or ():
-        errs.check(f"{path}.namespace", namespace, names.dns_label)
-    key = term.get("topologyKey") or ""
-    if not key:
-        errs.required(f"{path}.topologyKey", "can not be empty")
-    errs.check(f"{path}.topologyKey", key, names.qualified_name)
-
-
-def _spread(value: Object, path: str, errs: Errors) -> None:
-    skew = value.get("maxSkew") or 0
-    if skew <= 0:
-        errs.invalid(f"{path}.maxSkew", skew, "must be greater than zero")
-    key = value.get("topologyKey") or ""
-    if not key:
-        errs.required(f"{path}.topologyKey", "can not be empty")
-    else:
-        errs.check(f"{path}.topologyKey", key, names.qualified_name)
-    when = value.get("whenUnsatisfiable") or ""
-    if when not in ("DoNotSchedule", "ScheduleAnyway"):
-        errs.unsupported(f"{path}.whenUnsatisfiable", when, ("DoNotSchedule", "ScheduleAnyway"))
-    domains = value.get("minDomains")
-    if domains is not None:
-        if domains <= 0:
-            errs.invalid(f"{path}.minDomains", domains, "must be greater than zero")
-        if when != "DoNotSchedule":
-            errs.invalid(
-                f"{path}.minDomains", domains, f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
-            )
-    for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-        policy = value.get(name)
-        if policy is not None and policy not in ("Honor", "Ignore"):
-            errs.unsupported(f"{path}.{name}", policy, ("Honor", "Ignore"))
-    labels.selector(value.get("labelSelector"), f"{path}.labelSelector", errs)
-
-
 def tolerations(values: list[Object], path: str, errs: Errors) -> None:
     """`spec.tolerations`."""
     for i, value in enumerate(values):
@@ -262,12 +202,20 @@ def tolerations(values: list[Object], path: str, errs: Errors) -> None:
         if "tolerationSeconds" in value and effect != "NoExecute":
             errs.invalid(f"{here}.effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set")
         if operator in ("Equal", ""):
-            for message in names.label_value(value.get("value") or ""):
-                errs.invalid(f"{here}.operator", value.get("value"), message)
+            wrong = names.label_value(value.get("value") or "")
+            if wrong:
+                errs.invalid(f"{here}.operator", value.get("value"), ";".join(wrong))
         elif operator == "Exists":
             if value.get("value"):
-                errs.invalid(f"{here}.operator", value, "value must be empty when `operator` is 'Exists'")
+                errs.invalid(
+                    f"{here}.operator", go_struct(_internal(value)), "value must be empty when `operator` is 'Exists'"
+                )
         elif operator not in ("Gt", "Lt"):
             errs.unsupported(f"{here}.operator", operator, ("Equal", "Exists"))
         if effect and effect not in _EFFECTS:
             errs.unsupported(f"{here}.effect", effect, _EFFECTS)
+
+
+def _internal(toleration: Object) -> Object:
+    text = {name.capitalize(): toleration.get(name) or "" for name in ("key", "operator", "value", "effect")}
+    return {**text, "TolerationSeconds": toleration.get("tolerationSeconds")}

@@ -17,6 +17,8 @@ Object = dict[str, Any]
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+_HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
+_KUBELET = 10250
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 
@@ -32,9 +34,13 @@ def service(obj: Object, old: Object | None, errs: Errors) -> None:
     spec: Object = obj.get("spec") or {}
     kind = spec.get("type")
     headless = spec.get("clusterIP") == "None"
+    _topology((obj.get("metadata") or {}).get("annotations") or {}, errs)
     _ports_given(spec, headless, errs)
     if kind == "LoadBalancer":
         for i, port in enumerate(spec.get("ports") or ()):
+            if port.get("port") == _KUBELET:
+                told = f"may not expose port {_KUBELET} externally since it is used by kubelet"
+                errs.invalid(f"spec.ports[{i}]", _KUBELET, told)
             if port.get("protocol") not in ("TCP", "UDP", "SCTP", None):
                 errs.invalid(
                     f"spec.ports[{i}].protocol",
@@ -63,6 +69,13 @@ def service(obj: Object, old: Object | None, errs: Errors) -> None:
     _policies(spec, errs)
     if "trafficDistribution" in spec and spec["trafficDistribution"] not in _DISTRIBUTIONS:
         errs.unsupported("spec.trafficDistribution", spec["trafficDistribution"], _DISTRIBUTIONS)
+
+
+def _topology(notes: dict[str, str], errs: Errors) -> None:
+    """The old and the new name of one annotation may not say different things."""
+    if _HINTS in notes and _MODE in notes and notes[_HINTS] != notes[_MODE]:
+        told = f"must match annotations[{_HINTS}] when both are specified"
+        errs.invalid(f"metadata.annotations[{_MODE}]", notes[_MODE], told)
 
 
 def _type(kind: str | None, errs: Errors) -> None:
