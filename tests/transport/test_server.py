@@ -175,6 +175,38 @@ async def test_pipelined_requests_are_answered_in_order(dial, site):
     assert order == sorted(order)
 
 
+async def test_answers_kept_for_the_end_of_the_turn_are_sent_before_the_connection_closes(dial):
+    one = await dial()
+    await one.write(get("/a") * 3 + b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = b""
+    async with asyncio.timeout(5):
+        while data := await one.read():
+            answer += data
+    assert answer.count(b"HTTP/1.1 200") == 4
+    assert answer.index(b"/a") < answer.index(b"/last")
+
+
+async def test_answers_kept_for_the_end_of_the_turn_reach_a_client_that_has_said_all(dial):
+    one = await dial()
+    await one.write(get("/a") * 3)
+    await one.write_eof()
+    answer = b""
+    async with asyncio.timeout(5):
+        while data := await one.read():
+            answer += data
+    assert answer.count(b"HTTP/1.1 200") == 3
+
+
+async def test_a_refusal_comes_behind_the_answers_before_it(dial):
+    one = await dial()
+    await one.write(get("/a") + b"NONSENSE\r\n\r\n")
+    answer = b""
+    async with asyncio.timeout(5):
+        while data := await one.read():
+            answer += data
+    assert answer.index(b"HTTP/1.1 200") < answer.index(b"HTTP/1.1 400")
+
+
 async def test_a_client_that_pipelines_without_end_is_slowed_not_buffered(dial, site, server):
     one = await dial()
     await one.write(get("/slow/1") + get("/a") * 1000)

@@ -55,6 +55,7 @@ class Server:
         self.closing = False
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self._unsent: list[ServerConnection] = []  # with answers kept for the end of the loop's turn
 
     async def listen(
         self, host: str, port: int = 0, *, ssl: tls.SSLContext | None = _SAME, sock: socket.socket | None = None
@@ -87,6 +88,17 @@ class Server:
         os.chmod(path, mode)
         await server.start_serving()
         self._added(server, loop)
+
+    def later(self, connection: ServerConnection) -> None:
+        """Have `connection.flush` called at the end of this turn of the loop, with all others that asked."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(connection)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.flush()
 
     def _added(self, server: asyncio.AbstractServer, loop: asyncio.AbstractEventLoop) -> None:
         self._servers.append(server)

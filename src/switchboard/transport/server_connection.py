@@ -4,6 +4,8 @@ States: idle (between requests) - reading (a request is arriving) - answering (a
 answer goes out piece by piece) - upgraded (another protocol has the transport) - refused (the last answer is out; what
 still arrives is thrown away until the client leaves) - gone.
 A handler that answers at once is answered within the call that read its request: no task is made.
+Short answers leave together at the end of the loop's turn (`Server.later`): the first wakes the clients' side, and
+waking it anew for each answer costs more than making one. Whatever else is written flushes them first.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class ServerConnection(asyncio.Protocol):
         self._refused = False
         self._eof = False
         self._paused = False  # reading is paused
+        self._out: list[bytes] = []  # answers that leave at the end of this turn of the loop
         self._room: asyncio.Future[None] | None = None  # set while the client reads too slowly
         self.deadline: float | None = None
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -88,6 +91,7 @@ class ServerConnection(asyncio.Protocol):
         A stream ends; a handler has a moment to finish for those who only closed their side.
         """
         self._eof = True
+        self.flush()
         if self._current is None or self._streaming or self._secure:
             return False
         self._loop.call_later(_HALF_CLOSED, self.cut, self._current)
@@ -96,6 +100,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: whoever works for it is told and cancelled."""
         self._server.connections.discard(self)
+        self._out.clear()
         self._disconnected.set()
         if self._task is not None:
             self._task.cancel()
@@ -142,7 +147,7 @@ class ServerConnection(asyncio.Protocol):
         elif self._streaming and self._task is not None:
             self._task.cancel()
         elif self._current is None:
-            self._transport.close()
+            self._close()
 
     def cut(self, only: Parsed | None = None) -> None:
         """Drop the connection and whoever works for it (if given: only while that request is being answered)."""
@@ -152,6 +157,18 @@ class ServerConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()
+
+    def flush(self) -> None:
+        """Send the answers that were kept for the end of the turn."""
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def _close(self) -> None:
+        self.flush()
+        self._transport.close()
 
     # Requests, in order
 
@@ -172,6 +189,7 @@ class ServerConnection(asyncio.Protocol):
         reader, limits = self._reader, self._server.limits
         if reader.wants_continue:
             reader.wants_continue = False
+            self.flush()
             self._transport.write(CONTINUE)
         if self._paused:
             self._paused = False
@@ -184,7 +202,7 @@ class ServerConnection(asyncio.Protocol):
         self._head_timed = False
         self.deadline = self._loop.time() + (limits.body_timeout if reader.in_body else limits.idle_timeout)
         if self._eof or self._server.closing:
-            self._transport.close()
+            self._close()
 
     _head_timed = False
 
@@ -257,19 +275,25 @@ class ServerConnection(asyncio.Protocol):
         framing = b"" if empty or _has(response, "content-length") else b"Content-Length: %d\r\n" % size
         head = self._head(parsed, response, framing, last)
         if empty or parsed.request.method == "HEAD" or not size:
-            self._transport.write(head)
+            self._keep(head)
         elif size <= _JOIN:
-            self._transport.write(head + body if isinstance(body, bytes) else b"".join([head, *body]))
+            self._keep(head + body if isinstance(body, bytes) else b"".join([head, *body]))
         else:
+            self.flush()
             self._transport.writelines([head, body] if isinstance(body, bytes) else [head, *body])
         self._sent(last)
+
+    def _keep(self, data: bytes) -> None:
+        if not self._out:
+            self._server.later(self)
+        self._out.append(data)
 
     def _sent(self, last: bool) -> None:
         """An answer is out; close behind the last one, else see what the client sent behind an upgrade not granted."""
         if last:
             self._refused = True
             self._reader.ready.clear()
-            self._transport.close()
+            self._close()
         elif self._reader.upgrade_tail is not None and not self._reader.ready:
             try:
                 self._reader.decline_upgrade()
@@ -279,7 +303,7 @@ class ServerConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side and let the client read its answer: closing with unread bytes would reset the connection."""
         if self._eof:
-            self._transport.close()
+            self._close()
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -290,6 +314,7 @@ class ServerConnection(asyncio.Protocol):
         response = self._server.on_error(refusal.status, refusal.message)
         body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
         head = self._head(None, response, b"Content-Length: %d\r\n" % len(body), True)
+        self.flush()
         self._transport.write(head + body)
         self._refused = True
         self._linger()
@@ -300,6 +325,7 @@ class ServerConnection(asyncio.Protocol):
         chunked = not sized and not parsed.http10 and response.status not in (204, 304)
         last = not parsed.keep_alive or self._server.closing or (parsed.http10 and not sized)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        self.flush()
         self._transport.write(self._head(parsed, response, framing, last))
         return chunked, last
 
@@ -345,6 +371,7 @@ class ServerConnection(asyncio.Protocol):
 
     async def _send_upgrade(self, response: Response, upgrade: Upgrade) -> None:
         head = b"".join((status_line(101), date_line(), header_lines(response.headers), b"\r\n"))
+        self.flush()
         self._transport.write(head)
         self._upgraded = raw = RawConnection()
         raw.on_lost = self._upgrade_lost
