@@ -110,6 +110,8 @@ def describe(rule: Rule) -> str:
 class Escalation(Neutral):
     """Refuses roles and bindings that give more than their author has."""
 
+    resources = frozenset(("roles", "clusterroles", "rolebindings", "clusterrolebindings"))
+
     def __init__(self, rbac: Rbac, authorizer: Authorizer) -> None:
         self._rbac, self._authorizer = rbac, authorizer
 

@@ -21,6 +21,8 @@ _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 class Certificates(Neutral):
     """Checks signers and subjects."""
 
+    resources = frozenset(("certificatesigningrequests",))
+
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 

@@ -6,7 +6,7 @@ returns None, or an awaitable where it has to wait (webhooks). Source: `pkg/kube
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from switchboard.api.call import Call
 
 Object = dict[str, Any]
+Half = Callable[["Operation"], Awaitable[None] | None]
+
+_MOST_RESOURCES = 1024  # whose plugins are remembered
 
 
 @dataclass(slots=True)
@@ -48,6 +51,10 @@ class Operation:
 class Plugin(Protocol):
     """An admission plugin."""
 
+    @property
+    def resources(self) -> frozenset[str] | None:
+        """Resource names (of whatever group) that it looks at, None for all: the others pass it by at no cost."""
+
     def mutate(self, op: Operation) -> Awaitable[None] | None:
         """Change or refuse the operation before defaults are validated."""
         ...
@@ -59,6 +66,8 @@ class Plugin(Protocol):
 
 class Neutral:
     """A plugin that does nothing: base for those that only mutate or only validate."""
+
+    resources: frozenset[str] | None = None
 
     def mutate(self, op: Operation) -> Awaitable[None] | None:
         """Nothing."""
@@ -74,12 +83,25 @@ class Chain:
 
     def __init__(self, plugins: list[Plugin]) -> None:
         self.plugins = plugins
-        self._mutating = [plugin.mutate for plugin in plugins if type(plugin).mutate is not Neutral.mutate]
-        self._validating = [plugin.validate for plugin in plugins if type(plugin).validate is not Neutral.validate]
+        self._halves: dict[str, tuple[list[Half], list[Half]]] = {}
+
+    def _of(self, plural: str) -> tuple[list[Half], list[Half]]:
+        """The mutating and the validating halves that a resource meets."""
+        found = self._halves.get(plural)
+        if found is None:
+            if len(self._halves) >= _MOST_RESOURCES:
+                self._halves.clear()
+            met = [plugin for plugin in self.plugins if plugin.resources is None or plural in plugin.resources]
+            mutating: list[Half] = [plugin.mutate for plugin in met if type(plugin).mutate is not Neutral.mutate]
+            validating: list[Half] = [
+                plugin.validate for plugin in met if type(plugin).validate is not Neutral.validate
+            ]
+            found = self._halves[plural] = (mutating, validating)
+        return found
 
     async def mutate(self, op: Operation) -> None:
         """Run the mutating half; once more if a webhook changed the object, so that all see what it made."""
-        for mutate in self._mutating:
+        for mutate in self._of(op.plural)[0]:
             waiting = mutate(op)
             if waiting is not None:
                 await waiting
@@ -90,7 +112,7 @@ class Chain:
     async def validate(self, op: Operation) -> None:
         """Run the validating half."""
         op.final = True
-        for validate in self._validating:
+        for validate in self._of(op.plural)[1]:
             waiting = validate(op)
             if waiting is not None:
                 await waiting

@@ -30,6 +30,8 @@ _FINALIZERS = {
 class DefaultClasses(Neutral):
     """A claim or ingress without a class gets the default one, the newest where there are several."""
 
+    resources = frozenset(("persistentvolumeclaims", "ingresses"))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -65,6 +67,8 @@ class DefaultClasses(Neutral):
 class InUseProtection(Neutral):
     """Volumes and claims do not vanish under their users."""
 
+    resources = frozenset(_FINALIZERS)
+
     def mutate(self, op: Operation) -> None:
         """Add the finalizer to a new object."""
         finalizer = _FINALIZERS.get(op.plural)
@@ -77,6 +81,8 @@ class InUseProtection(Neutral):
 
 class ClaimResize(Neutral):
     """Only bound claims of a class that allows it grow."""
+
+    resources = frozenset(("persistentvolumeclaims",))
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -22,6 +22,8 @@ _ANNOTATION = "kubernetes.io/limit-ranger"
 class LimitRanger(Neutral):
     """Fills in and refuses."""
 
+    resources = frozenset(("pods", "persistentvolumeclaims"))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 

@@ -45,6 +45,8 @@ _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 class NodeTaints(Neutral):
     """Nothing is scheduled to a node before it was seen to be ready."""
 
+    resources = frozenset(("nodes",))
+
     def mutate(self, op: Operation) -> None:
         """Taint a new node."""
         if op.plural != "nodes" or op.group or op.sub or op.verb != "CREATE" or op.obj is None:

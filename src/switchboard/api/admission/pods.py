@@ -35,6 +35,8 @@ def refuse(op: Operation, why: str) -> Forbidden:
 class Priorities(Neutral):
     """priorityClassName -> priority and preemptionPolicy; one default class at most."""
 
+    resources = frozenset(("pods", "priorityclasses"))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -89,6 +91,8 @@ class Priorities(Neutral):
 class Tolerations(Neutral):
     """Pods bear a node that is not ready or unreachable for five minutes."""
 
+    resources = frozenset(("pods",))
+
     def mutate(self, op: Operation) -> None:
         """Add what is missing."""
         if not is_pod(op, "CREATE", "UPDATE"):
@@ -107,6 +111,8 @@ class Tolerations(Neutral):
 
 class RuntimeClasses(Neutral):
     """Overhead, node selector and tolerations of the pod's runtime class."""
+
+    resources = frozenset(("pods",))
 
     def __init__(self, store: Store) -> None:
         self._store = store

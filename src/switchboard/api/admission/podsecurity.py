@@ -46,6 +46,8 @@ def policy(labels: dict[str, str] | None, mode: str) -> tuple[str, str]:
 class PodSecurity(Neutral):
     """Refuses pods and warns about templates."""
 
+    resources = frozenset(("pods", "namespaces", *(plural for _, plural in _TEMPLATES)))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 

@@ -21,6 +21,8 @@ _EXPIRATION = 3607
 class ServiceAccounts(Neutral):
     """Adds `serviceAccountName: default` and the projected token volume to new pods."""
 
+    resources = frozenset(("pods",))
+
     def __init__(self, store: Store) -> None:
         self._store = store
 

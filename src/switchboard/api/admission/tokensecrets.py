@@ -29,6 +29,8 @@ _ACCOUNTS = "/core/serviceaccounts/"
 class TokenSecrets(Neutral):
     """Fills in token Secrets; deletes those of deleted accounts."""
 
+    resources = frozenset(("secrets",))
+
     def __init__(self, app: App) -> None:
         self._app = app
         self._subscription = app.store.subscribe(_ACCOUNTS, app.store.revision, self._changed)
