@@ -8,6 +8,8 @@ from switchboard.node.status import OWN
 
 Object = dict[str, Any]
 
+_IDLE = ("labels", "annotations")  # no container changes by them
+
 
 def matters(pod: Object) -> Object:
     """What of a pod is worth a look: not the status that we told ourselves."""
@@ -18,3 +20,10 @@ def matters(pod: Object) -> Object:
     # Without generations (an API that does not count them) the spec itself has to be compared.
     spec = None if meta.get("generation") else pod["spec"]
     return {**{key: meta.get(key) for key in keys}, "conditions": others, "ended": ended, "spec": spec}
+
+
+def urgent(before: Object, after: Object) -> bool:
+    """Whether the difference of two answers of `matters` is more than labels and annotations: a look at those can
+    wait until Services, which packets wait for, have followed them.
+    """
+    return any(before[key] != value for key, value in after.items() if key not in _IDLE)

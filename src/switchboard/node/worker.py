@@ -19,7 +19,7 @@ from switchboard.client.events import reference
 from switchboard.client.resources import PODS
 from switchboard.node import configs
 from switchboard.node.backoff import Backoff
-from switchboard.node.changes import matters
+from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
 from switchboard.node.ending import end
 from switchboard.node.making import Maker, StartFailure
@@ -43,6 +43,7 @@ Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to 
 
 CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
+_LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
 _MESSAGE_LIMIT = 4096  # bytes of a termination message
 
@@ -98,8 +99,11 @@ class PodWorker:
         self.pod = pod
         if not was and self.deleting:
             self._interrupt()
-        if matters(before) != matters(pod):
+        was_seen, to_see = matters(before), matters(pod)
+        if urgent(was_seen, to_see):
             self._wake.set()
+        elif was_seen != to_see:
+            asyncio.get_running_loop().call_later(_LAG, self._wake.set)
 
     def remove(self) -> None:
         """The API does not have the pod any more."""
