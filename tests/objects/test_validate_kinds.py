@@ -129,7 +129,7 @@ def cron(schedule: str, **spec: Any) -> dict[str, Any]:
         ),
         (
             made("coordination.k8s.io/v1", "Lease", spec={"leaseDurationSeconds": 0}),
-            ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than zero"],
+            ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
         ),
         (
             made("v1", "Endpoints", subsets=[{}]),

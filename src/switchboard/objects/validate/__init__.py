@@ -28,6 +28,7 @@ from switchboard.objects.validate import (
     pod_update,
     pods,
     policy,
+    quotas,
     service,
     workloads,
 )
@@ -89,8 +90,8 @@ _RULES: dict[tuple[str, str], Rules] = {
     ("", "ServiceAccount"): Rules(),
     ("", "Namespace"): Rules(core.namespace, status=core.namespace_status, name=names.dns_label),
     ("", "Node"): Rules(core.node, change=core.node_update),
-    ("", "ResourceQuota"): Rules(core.resource_quota, change=core.resource_quota_update),
-    ("", "LimitRange"): Rules(core.limit_range),
+    ("", "ResourceQuota"): Rules(quotas.resource_quota, change=quotas.resource_quota_update),
+    ("", "LimitRange"): Rules(quotas.limit_range),
     ("", "Event"): Rules(core.event),
     ("events.k8s.io", "Event"): Rules(core.event_v1, once=True),
     ("", "ReplicationController"): Rules(workloads.replication_controller, status=_counts("ReplicationController")),
@@ -102,7 +103,7 @@ _RULES: dict[tuple[str, str], Rules] = {
     ("apps", "StatefulSet"): Rules(
         workloads.stateful_set, change=workloads.stateful_set_update, status=_counts("StatefulSet")
     ),
-    ("apps", "ControllerRevision"): Rules(),
+    ("apps", "ControllerRevision"): Rules(core.controller_revision, change=core.controller_revision_update),
     ("batch", "Job"): Rules(batch.job, change=batch.job_update),
     ("batch", "CronJob"): Rules(batch.cron_job),
     ("policy", "PodDisruptionBudget"): Rules(batch.budget),

@@ -298,6 +298,11 @@ _KNOWN = frozenset(
 )
 
 
+def known(name: str) -> bool:
+    """A resource that Kubernetes itself names."""
+    return name in _KNOWN or name.startswith(("hugepages-", "requests.hugepages-"))
+
+
 def resource_name(name: str, path: str, errs: Errors) -> None:
     """A resource a container can have: a standard one, hugepages, or a qualified name."""
     wrong = names.qualified_name(name)
@@ -305,7 +310,7 @@ def resource_name(name: str, path: str, errs: Errors) -> None:
         errs.invalid(path, name, message)
     if "/" in name or name in _STANDARD or name.startswith("hugepages-"):
         return
-    if not wrong and name not in _KNOWN and not name.startswith("requests.hugepages-"):
+    if not wrong and not known(name):
         errs.invalid(path, name, "must be a standard resource type or fully qualified")
     errs.invalid(path, name, "must be a standard resource for containers")
 

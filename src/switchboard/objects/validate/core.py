@@ -122,7 +122,8 @@ def node(obj: Object, errs: Errors) -> None:
     networks = spec.get("podCIDRs") or []
     for i, text in enumerate(networks):
         errs.check(f"spec.podCIDRs[{i}]", text, names.cidr)
-    if len(networks) > 2:
+    versions = {found.version for found in map(names.parse_cidr, networks) if found is not None}
+    if len(networks) > 1 and (len(networks) > 2 or len(versions) < 2):
         errs.invalid("spec.podCIDRs", networks, "may specify no more than one CIDR for each IP family")
     for name in ("capacity", "allocatable"):
         for resource, amount in ((obj.get("status") or {}).get(name) or {}).items():
@@ -156,112 +157,16 @@ def node_update(obj: Object, old: Object, errs: Errors) -> None:
         errs.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
 
 
-_STANDARD_QUOTA = {
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-}
-_WHOLE = _STANDARD_QUOTA - {n for n in _STANDARD_QUOTA if n.endswith(("cpu", "memory", "storage"))}
-_SCOPES = (
-    "BestEffort",
-    "CrossNamespacePodAffinity",
-    "NotBestEffort",
-    "NotTerminating",
-    "PriorityClass",
-    "Terminating",
-    "VolumeAttributesClass",
-)
+def controller_revision(obj: Object, errs: Errors) -> None:
+    """apps/v1 ControllerRevision."""
+    if obj.get("data") is None:
+        errs.required("data", "data is mandatory")
+    errs.not_negative("revision", obj.get("revision"))
 
 
-def resource_quota(obj: Object, errs: Errors) -> None:
-    """Known resources, amounts not negative, known scopes."""
-    spec = obj.get("spec") or {}
-    for section, values in (("spec.hard", spec.get("hard")), ("status.hard", (obj.get("status") or {}).get("hard"))):
-        for name, amount in (values or {}).items():
-            path = f"{section}[{name}]"
-            errs.check(path, name, names.qualified_name)
-            standard = name in _STANDARD_QUOTA or name.startswith(("hugepages-", "requests.hugepages-"))
-            if "/" not in name and not standard:
-                errs.invalid(path, name, "must be a standard resource type or fully qualified")
-                errs.invalid(path, name, "must be a standard resource for quota")
-            _amount(name in _WHOLE, amount, path, errs)
-    for scope in spec.get("scopes") or ():
-        if scope not in _SCOPES:
-            errs.invalid("spec.scopes", spec["scopes"], "unsupported scope")
-
-
-def _amount(whole: bool, amount: str, path: str, errs: Errors) -> None:
-    value = quantity.of(amount)
-    if value.nano < 0:
-        errs.invalid(path, amount, "must be greater than or equal to 0")
-    if whole and value.nano % quantity.NANO:
-        errs.invalid(path, amount, "must be an integer")
-
-
-def resource_quota_update(obj: Object, old: Object, errs: Errors) -> None:
-    """Scopes do not change."""
-    now, then = (obj.get("spec") or {}).get("scopes") or [], (old.get("spec") or {}).get("scopes") or []
-    if sorted(now) != sorted(then):
-        errs.invalid("spec.scopes", now, IMMUTABLE)
-
-
-def limit_range(obj: Object, errs: Errors) -> None:
-    """min <= defaultRequest <= default <= max for each resource of each item."""
-    seen: set[str] = set()
-    for i, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
-        path, kind = f"spec.limits[{i}]", item.get("type") or ""
-        if kind in seen:
-            errs.duplicate(f"{path}.type", kind)
-        seen.add(kind)
-        if kind == "Pod":
-            for name in ("default", "defaultRequest"):
-                if item.get(name):
-                    errs.forbidden(f"{path}.{name}", "may not be specified when `type` is 'Pod'")
-        if kind == "PersistentVolumeClaim" and not item.get("min") and not item.get("max"):
-            errs.required(
-                f"{path}.limits", "either minimum or maximum storage value is required, but neither was provided"
-            )
-        parts = ("min", "defaultRequest", "default", "max")
-        resources = sorted({name for part in parts for name in item.get(part) or {}})
-        for resource in resources:
-            _ordered(item, resource, path, errs)
-
-
-_ABOVE = (
-    ("min", "max", "min", "min value {} is greater than max value {}"),
-    ("min", "defaultRequest", "defaultRequest", "min value {} is greater than default request value {}"),
-    ("defaultRequest", "max", "defaultRequest", "default request value {} is greater than max value {}"),
-    ("defaultRequest", "default", "defaultRequest", "default request value {} is greater than default limit value {}"),
-    ("min", "default", "default", "min value {} is greater than default value {}"),
-    ("default", "max", "default", "default value {} is greater than max value {}"),
-)
-
-
-def _ordered(item: Object, resource: str, path: str, errs: Errors) -> None:
-    amounts = {part: (item.get(part) or {}).get(resource) for part in ("min", "max", "default", "defaultRequest")}
-    for low, high, where, words in _ABOVE:
-        a, b = amounts[low], amounts[high]
-        if a is not None and b is not None and quantity.of(a).nano > quantity.of(b).nano:
-            errs.invalid(f"{path}.{where}[{resource}]", amounts[where], words.format(a, b))
-    ratio = (item.get("maxLimitRequestRatio") or {}).get(resource)
-    if ratio is not None and quantity.of(ratio).nano < quantity.NANO:
-        errs.invalid(f"{path}.maxLimitRequestRatio[{resource}]", ratio, f"ratio {ratio} is less than 1")
+def controller_revision_update(obj: Object, old: Object, errs: Errors) -> None:
+    """The data of a revision stays."""
+    errs.immutable("data", obj.get("data"), old.get("data"))
 
 
 # Cluster-scoped kinds an event may be about, in whose namespace `default` it is stored.
@@ -308,5 +213,6 @@ def lease(obj: Object, errs: Errors) -> None:
     """coordination.k8s.io/v1 Lease."""
     spec = obj.get("spec") or {}
     duration, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
-    errs.positive("spec.leaseDurationSeconds", duration)
+    if duration is not None and duration <= 0:
+        errs.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0")
     errs.not_negative("spec.leaseTransitions", moves)
