@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from pathlib import Path
 
 from switchboard.client.resources import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICES
@@ -88,6 +89,21 @@ async def test_a_volume_that_cannot_be_made_holds_the_pod_up(node: Node) -> None
     assert await node.sh("held", "cat /v/k") == "v"
 
 
+async def test_a_pod_held_up_is_tried_again_at_growing_distances(node: Node, tmp_path: Path) -> None:
+    later = {"name": "v", "hostPath": {"path": str(tmp_path / "later"), "type": "Directory"}}
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    await node.apply("waits", {**SLEEP, **mount}, volumes=[later])
+    began = time.monotonic()
+    tries = 0
+    while tries < 3:
+        said = [e for e in await node.events("waits") if e["reason"] == "FailedMount"]
+        tries = sum(event.get("count") or 1 for event in said)
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - began > 1.0, "0.5 s and 1 s lie between three tries"
+    (tmp_path / "later").mkdir()
+    await node.ready("waits")
+
+
 async def test_scratch_host_and_claimed_volumes(node: Node, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("host")
     (tmp_path / "pv").mkdir()
@@ -153,11 +169,14 @@ async def test_environment(node: Node) -> None:
         {"name": "SVC", "value": "$(MY_WEB_SERVICE_HOST)"},
     ]
     sources = [{"configMapRef": {"name": "cm"}}, {"prefix": "S_", "secretRef": {"name": "sec"}}]
-    main = {"command": ["sh", "-c", "echo '$(PLAIN) $(NOPE) $$(PLAIN)'; env; exec sleep 1000"], "env": env}
+    main = {"command": ["sh", "-c", "echo '$(PLAIN) $(NOPE) $$(PLAIN)'; env; echo end; exec sleep 1000"], "env": env}
     limits = {"limits": {"cpu": "1500m", "memory": "64Mi"}}
     await node.apply("env", {**main, "envFrom": sources, "resources": limits})
     pod = await node.ready("env")
-    first, *lines = (await node.log("env")).splitlines()
+    async with asyncio.timeout(10):
+        while not (written := await node.log("env")).endswith("end\n"):  # noqa: ASYNC110  # ready is not yet logged
+            await asyncio.sleep(0.02)
+    first, *lines = written.splitlines()
     assert first == "p $(NOPE) $(PLAIN)"
     seen = dict(line.split("=", 1) for line in lines if "=" in line)
     address = service["spec"]["clusterIP"]

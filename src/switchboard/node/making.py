@@ -237,7 +237,9 @@ class Maker:
         if name and not name.isdigit():
             raise ConfigFailure(f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify")
         if not int(name or found.get("uid", {}).get("value", 0)):
-            raise ConfigFailure("container has runAsNonRoot and image will run as root")
+            meta = pod["metadata"]
+            who = f'(pod: "{meta["name"]}_{meta["namespace"]}({meta["uid"]})", container: {container["name"]})'
+            raise ConfigFailure(f"container has runAsNonRoot and image will run as root {who}")
 
     @staticmethod
     def _target(container: Object, seen: Observed) -> str:

@@ -45,6 +45,7 @@ CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
+_LONGEST_PAUSE = 15.0  # seconds between tries to make a sandbox, whose volumes may wait for something on this machine
 _MESSAGE_LIMIT = 4096  # bytes of a termination message
 
 
@@ -75,6 +76,7 @@ class PodWorker:
         self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
         self._folders: dict[str, Path] = {}
         self._turn: asyncio.Task[float | None] | None = None
+        self._sandbox_pause, self._sandbox_retry = 0.0, 0.0  # after a failure; monotonic time before which none is made
         self._refreshed = 0.0
         self._stale = False  # an object that volumes are filled from has changed
         self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
@@ -168,7 +170,9 @@ class PodWorker:
             await self._observe()
             self._report()
             rest = decide(self.pod, self.seen, self._facts())
-            if rest.start or rest.kill or rest.new_sandbox:
+            if rest.new_sandbox:
+                pause = min(pause, max(0.0, self._sandbox_retry - time.monotonic()))
+            elif rest.start or rest.kill:
                 pause = min([pause, *self._waits()])  # a step was the condition of the next one
         if self._stale or time.monotonic() - self._refreshed > _RESYNC:
             self._stale = False
@@ -185,6 +189,7 @@ class PodWorker:
 
     def _sources_changed(self) -> None:
         self._stale = True
+        self._sandbox_retry = 0.0  # it may be what a volume waited for
         self._wake.set()
 
     def _say_held(self, plan: Plan) -> None:
@@ -229,8 +234,14 @@ class PodWorker:
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
         if plan.new_sandbox:
+            left = self._sandbox_retry - time.monotonic()
+            if left > 0:
+                return left
             if not await self._new_sandbox():
-                return 2.0
+                self._sandbox_pause = min(max(2 * self._sandbox_pause, 0.5), _LONGEST_PAUSE)
+                self._sandbox_retry = time.monotonic() + self._sandbox_pause
+                return self._sandbox_pause
+            self._sandbox_pause = 0.0
             plan = decide(self.pod, self.seen, self._facts())
         pause = 0.0 if plan.kill else _RESYNC
         for container in plan.start:
