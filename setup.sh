@@ -95,6 +95,11 @@ make_environment() {
     [ "$kind" = run ] || cp "$root/pyproject.toml" "$root/.venv/.ready-dev"
 }
 
+if ! (: >>"$root/.setup.lock") 2>/dev/null; then
+    say "something is missing here, and $(id -un) may not write to $root to install it"
+    say "what to do: run this as root, once; or use a checkout of your own"
+    exit 1
+fi
 exec 9>"$root/.setup.lock"
 flock 9 # two runs at once would take each other's policy-rc.d away
 : >"$log"

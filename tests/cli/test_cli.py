@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,23 @@ def test_the_launcher_is_found_from_anywhere(base: Path, how: str) -> None:
     argv, folder = commands[how]
     env = {**os.environ, "PATH": f"{ROOT}:{os.environ['PATH']}"}
     assert subprocess.run(argv, capture_output=True, cwd=folder, env=env).returncode == 0
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_another_user_is_told_to_be_root(tmp_path: Path, installed: bool) -> None:
+    for folder in reversed([tmp_path, *tmp_path.parents[:-2]]):  # below /tmp: others may come in, and not write
+        folder.chmod(folder.stat().st_mode | 0o055)
+    for name in ("switchboard", "setup.sh", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    if installed:
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "python").touch(0o600)
+        (tmp_path / ".venv" / ".ready-run").touch()
+    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(tmp_path / "switchboard"), "up"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 1
+    reason = "cannot be run by" if installed else "may not write to"
+    assert reason in done.stderr and "what to do: run this as root" in done.stderr
 
 
 def test_quick_verbs_load_nothing_heavy() -> None:
