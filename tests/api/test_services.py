@@ -1,13 +1,15 @@
 """Services and the pools they draw from."""
 
 import asyncio
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from switchboard.api.bootstrap import repair_addresses
 from switchboard.api.claims import Claims
-from switchboard.api.kinds.pools import PoolError
+from switchboard.api.kinds.pools import PoolError, addresses_of, ports_of
 from switchboard.api.settings import Settings
 from switchboard.testing.apiserver import ApiServer
 
@@ -162,3 +164,66 @@ async def test_a_range_goes_when_nothing_needs_it(api: ApiServer) -> None:
     assert status == 422  # nothing new out of a range that is on its way out
     assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
     await gone(api, cidrs + "/x")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_storm_leaves_exactly_what_services_hold(api: ApiServer, seed: int) -> None:
+    """Creates, changes of every kind, refusals and deletions of a few names, all at once, by wishes that collide: in
+    the end an IPAddress stands for each ClusterIP and a port is taken exactly when a Service has it."""
+    draw = random.Random(seed)
+    names_, ips, ports = [f"s{i}" for i in range(8)], [f"10.96.50.{i}" for i in range(1, 6)], list(range(30001, 30007))
+
+    def spec() -> dict[str, Any]:
+        kind = draw.choice(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])
+        wish = {"port": 80, "name": "a", **({"nodePort": draw.choice(ports)} if kind[0] in "NL" else {})}
+        more: dict[str, Any] = {"type": kind, "ports": [wish, {"port": 80, "protocol": "UDP", "name": "b"}]}
+        if kind == "ExternalName":
+            return {"type": kind, "externalName": draw.choice(["a.b", "-not a name-"])}
+        if draw.random() < 0.5:
+            more["clusterIP"] = draw.choice([*ips, "None", "10.7.7.7"])
+        if kind == "LoadBalancer" and draw.random() < 0.5:
+            more |= {"externalTrafficPolicy": "Local", "healthCheckNodePort": draw.choice([0, *ports])}
+        return more
+
+    async def one() -> int:
+        name, what = draw.choice(names_), draw.random()
+        if what < 0.35:
+            return (await api.call("POST", SERVICES, {"metadata": {"name": name}, "spec": spec()}))[0]
+        if what < 0.55:
+            return (await api.call("DELETE", f"{SERVICES}/{name}"))[0]
+        if what < 0.8:
+            change: Any = {"type": draw.choice(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])}
+            change["externalName"] = "c.d" if change["type"] == "ExternalName" else None
+            return (await api.call("PATCH", f"{SERVICES}/{name}", {"spec": change}, MERGE))[0]
+        body = {"metadata": {"name": name}, "spec": spec()}
+        return (await api.call("PUT", f"{SERVICES}/{name}", body))[0]
+
+    seen = Counter[int]()
+    for _ in range(12):
+        seen.update(await asyncio.gather(*(one() for _ in range(25))))
+    assert {200, 201, 404, 409, 422} <= set(seen) <= {200, 201, 404, 409, 422, 500}, seen
+    _, listed = await api.call("GET", "/api/v1/services")
+    held = {ip: (s["metadata"]["namespace"], s["metadata"]["name"]) for s in listed["items"] for ip in addresses_of(s)}
+    assert len(held) == sum(len(addresses_of(s)) for s in listed["items"])
+
+    async def settled() -> bool:
+        _, objects = await api.call("GET", ADDRESSES)
+        owners = {o["metadata"]["name"]: o["spec"]["parentRef"] for o in objects["items"]}
+        return {ip: (ref["namespace"], ref["name"]) for ip, ref in owners.items()} == held
+
+    async with asyncio.timeout(5):
+        while not await settled():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    taken = [port for s in listed["items"] for port in ports_of(s)]
+    assert len(taken) == len(set(taken))
+    low, high = api.app.settings.node_ports
+    free = set()
+    for port in range(low, high + 1):
+        claims = Claims()
+        try:
+            api.app.pools.take_port(port, claims)
+            free.add(port)
+        except PoolError:
+            pass
+        claims.rollback()
+    assert set(range(low, high + 1)) - free == set(taken)

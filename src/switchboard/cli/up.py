@@ -16,6 +16,7 @@ _EXAMPLES = """\
   switchboard up --no-egress              start, pods have no way out of the machine
   switchboard up --host-access            ClusterIPs and pods answer from this machine too
   switchboard up --no-load-balancer       LoadBalancer Services wait for a provider of yours, such as MetalLB
+  switchboard up --faithful               find the races that Kubernetes would show (off: --no-faithful)
   switchboard up --dual-stack             pods and Services have IPv6 addresses too
   switchboard up --name two               a second cluster beside the first"""
 
@@ -31,6 +32,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             egress=options.egress,
             host_access=options.host_access,
             load_balancer=options.load_balancer,
+            faithful=options.faithful,
             node_subnet=options.node_subnet,
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
@@ -68,6 +70,12 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
         action=switch,
         default=None,
         help="addresses for LoadBalancer Services from the built-in pool (default); off for a provider of your own",
+    )
+    made.add_argument(
+        "--faithful",
+        action=switch,
+        default=None,
+        help="as Kubernetes where this cluster is kinder: pods end while their endpoints go, drops instead of refusals",
     )
     made.add_argument(
         "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"

@@ -1,8 +1,8 @@
 """What a cluster is: one dataclass whose addresses all follow from a few ranges, kept in `<state>/cluster.json`.
 
 A cluster's name, folders, ranges and ports are chosen at its first start and never change after; the switches
-(`egress`, `host_access`, `load_balancer`) may change at any start. Nothing here touches the network: `free_subnet` is
-given what is taken.
+(`egress`, `host_access`, `load_balancer`, `faithful`) may change at any start. Nothing here touches the network:
+`free_subnet` is given what is taken.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class ClusterConfig:
     egress: bool = True
     host_access: bool = False
     load_balancer: bool = True  # the built-in provider of LoadBalancer addresses
+    faithful: bool = False  # upstream's choice where ours is kinder: drops, and pods that end before their endpoints
 
     @property
     def subnet(self) -> IPv4Network:
@@ -317,7 +318,12 @@ def free_subnet(taken: Iterable[IPv4Network]) -> str:
 
 
 def with_switches(
-    config: ClusterConfig, *, egress: bool | None, host_access: bool | None, load_balancer: bool | None
+    config: ClusterConfig,
+    *,
+    egress: bool | None,
+    host_access: bool | None,
+    load_balancer: bool | None,
+    faithful: bool | None,
 ) -> ClusterConfig:
     """The cluster with the switches that were given; None keeps what was."""
     return replace(
@@ -325,6 +331,7 @@ def with_switches(
         egress=config.egress if egress is None else egress,
         host_access=config.host_access if host_access is None else host_access,
         load_balancer=config.load_balancer if load_balancer is None else load_balancer,
+        faithful=config.faithful if faithful is None else faithful,
     )
 
 

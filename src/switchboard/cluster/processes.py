@@ -114,7 +114,7 @@ def _role(
 
 def _switches(config: ClusterConfig) -> dict[str, str]:
     """What a role reads only when it starts; as part of its command, so that a change of it starts the role again."""
-    return {"SWITCHBOARD_EGRESS": str(config.egress).lower()}
+    return {"SWITCHBOARD_EGRESS": str(config.egress).lower(), "SWITCHBOARD_FAITHFUL": str(config.faithful).lower()}
 
 
 def _in_node(config: ClusterConfig, argv: tuple[str, ...]) -> list[str]:

@@ -43,6 +43,7 @@ class Wish:
     egress: bool | None = None
     host_access: bool | None = None
     load_balancer: bool | None = None
+    faithful: bool | None = None
     node_subnet: str | None = None
     pod_cidr: str | None = None
     service_cidr: str | None = None
@@ -145,7 +146,11 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
 
 def _switched(config: ClusterConfig, wish: Wish) -> ClusterConfig:
     return configs.with_switches(
-        config, egress=wish.egress, host_access=wish.host_access, load_balancer=wish.load_balancer
+        config,
+        egress=wish.egress,
+        host_access=wish.host_access,
+        load_balancer=wish.load_balancer,
+        faithful=wish.faithful,
     )
 
 

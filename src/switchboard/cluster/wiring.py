@@ -68,6 +68,7 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
         pod_cidrs=config.node_pod_cidrs,
         cluster_cidrs=config.pod_cidrs,
         service_cidrs=config.service_cidrs,
+        faithful=config.faithful,
     )
     node_settings = NodeSettings(
         name=config.node_name,
@@ -85,9 +86,11 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
         client_ca=config.pki / "ca.crt",
         resolv_conf=write_resolv_conf(config),
         cgroup_parent=f"/{config.cgroup}/pods",
+        drain_seconds=0.0,
     )
     proxy = Proxy(proxy_client, proxy_settings)
-    agent = Agent(client, node_settings, drain=_drain(proxy))
+    # faithful: a deleted pod is told to end at once, while its endpoints are still being taken away, as kubelet does
+    agent = Agent(client, node_settings, drain=None if config.faithful else _drain(proxy))
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(), name="node")
         group.create_task(proxy.run(), name="proxy")

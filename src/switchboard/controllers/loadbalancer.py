@@ -2,8 +2,8 @@
 
 Source: cloud-provider/controllers/service/controller.go. A provider is two methods; the built-in one has a pool of
 addresses that are routed to the node, so an address is all there is to make. What a Service's status says is the
-memory: after a restart every Service keeps its address. A finalizer keeps a Service until its load balancer is
-released, whatever happened meanwhile. Services with a loadBalancerClass belong to somebody else.
+memory: after a restart every Service keeps its address. Where something outside is made, a finalizer keeps a Service
+until that is released, whatever happened meanwhile. Services with a loadBalancerClass belong to somebody else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class LoadBalancerError(Exception):
 
 
 class Provider(Protocol):
-    """Makes load balancers."""
+    """Makes load balancers. `lasting`: something is made that stays when nobody releases it."""
+
+    lasting: bool
 
     async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
         """The ingress entries of a Service's load balancer, made or brought up to date. LoadBalancerError if it cannot
@@ -65,6 +67,8 @@ def addresses(service: Object) -> list[str]:
 class AddressPool:
     """The built-in provider: an address for each Service, in each family of the Service that there is a network of."""
 
+    lasting = False  # an address is free when no status names it
+
     def __init__(self, *cidrs: str) -> None:
         self.networks = {f"IPv{net.version}": net for net in map(ipaddress.ip_network, cidrs)}
 
@@ -100,7 +104,7 @@ class AddressPool:
         return [{"ip": ip, "ipMode": "VIP"} | more for ip in self.choose(service, others)]
 
     async def release(self, service: Object) -> None:
-        """Nothing: an address is free when no status names it."""
+        """Nothing: the Service says itself what it has."""
 
 
 def _inside(ip: str, network: Network) -> bool:
@@ -164,7 +168,7 @@ class LoadBalancerController(Controller):
         had = addresses(service)
         if not had and key not in self._said:
             self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
-        if FINALIZER not in _finalizers(service):  # before anything is made that would have to be taken away
+        if provider.lasting and FINALIZER not in _finalizers(service):  # before anything is made
             service = await self._keep(service, [*_finalizers(service), FINALIZER])
         try:
             ingress = await provider.ensure(service, others)
