@@ -11,6 +11,7 @@ from switchboard.node import cri
 from switchboard.node.configs import dns_config, hosts_file, oom_score, qos_class, resources
 from switchboard.node.environment import ConfigFailure, Referred, environment, expand
 from switchboard.node.observed import Container, Observed, Sandbox, ordered
+from switchboard.node.register import status_patch
 from switchboard.node.settings import NodeSettings
 from switchboard.node.status import Circumstances, pod_status
 from switchboard.node.telling import patch_of
@@ -204,3 +205,11 @@ def test_why_a_pod_was_not_ready_goes_when_it_is() -> None:
     assert after["status"] == {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     fresh = strategic_merge({"status": {}}, {"status": told}, "io.k8s.api.core.v1.Pod")
     assert fresh["status"]["conditions"] == [{"type": "Ready", "status": "True"}]
+
+
+def test_a_node_keeps_both_addresses_of_one_type() -> None:
+    status = {"addresses": [{"type": "InternalIP", "address": ip} for ip in ("192.0.2.1", "2001:db8::1")]}
+    held: dict[str, Any] = {"status": {**status, "phase": "x"}}
+    for _ in range(2):
+        held = strategic_merge(held, {"status": status_patch(status)}, "io.k8s.api.core.v1.Node")
+    assert held["status"] == {**status, "phase": "x"}

@@ -50,8 +50,18 @@ def run(verb: str, words: list[str], name: str | None) -> int:
         return alone.node(made.parse_args(words))
     made.add_argument("--node-name", required=True, help="the Node object this is")
     made.add_argument("--cleanup", action="store_true", help="take our rules and routes out of this namespace, and end")
+    made.add_argument(
+        "--cluster-cidr",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="all pods; masquerade what leaves it",
+    )
+    made.add_argument("--faithful", action="store_true", help="drop where kube-proxy does, rather than refuse")
     options = made.parse_args(words)
-    return roles.proxy_alone(options.kubeconfig, options.node_name)
+    return roles.proxy_alone(
+        options.kubeconfig, options.node_name, tuple(options.cluster_cidr), faithful=options.faithful
+    )
 
 
 def _dns_host(made: argparse.ArgumentParser, words: list[str]) -> int:

@@ -93,7 +93,7 @@ def dns_alone(options: argparse.Namespace) -> int:
     return run(body)
 
 
-def proxy_alone(kubeconfig: Path, node_name: str) -> int:
+def proxy_alone(kubeconfig: Path, node_name: str, cidrs: tuple[str, ...] = (), *, faithful: bool = False) -> int:
     """The Service proxy of this network namespace against any API."""
 
     async def body() -> None:
@@ -102,7 +102,8 @@ def proxy_alone(kubeconfig: Path, node_name: str) -> int:
         from switchboard.proxy.sync import Proxy
 
         client = Client.from_kubeconfig(kubeconfig, user_agent="switchboard-proxy")
-        await Proxy(client, ProxySettings(node_name=node_name)).run()
+        settings = ProxySettings(node_name=node_name, cluster_cidrs=cidrs, faithful=faithful)
+        await Proxy(client, settings).run()
 
     return run(body)
 

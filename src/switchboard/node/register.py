@@ -120,7 +120,7 @@ class Registration:
         await self._write(await self._status(self.node.get("status") or {}))
 
     async def _write(self, status: Object) -> None:
-        patch = {"status": status}
+        patch = {"status": status_patch(status)}
         self.node = await self._client.patch(NODES, self._settings.name, patch, kind="strategic", subresource="status")
         self._written(status)
 
@@ -186,3 +186,9 @@ class Registration:
         # `kubectl describe node` finds a node's events by this: kubelet uses the name for the UID.
         about = {"kind": "Node", "name": self._settings.name, "uid": self._settings.name, "apiVersion": "v1"}
         self._events.event(about, type_, reason, message)
+
+
+def status_patch(status: Object) -> Object:
+    """A Node's status as a strategic patch. Addresses would be merged by their type, and two of one type become one, so
+    they are replaced (as kubelet does: fixupPatchForNodeStatusAddresses). Pure."""
+    return {**status, "addresses": [*status["addresses"], {"$patch": "replace"}]}
