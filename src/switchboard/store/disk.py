@@ -7,8 +7,10 @@ the revision up to which that has happened, so revisions never go back even when
 Durability: what synchronous=FULL does, an fsync of the write-ahead log behind every commit
 (https://sqlite.org/pragma.html#pragma_synchronous), in two halves. `append` writes a batch to the log, without a sync
 (synchronous=NORMAL), which takes 0.1 ms and no waiting; `sync` makes it durable and may run in another thread, as it
-needs nothing of SQLite and no GIL. A batch is one multi-row INSERT in autocommit mode. `checkpoint` folds the log into
-the database, in a thread as well, instead of SQLite's own in the middle of a commit.
+needs nothing of SQLite and no GIL. The log is filled with zeros to its usual size first: a sync of a file that grows
+takes twice as long, since its length is written too (0.45 against 0.2 ms on ext4). A batch is one multi-row INSERT in
+autocommit mode. `checkpoint` folds the log into the database, in a thread as well, instead of SQLite's own in the
+middle of a commit.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ _ALL = "SELECT revision, key, created, deleted, value, sum FROM log ORDER BY rev
 _ROWS = 1000  # rows of one INSERT; SQLite takes 32,766 parameters
 _PAGE = 4096
 _LOG_PAGES = 1000  # of the write-ahead log, at which it is folded into the database: 4 MB
+_SPARE_PAGES = 250  # what is written before a full log is noticed
+_ZEROS = bytes(1 << 16)
 _COMMIT_PAGES = 3  # that a commit writes besides those its values fill: the pages on the way to the last row
 
 
@@ -70,6 +74,7 @@ class Disk:
         self._found_wal = b""  # what a crash left behind, kept until the store is open
         self._log: int | None = None  # descriptor of the write-ahead log, which exists from the first write on
         self._log_pages = 0  # estimate since the last checkpoint
+        self._filled = False  # the log has its usual size
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -184,7 +189,7 @@ class Disk:
                     self._insert(rows[start : start + _ROWS])
                 self._db.execute("COMMIT")
             if self._log is None:
-                self._log = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
+                self._log = os.open(self._wal, os.O_RDWR | os.O_CLOEXEC)
         except sqlite3.Error as error:
             self._roll_back()
             raise self._translate("write to", error) from error
@@ -195,10 +200,22 @@ class Disk:
     def sync(self) -> None:
         """Make everything appended durable. StoreError if the disk does not: what is on it is then unknown."""
         if self._log is not None:
+            if not self._filled:
+                self._fill(self._log)
             try:
                 os.fdatasync(self._log)
             except OSError as error:
                 raise StoreError(f"cannot write to the store {self._path}: {error}") from error
+
+    def _fill(self, log: int) -> None:
+        """Zeros behind the log's end, which are no frames to SQLite; a disk without room for them goes on without."""
+        self._filled = True
+        size = os.fstat(log).st_size
+        try:
+            while size < (_LOG_PAGES + _SPARE_PAGES) * _PAGE:
+                size += os.pwrite(log, _ZEROS, size)
+        except OSError:
+            pass
 
     @property
     def full_log(self) -> bool:
