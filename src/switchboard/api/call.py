@@ -11,6 +11,7 @@ from switchboard.api.negotiate import Accepted, accept
 from switchboard.api.paths import Target
 from switchboard.api.query import ListOptions, Params, WriteOptions
 from switchboard.objects.kinds import Kind, Subresource
+from switchboard.objects.memo import memo
 from switchboard.transport.messages import Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _MANAGER_MAX = 128
+
+
+@memo(256)
+def _manager_of(agent: str) -> str:
+    prefix = agent.split("/", 1)[0]
+    printable = "".join(c for c in prefix if c.isprintable())
+    return printable.encode()[:_MANAGER_MAX].decode(errors="ignore") or "unknown"
 
 
 class Call:
@@ -83,10 +91,7 @@ class Call:
         """Field manager: the one given, else the first part of the User-Agent (`kubectl/v1.32 ...` -> `kubectl`)."""
         if self.options.field_manager:
             return self.options.field_manager
-        agent = self.request.headers.get("user-agent", "")
-        prefix = agent.split("/", 1)[0]
-        printable = "".join(c for c in prefix if c.isprintable())
-        return printable.encode()[:_MANAGER_MAX].decode(errors="ignore") or "unknown"
+        return _manager_of(self.request.headers.get("user-agent", ""))
 
     def list_options(self, *, watch: bool = False) -> ListOptions:
         """The checked ListOptions of the query."""

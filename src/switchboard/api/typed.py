@@ -63,14 +63,18 @@ def default(kind: Kind, obj: Object) -> None:
         custom(kind).default(obj)
 
 
-def settle(kind: Kind, obj: Object, old: Object | None = None) -> None:
+def settle(kind: Kind, obj: Object, old: Object | None = None, *, own: bool = False) -> None:
     """The form in which the object is shown: empty structs that are always written are there again.
 
-    What is as in `old`, the stored object, has that form.
+    What is as in `old`, the stored object, has that form; so have the managedFields that this server wrote (`own`).
     """
-    if kind.definition is not None:
-        known = [name for name, value in obj.items() if value == old.get(name)] if old is not None else ()
-        schema.clean(kind, obj, known)
+    if kind.definition is None:
+        return
+    known = [name for name, value in obj.items() if value == old.get(name)] if old is not None else ()
+    managers = obj["metadata"].pop("managedFields", None) if own else None
+    schema.clean(kind, obj, known)
+    if managers is not None:
+        obj["metadata"]["managedFields"] = managers
 
 
 def check_create(kind: Kind, obj: Object) -> list[FieldError]:

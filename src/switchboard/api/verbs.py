@@ -103,12 +103,14 @@ def patcher(call: Call, media: str) -> Any:
 
     # Merges leave alone what the patch does not name (directives name what they like).
     merges = media != JSON_PATCH and not any(name.startswith("$") for name in body)
+    named = body.get("metadata") if merges else None
+    managers_too = not merges or (isinstance(named, dict) and "managedFields" in named)
 
     def make(current: Object) -> Object:
         obj = change_by(current)
         known = current.keys() - body.keys() if merges and isinstance(obj, dict) else ()
         try:
-            cleaned(call, obj, duplicates, known)
+            cleaned(call, obj, duplicates, known, managers_too)
         except BadRequest as e:
             raise invalid_patch(obj, e) from None
         metadata.check_name(obj, call.name)
@@ -138,13 +140,24 @@ def parsed_patch(call: Call, media: str, body: Any) -> Any:
     return lambda current: patch.strategic_merge(current, body, kind.definition)
 
 
-def cleaned(call: Call, obj: Any, duplicates: list[str], known: Collection[str] = ()) -> Object:
-    """A patched document as an object of the kind: type, unknown fields, name. `known` fields are clean already."""
+def cleaned(
+    call: Call, obj: Any, duplicates: list[str], known: Collection[str] = (), managers_too: bool = True
+) -> Object:
+    """A patched document as an object of the kind: type, unknown fields, name.
+
+    `known` fields are clean already, and so are managedFields unless `managers_too`.
+    """
     kind = call.kind
     if not isinstance(obj, dict):
         raise BadRequest("the patched document is not an object")
     bodies.check_type(obj, kind.api_version, kind.kind)
-    unknown = typed.clean(call.app, kind, obj, known)
+    meta = obj.get("metadata")
+    managers = meta.pop("managedFields", None) if not managers_too and isinstance(meta, dict) else None
+    try:
+        unknown = typed.clean(call.app, kind, obj, known)
+    finally:
+        if managers is not None:
+            obj["metadata"]["managedFields"] = managers
     bodies.report(call, kind, unknown, duplicates)
     return obj
 

@@ -61,47 +61,56 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
     if not tracked:
         ownership.track(call, obj, None)
     operation = Operation(call, "CREATE", obj, None, call.namespace, call.name or meta.get("name", ""))
-    await app.admission.mutate(operation)
+    waiting = app.admission.mutating(operation)
+    if waiting is not None:
+        await waiting
     claims = Claims()
     try:
         metadata.prepare_create(obj)
         strategy.claim(call, obj, None, claims)
         strategy.prepare_create(call, obj)
         if operation.changed or strategy.must_settle(kind):
-            typed.settle(kind, obj)
+            typed.settle(kind, obj, own=not operation.changed)
         _refuse_invalid(call, obj, typed.check_create(kind, obj) + strategy.check_create(call, obj))
         _warn(call, obj, None)
-        await app.admission.validate(operation)
-        return await _store_new(call, obj, claims)
+        waiting = app.admission.validating(operation)
+        if waiting is not None:
+            await waiting
+        pending = _store_new(call, obj, claims)
+        if pending is None:
+            return plain_bytes(call, obj)
+        return await _stored(call, obj, claims, pending)
     except BaseException:
         claims.rollback()
         raise
 
 
-async def _store_new(call: Call, obj: Object, claims: Claims) -> bytes:
-    app, kind = call.app, call.kind
+def _store_new(call: Call, obj: Object, claims: Claims) -> Awaitable[Record] | None:
+    """Queue the write of a new object; None for a dry run, which ends here."""
+    store, kind = call.app.store, call.kind
     key = key_of(kind, call.namespace, obj["metadata"]["name"])
-    if call.dry_run:
-        _refuse_existing(call, app.store.head(key), obj)
-        claims.rollback()
-        return plain_bytes(call, obj)
-    head = app.store.head(key)
+    head = store.head(key)
     if head is not None:
         _refuse_existing(call, head, obj)
+    if call.dry_run:
+        claims.rollback()
+        return None
     claims.store()
-    pending = app.store.put(key, sealed(call, obj), expect=None)
+    return store.put(key, sealed(call, obj), expect=None)
+
+
+async def _stored(call: Call, obj: Object, claims: Claims, pending: Awaitable[Record]) -> bytes:
+    """The stored bytes, once they and all that was claimed with them are durable."""
     for wait in claims.waits:
         await wait
     record = await pending
     claims.commit()
-    if app.advisers:
-        await app.advise(call, obj)
+    if call.app.advisers:
+        await call.app.advise(call, obj)
     return record.value
 
 
-def _refuse_existing(call: Call, head: Record | None, obj: Object) -> None:
-    if head is None:
-        return
+def _refuse_existing(call: Call, head: Record, obj: Object) -> None:
     kind = call.kind
     error = AlreadyExists.of(kind.plural, kind.group, obj["metadata"]["name"])
     if "deletionTimestamp" in decode(head.value)["metadata"]:
@@ -188,7 +197,9 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
     if not tracked:
         ownership.track(call, obj, old)
     operation = Operation(call, "UPDATE", obj, old, call.namespace, call.name)
-    await app.admission.mutate(operation)
+    waiting = app.admission.mutating(operation)
+    if waiting is not None:
+        await waiting
     claims = Claims()
     try:
         if not prepared:
@@ -198,15 +209,18 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
             app.prepare(call, strategy, obj, old)
         metadata.prepare_update(obj, old)
         if operation.changed or strategy.must_settle(kind):
-            typed.settle(kind, obj, old)
+            typed.settle(kind, obj, old, own=not operation.changed)
         errors = typed.check_update(kind, obj, old, sub)
         # Upstream checks metadata twice, in BeforeUpdate and in the strategy: both causes show in the details.
-        errors = [
-            e for e in errors if e.field.startswith("metadata.") and not e.field.startswith("metadata.name")
-        ] + errors
+        if errors:
+            errors = [
+                e for e in errors if e.field.startswith("metadata.") and not e.field.startswith("metadata.name")
+            ] + errors
         _refuse_invalid(call, obj, errors + (strategy.check_update(call, obj, old) if not sub else []))
         _warn(call, obj, old)
-        await app.admission.validate(operation)
+        waiting = app.admission.validating(operation)
+        if waiting is not None:
+            await waiting
         return await _store_changed(call, head, obj, old, claims)
     except BaseException:
         claims.rollback()
@@ -228,14 +242,7 @@ async def _store_changed(call: Call, head: Record, obj: Object, old: Object, cla
     if app.store.head(head.key) is not head:
         raise Changed(head.key, app.store.head(head.key))
     claims.store()
-    pending = app.store.put(head.key, sealed(call, obj), expect=head)
-    for wait in claims.waits:
-        await wait
-    record = await pending
-    claims.commit()
-    if app.advisers:
-        await app.advise(call, obj)
-    return record.value
+    return await _stored(call, obj, claims, app.store.put(head.key, sealed(call, obj), expect=head))
 
 
 async def _store_finished(call: Call, head: Record, obj: Object, claims: Claims) -> bytes:

@@ -15,7 +15,7 @@ from switchboard.objects import managed
 from switchboard.objects.errors import BadRequest, Conflict, StatusError
 from switchboard.objects.fieldchanges import added, changes, created, field_set, with_named_fields
 from switchboard.objects.fieldmerge import merge, problems, remove
-from switchboard.objects.fieldset import FieldSet, difference, intersection, paths, union, without_trees
+from switchboard.objects.fieldset import SELF, FieldSet, difference, intersection, paths, union, without_trees
 from switchboard.objects.fieldtypes import Type, definition_type, schema_type
 from switchboard.objects.kinds import Kind
 from switchboard.objects.managed import APPLY, BEFORE_APPLY, UPDATE, Entry
@@ -82,7 +82,7 @@ def _bare(obj: Object) -> Object:
 def _stripped(fields: FieldSet) -> FieldSet:
     """A set without the membership of `metadata` itself, and without metadata when nothing of it is left."""
     metadata = fields.get("f:metadata")
-    if metadata is None:
+    if metadata is None or (metadata and SELF not in metadata):
         return fields
     below = {key: value for key, value in metadata.items() if key != "."}
     out = {key: value for key, value in fields.items() if key != "f:metadata"}
@@ -106,8 +106,8 @@ def track_update(
     `now` is the time as RFC 3339. Other managers lose what changed; an object whose entries were
     forgotten stays without.
     """
-    entries, forget = managed.live_or_new(old, obj, subresource)
     type_ = type_of(obj, kind)
+    entries, forget = managed.live_or_new(old, obj, subresource)
     if old is None:
         touched, removed = _created(type_, obj, kind), _NOTHING
     elif forget or not entries:
@@ -117,11 +117,11 @@ def track_update(
         added_or_modified, gone = changes(type_, _bare(old), _bare(obj))
         touched, removed = added_or_modified or {}, gone or {}
     ignored = _ignored(kind, type_, subresource)
-    touched = _stripped(without_trees(touched, ignored) if ignored else touched)
+    touched = _stripped(without_trees(touched, ignored) if not ignored.keys().isdisjoint(touched) else touched)
     removed = without_trees(removed, ignored) if ignored and removed else removed
     if touched or removed:
         me = Entry(manager, UPDATE, api_version, subresource, now, touched)
-        entries = managed.cap(_taken_over(entries, me, removed))
+        entries = managed.cap(_taken_over(entries, me, removed)) if entries else [me] if touched else []
     managed.put(obj, entries)
 
 

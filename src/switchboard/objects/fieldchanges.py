@@ -19,8 +19,9 @@ def added(type_: Type, value: Any) -> FieldSet:
         return {}
     if isinstance(value, dict):
         out: FieldSet = {SELF: {}}
+        declared = type_.known
         for name, inner in value.items():
-            field = type_.field(name)
+            field = declared.get(name) or type_.field(name)
             below = field.type
             out[field.element] = {} if below.kind == LEAF or not inner else added(below, inner)
         return out
@@ -36,8 +37,9 @@ def added(type_: Type, value: Any) -> FieldSet:
 def created(type_: Type, value: dict[str, Any]) -> FieldSet:
     """The set of a new object compared with the empty object of its Go type, in which nested structs already stand."""
     out: FieldSet = {}
+    declared = type_.known
     for name, inner in value.items():
-        field = type_.field(name)
+        field = declared.get(name) or type_.field(name)
         if field.nested and isinstance(inner, dict):
             below = created(field.type, inner)
             if below:

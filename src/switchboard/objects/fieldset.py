@@ -50,11 +50,17 @@ def union(left: FieldSet, right: FieldSet) -> FieldSet:
 
 def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     """Paths of `left` that are not in `right`; a path in `right` does not take away those below it."""
+    if left.keys().isdisjoint(right):
+        return left
     out: FieldSet = {}
     for key, ours in left.items():
         theirs = right.get(key)
         if theirs is None or key == SELF:
             out[key] = ours
+            continue
+        if not ours:
+            if theirs and SELF not in theirs:
+                out[key] = ours
             continue
         rest = _node(is_member(ours) and not is_member(theirs), difference(_below(ours), _below(theirs)))
         if rest is not None:

@@ -25,13 +25,13 @@ class Type:
 
     __slots__ = (
         "_declared",
-        "_fields",
         "_item",
         "_item_schema",
         "_resolve",
         "defaults",
         "keys",
         "kind",
+        "known",
         "open",
         "scalar",
     )
@@ -44,7 +44,7 @@ class Type:
         self.defaults: dict[str, Any] = {}
         self._resolve = resolve
         self._declared: dict[str, Schema] = {}
-        self._fields: dict[str, Field] = {}
+        self.known: dict[str, Field] = {}  # declared fields met so far
         self._item: Type | None = None
         self._item_schema: Schema | None = None
 
@@ -62,12 +62,12 @@ class Type:
 
     def field(self, name: str) -> Field:
         """The field of a struct or map; undeclared ones are deduced."""
-        found = self._fields.get(name)
+        found = self.known.get(name)
         if found is None:
             schema = self._declared.get(name)
             if schema is not None and self._resolve is not None:
                 found = Field(f"f:{name}", self._resolve(schema), schema)
-                self._fields[name] = found
+                self.known[name] = found
             else:  # keys of maps are not kept: there is no end of them
                 found = Field(f"f:{name}", self.item, None)
         return found
@@ -163,7 +163,7 @@ def definition_type(name: str) -> Type:
     out = _compile(schema, _resolve)
     if out.kind == STRUCT:
         required = set(schema.get("required", ()))
-        out._fields = {}
+        out.known = {}
         for field_name in required:
             declared = out._declared.get(field_name)
             if declared is not None and "default" not in declared:

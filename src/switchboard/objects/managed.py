@@ -125,6 +125,8 @@ def encode(entries: list[Entry]) -> list[dict[str, Any]]:
 
 def cap(entries: list[Entry]) -> list[Entry]:
     """At most ten updaters: the oldest of a version are merged into one called `ancient-changes`."""
+    if len(entries) <= MAX_UPDATERS:
+        return entries
     updaters = sorted(
         (e for e in entries if e.operation == UPDATE),
         key=lambda e: (e.time[:19], e.manager, e.api_version, e.subresource),

@@ -94,13 +94,17 @@ class State:
 
     def scan(self, prefix: str, after: str = "") -> list[Record]:
         """Records whose key begins with `prefix` and is greater than `after`, in key order."""
+        name = table_name(prefix)
+        if name is not None:
+            one = self._tables.get(name)
+            if one is None or not one.keys:
+                return []
+            low, high = one.span(prefix, after)
+            return one.records[low:high]
         found: list[Record] = []
         for table in self._under(prefix):
             low, high = table.span(prefix, after)
-            if not found:
-                found = table.records[low:high]
-            else:
-                found += table.records[low:high]
+            found += table.records[low:high]
         return found
 
     def count(self, prefix: str) -> int:

@@ -99,20 +99,60 @@ class Chain:
             found = self._halves[plural] = (mutating, validating)
         return found
 
-    async def mutate(self, op: Operation) -> None:
-        """Run the mutating half; once more if a webhook changed the object, so that all see what it made."""
-        for mutate in self._of(op.plural)[0]:
+    def mutating(self, op: Operation) -> Awaitable[None] | None:
+        """Run the mutating half; once more if a webhook changed the object, so that all see what it made.
+
+        Like a plugin, it returns what is to be awaited when something has to wait, else None: most writes are spared
+        a coroutine.
+        """
+        halves = self._of(op.plural)[0]
+        for at, mutate in enumerate(halves):
             waiting = mutate(op)
             if waiting is not None:
-                await waiting
-        if op.changed and not op.again:
-            op.again = True
-            await self.mutate(op)
+                return self._mutate_on(op, waiting, halves[at + 1 :])
+        return self._once_more(op)
 
-    async def validate(self, op: Operation) -> None:
-        """Run the validating half."""
+    async def _mutate_on(self, op: Operation, waiting: Awaitable[None], later: list[Half]) -> None:
+        await waiting
+        for mutate in later:
+            more = mutate(op)
+            if more is not None:
+                await more
+        again = self._once_more(op)
+        if again is not None:
+            await again
+
+    def _once_more(self, op: Operation) -> Awaitable[None] | None:
+        if not op.changed or op.again:
+            return None
+        op.again = True
+        return self.mutating(op)
+
+    def validating(self, op: Operation) -> Awaitable[None] | None:
+        """Run the validating half; returns what is to be awaited, as `mutating`."""
         op.final = True
-        for validate in self._of(op.plural)[1]:
+        halves = self._of(op.plural)[1]
+        for at, validate in enumerate(halves):
             waiting = validate(op)
             if waiting is not None:
-                await waiting
+                return self._validate_on(op, waiting, halves[at + 1 :])
+        return None
+
+    async def _validate_on(self, op: Operation, waiting: Awaitable[None], later: list[Half]) -> None:
+        await waiting
+        for validate in later:
+            more = validate(op)
+            if more is not None:
+                await more
+
+    async def mutate(self, op: Operation) -> None:
+        """`mutating`, awaited."""
+        waiting = self.mutating(op)
+        if waiting is not None:
+            await waiting
+
+    async def validate(self, op: Operation) -> None:
+        """`validating`, awaited."""
+        waiting = self.validating(op)
+        if waiting is not None:
+            await waiting

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api.claims import Claims
@@ -86,7 +87,7 @@ class Pools:
 
     # Addresses
 
-    @property
+    @cached_property
     def families(self) -> list[str]:
         """The families this cluster gives out, the default one first (fixed by the settings)."""
         return [f"IPv{ipaddress.ip_network(cidr).version}" for cidr in self._app.settings.service_cidrs]

@@ -12,6 +12,7 @@ from switchboard.objects.validate.fields import Errors
 Object = dict[str, Any]
 ANNOTATIONS_LIMIT = 256 * 1024
 _RESERVED = (".", "..")
+_IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def path_segment(text: str) -> list[str]:
@@ -117,8 +118,9 @@ def updated(obj: Object, old: Object, errs: Errors, path: str = "metadata") -> N
     """What an update may do to metadata; call after system fields that were left out are filled in again."""
     meta: Object = obj.get("metadata") or {}
     before: Object = old.get("metadata") or {}
-    added = set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ())
-    if before.get("deletionTimestamp") and added:
+    marked = before.get("deletionTimestamp")
+    added = set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ()) if marked else ()
+    if added:
         quoted = ", ".join(f'"{each}"' for each in sorted(added))
         errs.forbidden(
             f"{path}.finalizers",
@@ -127,12 +129,9 @@ def updated(obj: Object, old: Object, errs: Errors, path: str = "metadata") -> N
     generation = meta.get("generation") or 0
     if generation < (before.get("generation") or 0):
         errs.invalid(f"{path}.generation", generation, "must not be decremented")
-    for name in ("name", "namespace", "uid"):
-        errs.immutable(f"{path}.{name}", meta.get(name), before.get(name))
-    for name in ("creationTimestamp", "deletionTimestamp"):
-        errs.immutable(f"{path}.{name}", meta.get(name), before.get(name))
-    grace = "deletionGracePeriodSeconds"
-    errs.immutable(f"{path}.{grace}", meta.get(grace), before.get(grace))
+    for name in _IMMUTABLE:
+        if meta.get(name) != before.get(name):
+            errs.immutable(f"{path}.{name}", meta.get(name), before.get(name))
     if not meta.get("resourceVersion"):
         errs.invalid(f"{path}.resourceVersion", meta.get("resourceVersion") or "", "must be specified for an update")
     rest(meta, errs, path)
