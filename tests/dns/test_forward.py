@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from switchboard.dns import message as m
+from switchboard.dns import reply
 from switchboard.dns.cache import Cache, Freshness, Outcome, lifetime
 from switchboard.dns.forward import Forwarder
 from switchboard.dns.listener import Listener
 from switchboard.dns.message import Record
 from switchboard.dns.responder import Responder
 from switchboard.dns.sources import nameservers
-from switchboard.dns.upstream import Address
+from switchboard.dns.upstream import Address, Upstream
 from switchboard.testing.certificates import Authority
 from switchboard.testing.dnsclient import DnsClient, free_port, until
 from switchboard.testing.upstream import SOA, FakeUpstream
@@ -196,6 +197,57 @@ async def test_a_loop_is_found_and_not_walked_again() -> None:
     finally:
         watch.cancel()
         for listener, _ in pairs:
+            listener.close()
+
+
+@pytest.mark.parametrize("code", [m.FORMERR, m.NOTIMP])
+@pytest.mark.parametrize("bare", [False, True])
+async def test_a_server_without_edns_is_asked_without(code: int, bare: bool) -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"], "b.test": ["192.0.2.2"]}) as outside:
+        outside.edns, outside.bare = code, bare
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+        assert addresses(await forwarder.ask(*question("b.test"))) == ["192.0.2.2"]
+        assert outside.asked == ["udp a.test. 1"] * 2 + ["udp b.test. 1"]  # and it is remembered
+        outside.edns, upstream = 0, forwarder._all()[0]
+        upstream.plain_until = 0.0
+        await forwarder.ask(*question("no.test"))
+        assert upstream.plain_until == 0.0 and upstream.failures == 0
+
+
+async def test_what_no_server_understands_is_told() -> None:
+    async with FakeUpstream({}) as outside, FakeUpstream({"a.test": ["192.0.2.1"]}) as other:
+        outside.names = {m.encode_name("a.test"): []}
+        outside.refuses = m.NOTIMP
+        first, second = (Address("127.0.0.1", o.port) for o in (outside, other))
+        assert (await Forwarder([first]).ask(*question("a.test"))).rcode == m.NOTIMP
+        assert addresses(await Forwarder([first, second]).ask(*question("a.test"))) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "do", "name", "wanted"),
+    [
+        (m.RD, False, "a.test", False),
+        (m.RD | m.AD, False, "a.test", True),
+        (m.RD, True, "a.test", True),
+        (m.RD | m.AD, False, "out.default.svc.cluster.local", False),  # begins with an alias of ours
+        (m.RD | m.AD, False, "web.default.svc.cluster.local", False),
+    ],
+)
+async def test_who_asks_whether_an_answer_was_validated_hears_it(flags: int, do: bool, name: str, wanted: bool) -> None:
+    async with FakeUpstream({"a.test": ["192.0.2.1"], "foo.example.com": ["192.0.2.9"]}) as outside:
+        outside.validates = True
+        listener, port = Listener(Responder(cluster()), Forwarder([Address("127.0.0.1", outside.port)])), free_port()
+        await listener.open(["127.0.0.1"], port)
+        client = Upstream(Address("127.0.0.1", port))
+        asked = bytearray(query(name, edns=1232, flags=flags))
+        asked[-4] |= 0x80 if do else 0
+        try:
+            for _ in range(2):  # from outside, then from the cache
+                raw = await client.ask(bytes(asked), 3.0)
+                assert len(reply.parse_answer(raw)[1]) >= 1 and bool(raw[3] & m.AD) == wanted
+        finally:
+            client.close()
             listener.close()
 
 

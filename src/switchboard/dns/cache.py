@@ -32,11 +32,12 @@ class Freshness(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """What outside said: code, answers, authority."""
+    """What outside said: code, answers, authority, and whether it vouches for them (the AD bit, RFC 4035)."""
 
     rcode: int
     answers: list[Record]
     authority: list[Record]
+    authentic: bool = False
 
     def aged(self, seconds: float, *, stale: bool = False) -> Outcome:
         """The same with TTLs counted down by `seconds` (or all at STALE_TTL)."""
@@ -48,6 +49,7 @@ class Outcome:
             self.rcode,
             [r._replace(ttl=ttl(r)) for r in self.answers],
             [r._replace(ttl=ttl(r)) for r in self.authority],
+            self.authentic and not stale,  # signatures end too
         )
 
 

@@ -29,6 +29,7 @@ _MAX_FAILURES = 2  # as CoreDNS's forward plugin
 _PROBE_EVERY = 0.5  # seconds
 _LOOPS_EVERY = 30.0  # seconds between looks whether a loop is gone
 _FAILED = Outcome(m.SERVFAIL, [], [])
+_ELSEWHERE = (m.SERVFAIL, m.REFUSED, m.NOTIMP, m.FORMERR)  # another upstream may do better
 _BROKEN = (OSError, TimeoutError, FormError, EOFError)
 
 
@@ -117,7 +118,7 @@ class Forwarder:
         outcome = _FAILED
         for upstream in servers:
             found = await self._ask_one(upstream, question)
-            if found is not None and found.rcode not in (m.SERVFAIL, m.REFUSED):
+            if found is not None and found.rcode not in _ELSEWHERE:
                 return found
             outcome = found or outcome
         return outcome
@@ -137,7 +138,8 @@ class Forwarder:
 
     async def _ask_one(self, upstream: Upstream, question: Question) -> Outcome | None:
         try:
-            outcome = Outcome(*reply.parse_answer(await upstream.ask(encode(question), TIMEOUT)))
+            raw = await upstream.ask_with_edns(encode(question), TIMEOUT)
+            outcome = Outcome(*reply.parse_answer(raw), authentic=bool(raw[3] & m.AD))
         except _BROKEN as why:
             log.debug("upstream %s: %r", upstream.address, why)
             self._failed(upstream)
@@ -207,8 +209,10 @@ def _question(name: bytes, query: Query) -> Question:
 
 
 def encode(question: Question) -> bytes:
-    """A recursive query for a question, with EDNS. Its id is only a place: each sending chooses its own."""
+    """A recursive query for a question, with EDNS (at its end). Its id is only a place: each sending chooses its own.
+
+    AD asks whether the answer was validated (RFC 6840 section 5.7); who asked us hears it if he wants to."""
     name, qtype, qclass, do, cd = question
-    header = m.HEADER.pack(random.getrandbits(16), m.RD | (m.CD if cd else 0), 1, 0, 0, 1)
+    header = m.HEADER.pack(random.getrandbits(16), m.RD | m.AD | (m.CD if cd else 0), 1, 0, 0, 1)
     opt = b"\0" + struct.pack("!HHIH", m.OPT, 1232, 0x8000 if do else 0, 0)
     return header + name + struct.pack("!HH", qtype, qclass) + opt

@@ -193,6 +193,7 @@ class Listener:
             wanted.prefix + outcome.answers,
             [] if found else outcome.authority,
             authoritative=False,
+            authentic=outcome.authentic and not wanted.prefix,  # nobody vouches for our own aliases
             max_size=wanted.max_size,
         )
 

@@ -233,10 +233,12 @@ def build(
     *,
     authoritative: bool = True,
     recursion: bool = True,
+    authentic: bool = False,
     max_size: int = 65535,
 ) -> bytes:
     """The finished answer. What does not fit `max_size` is left out whole and TC set (RFC 2181 section 9);
-    additional records are dropped first, without TC."""
+    additional records are dropped first, without TC. `authentic` shows where the client asked for it (RFC 6840 section
+    5.8)."""
     names: dict[bytes, int] = {}
     out = bytearray(12)
     _remember(names, query.name, 12)
@@ -256,6 +258,7 @@ def build(
             break
     flags = QR | (query.flags & (0x7800 | RD | CD)) | (rcode & 15)
     flags |= (AA if authoritative else 0) | (RA if recursion else 0) | (TC if truncated else 0)
+    flags |= AD if authentic and (query.do or query.flags & AD) else 0
     out += tail
     HEADER.pack_into(
         out, 0, query.id, flags, 1 if query.question else 0, counts[0], counts[1], counts[2] + (1 if tail else 0)

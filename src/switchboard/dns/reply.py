@@ -9,8 +9,12 @@ from switchboard.dns import message as m
 
 
 def answers(data: bytes, asked: bytes) -> bool:
-    """Whether `data` is the answer to the query `asked`: same id, same question in whatever letter case."""
+    """Whether `data` is the answer to the query `asked`: same id, same question in whatever letter case.
+
+    A server that did not understand the query may answer its header only."""
     end = m.name_end(asked, 12) + 4
+    if len(data) == 12:
+        return data[:2] == asked[:2] and bool(data[2] & 0x80) and data[3] & 15 in (m.FORMERR, m.NOTIMP)
     return (
         len(data) >= end
         and data[:2] == asked[:2]

@@ -16,9 +16,12 @@ from switchboard.dns.message import FormError
 if TYPE_CHECKING:
     import ssl
 
+_NOT_UNDERSTOOD = (m.FORMERR, m.NOTIMP)
+_OPT_SIZE = 11
 SOCKETS = 8  # source ports in use per upstream: enough to make a forged answer a guess, few enough to keep
 _KEEP = 20.0  # seconds until a source port is given up for another
 _AGAIN = 0.7  # seconds until a question is sent once more: one lost packet is not a lost server
+_PLAIN_FOR = 300.0  # seconds without EDNS before it is tried again (RFC 6891 section 6.2.2 wants an end to it)
 _chance = random.SystemRandom()  # ids and ports that nobody can foresee (RFC 5452)
 
 
@@ -63,6 +66,7 @@ class Upstream:
         self.address = address
         self.failures = 0
         self.checked = self.looping = self.closed = False
+        self.plain_until = 0.0  # loop time until which it is known not to understand EDNS
         self._udp: list[tuple[float, asyncio.DatagramTransport, _Pending]] = []
         self._stream: _Stream | None = None
         self._opening = asyncio.Lock()
@@ -74,6 +78,19 @@ class Upstream:
                 return await self._over_stream(asked)
             raw = await self._over_udp(asked)
             return await self._over_stream(asked) if raw[2] & (m.TC >> 8) else raw
+
+    async def ask_with_edns(self, asked: bytes, seconds: float) -> bytes:
+        """As `ask`, for a query that ends with an OPT record without options: sent again without it to a server that
+        does not know EDNS (RFC 6891 section 7), which is remembered for a while."""
+        now = asyncio.get_running_loop().time()
+        if now >= self.plain_until:
+            raw = await self.ask(asked, seconds)
+            if raw[3] & 15 not in _NOT_UNDERSTOOD:
+                return raw
+        raw = await self.ask(asked[:10] + bytes(2) + asked[12:-_OPT_SIZE], seconds)
+        if raw[3] & 15 not in _NOT_UNDERSTOOD and now >= self.plain_until:
+            self.plain_until = now + _PLAIN_FOR
+        return raw
 
     def close(self) -> None:
         """Give up every socket. Questions under way fail."""

@@ -18,7 +18,8 @@ class FakeUpstream(asyncio.DatagramProtocol):
     """`names` maps a name to its A addresses; what it does not have is NXDOMAIN. `tls` is for its streams.
 
     `asked` has every question, `seen` the id and source port of those over UDP. `silent` stops all answers, `losses` is
-    how many packets more are dropped.
+    how many packets more are dropped. `edns` is the code it answers to queries with EDNS (0: it understands them),
+    `bare` whether it leaves the question out of that; `refuses` its code for everything; `validates` sets AD.
     """
 
     def __init__(self, names: Mapping[str, list[str]], *, ttl: int = 60, tls: ssl.SSLContext | None = None) -> None:
@@ -28,6 +29,8 @@ class FakeUpstream(asyncio.DatagramProtocol):
         self.seen: list[tuple[int, int]] = []
         self.silent = False
         self.losses = 0
+        self.edns = self.refuses = 0
+        self.bare = self.validates = False
         self._tls = tls
         self.port = 0
 
@@ -37,12 +40,20 @@ class FakeUpstream(asyncio.DatagramProtocol):
             return None
         query = m.parse_query(data)
         self.asked.append(f"{'udp' if udp else 'tcp'} {m.text(query.name)} {query.qtype}")
+        if self.edns and query.edns:
+            query.edns = False
+            return m.error(data, self.edns) if self.bare else m.build(query, self.edns, [], authoritative=False)
+        if self.refuses:
+            return m.build(query, self.refuses, [], authoritative=False)
         limit = query.udp_size if udp else 65535
         known = self.names.get(query.name)
         if known is None:
             return m.build(query, m.NXDOMAIN, [], [SOA], authoritative=False)
         records = [Record(query.name, t, self.ttl, d) for t, d in map(m.ip_rdata, known) if t == query.qtype]
-        return m.build(query, m.NOERROR, records, [] if records else [SOA], authoritative=False, max_size=limit)
+        missing = [] if records else [SOA]
+        return m.build(
+            query, m.NOERROR, records, missing, authoritative=False, authentic=self.validates, max_size=limit
+        )
 
     async def __aenter__(self) -> FakeUpstream:
         loop = asyncio.get_running_loop()
