@@ -182,6 +182,35 @@ async def test_ready_means_synced(tmp_path: Path) -> None:
             assert 'rcode="NXDOMAIN"' in text and "switchboard_dns_api_connected 1" in text
 
 
+async def test_metrics_are_named_as_coredns_names_them(tmp_path: Path) -> None:
+    async with ApiServer() as api, FakeUpstream({"a.test": ["192.0.2.1"]}) as outside:
+        address = Address("127.0.0.1", outside.port)
+        async with running(client_of(api, tmp_path), upstreams=[address]) as (server, dns):
+            await server.synced.wait()
+            for name in ("a.test", "a.test", "no.test", "no.test", "no.test", *["kube.default.svc.cluster.local"] * 9):
+                await dns.ask(name)
+            figures = _samples(_metrics(server))
+    cache, to = f'server="dns://:{server._settings.port}"', f'to="{address}"'
+    tail = 'zones=".",view=""'
+    for kind, hits in (("success", 1), ("denial", 2)):
+        assert figures[f'coredns_cache_entries{{{cache},type="{kind}",{tail}}}'] == 1
+        assert figures[f'coredns_cache_hits_total{{{cache},type="{kind}",{tail}}}'] == hits
+    assert figures[f"coredns_cache_misses_total{{{cache},{tail}}}"] == 2
+    assert figures[f"coredns_cache_requests_total{{{cache},{tail}}}"] == 5
+    assert figures[f"coredns_forward_requests_total{{{to}}}"] == 2
+    for code in ("NOERROR", "NXDOMAIN"):
+        assert figures[f'coredns_forward_responses_total{{{to},rcode="{code}"}}'] == 1
+        labels = f'proxy_name="forward",{to},rcode="{code}"'
+        assert figures[f'coredns_proxy_request_duration_seconds_bucket{{{labels},le="+Inf"}}'] == 1
+        assert 0 < figures[f"coredns_proxy_request_duration_seconds_sum{{{labels}}}"] < 5
+    name, where = "coredns_dns_request_duration_seconds", f'{cache},zone="cluster.local.",view=""'
+    buckets = [v for k, v in figures.items() if k.startswith(f"{name}_bucket")]
+    assert (
+        buckets == sorted(buckets) and len(buckets) == 17 and buckets[-1] == figures[f"{name}_count{{{where}}}"] == 14
+    )
+    assert sum(v for k, v in figures.items() if k.startswith("coredns_dns_requests_total")) == 14
+
+
 async def test_it_announces_itself(tmp_path: Path) -> None:
     async with ApiServer() as api:
         await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "kube-system"}})
@@ -207,6 +236,23 @@ def _metrics(server: DnsServer) -> str:
     from switchboard.dns.status import exposition
 
     return exposition(server._figures())
+
+
+def _samples(text: str) -> dict[str, float]:
+    """Samples by name and labels; each belongs to the last `# TYPE` line before it, and no metric has two of those."""
+    found: dict[str, float] = {}
+    types: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            types.append(line.split()[2])
+            continue
+        sample, _, value = line.rpartition(" ")
+        base = sample.partition("{")[0]
+        assert types[-1] in (base, base.removesuffix("_bucket"), base.removesuffix("_sum"), base.removesuffix("_count"))
+        assert sample not in found
+        found[sample] = float(value)
+    assert len(types) == len(set(types))
+    return found
 
 
 async def _get(port: int, path: str) -> int:

@@ -71,6 +71,10 @@ class Cache:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def denials(self) -> int:
+        """How many of them say that something is absent."""
+        return sum(not kept.outcome.answers for kept in self._kept.values())
+
     def get(self, question: Question, now: float) -> tuple[Outcome, Freshness] | None:
         """The kept answer with its TTLs as of `now` (monotonic seconds), and what it is good for; or None."""
         kept = self._kept.get(question)

@@ -18,6 +18,7 @@ from typing import Any
 from switchboard.dns import loops, reply
 from switchboard.dns import message as m
 from switchboard.dns.cache import Cache, Freshness, Outcome, Question
+from switchboard.dns.durations import Durations
 from switchboard.dns.message import FormError, Query
 from switchboard.dns.upstream import Address, Upstream
 
@@ -36,8 +37,8 @@ _BROKEN = (OSError, TimeoutError, FormError, EOFError)
 class Forwarder:
     """Asks the upstreams of the longest matching stub domain, or the general ones.
 
-    `counted` has what happened: asked, hits, denials (hits of absence), misses, prefetched, stale, broken (upstreams
-    found down), loops.
+    `counted` has what happened: hits, denials (hits of absence), misses, prefetched, stale, broken (questions at a time
+    when no upstream was known to be up), loops.
     """
 
     def __init__(self, upstreams: Iterable[Address], stubs: Mapping[str, Iterable[Address]] | None = None) -> None:
@@ -51,7 +52,7 @@ class Forwarder:
 
     def configure(self, upstreams: Iterable[Address], stubs: Mapping[str, Iterable[Address]]) -> None:
         """Take other upstreams from the next question on; questions under way end where they are."""
-        known = {u.address: u for u in self._all()}
+        known = {u.address: u for u in self.upstreams}
         named = [*((m.encode_name(domain), servers) for domain, servers in stubs.items()), (b"\0", upstreams)]
         made: dict[Address, Upstream] = {}
         for _, servers in named:
@@ -104,7 +105,7 @@ class Forwarder:
         healthy = [u for u in servers if u.failures < _MAX_FAILURES]
         if not servers:
             return _FAILED
-        self.counted["asked"] += 1
+        self.counted["broken"] += not healthy
         try:
             outcome = await (self._in_turn(healthy, question) if healthy else self._at_once(servers, question))
         except Exception:  # a bug must not leave clients waiting
@@ -137,6 +138,8 @@ class Forwarder:
         return _FAILED
 
     async def _ask_one(self, upstream: Upstream, question: Question) -> Outcome | None:
+        upstream.sent += 1
+        started = asyncio.get_running_loop().time()
         try:
             raw = await upstream.ask_with_edns(encode(question), TIMEOUT)
             outcome = Outcome(*reply.parse_answer(raw), authentic=bool(raw[3] & m.AD))
@@ -145,9 +148,12 @@ class Forwarder:
             self._failed(upstream)
             return None
         upstream.failures = 0
+        upstream.took.setdefault(outcome.rcode, Durations()).note(asyncio.get_running_loop().time() - started)
         return outcome
 
-    def _all(self) -> list[Upstream]:
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """Every upstream in use, once."""
         return list({id(u): u for _, servers in self._routes for u in servers}.values())
 
     def _servers(self, name: bytes) -> list[Upstream]:
@@ -161,7 +167,6 @@ class Forwarder:
     def _failed(self, upstream: Upstream) -> None:
         upstream.failures += 1
         if upstream.failures == _MAX_FAILURES:
-            self.counted["broken"] += 1
             log.warning("upstream %s does not answer; going on without it", upstream.address)
             self._spawn(self._probe(upstream))
 
@@ -178,13 +183,13 @@ class Forwarder:
                 upstream.failures = 0
                 log.info("upstream %s answers again", upstream.address)
             except _BROKEN:
-                continue
+                upstream.probes_failed += 1
 
     async def watch_for_loops(self) -> None:
         """Probe every new upstream, and look again after those that were found to lead back to us. For ever."""
         while True:
             self._configured.clear()
-            await asyncio.gather(*(self._look_for_loop(u) for u in self._all() if u.looping or not u.checked))
+            await asyncio.gather(*(self._look_for_loop(u) for u in self.upstreams if u.looping or not u.checked))
             try:
                 async with asyncio.timeout(_LOOPS_EVERY):
                     await self._configured.wait()

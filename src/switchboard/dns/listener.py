@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from switchboard.dns import message as m
 from switchboard.dns import querylog
 from switchboard.dns.cache import Outcome
+from switchboard.dns.durations import Durations
 from switchboard.dns.forward import Forwarder
 from switchboard.dns.responder import Forward, Responder
 from switchboard.dns.streams import Streams
@@ -43,6 +45,7 @@ class Listener:
         self._under_way = 0  # questions for outside
         self.rejected = 0  # questions for outside beyond _OUTSIDE
         self.panics = 0
+        self.took = Durations()  # of all queries, from reading to sending
         self.query_log = query_log
 
     async def open(self, hosts: Sequence[str], port: int, *, start: bool = True) -> None:
@@ -73,16 +76,32 @@ class Listener:
     # -- UDP ----------------------------------------------------------------------------------------------------------
 
     def _drain(self, sock: socket.socket) -> None:
+        self._timed(self._answer_batch, sock)
+
+    def _drain_any(self, sock: socket.socket) -> None:
+        self._timed(self._answer_batch_any, sock)
+
+    def _timed(self, batch: Callable[[socket.socket], tuple[int, int]], sock: socket.socket) -> None:
+        """Kept answers take too little time to look at a clock for each: they share their batch's."""
+        started = time.monotonic()
+        kept, others = batch(sock)
+        if kept:
+            self.took.note((time.monotonic() - started) / (kept + others), kept)
+
+    def _answer_batch(self, sock: socket.socket) -> tuple[int, int]:
+        """Read and answer up to _BATCH queries; how many had a kept answer, how many had not."""
         receive, send = sock.recvfrom, sock.sendto
         # With the log on, every query goes the long way, where it is written down.
         kept = _nothing if self.query_log else self._responder.kept.get
-        for _ in range(_BATCH):
+        others = 0
+        for count in range(_BATCH):
             try:
                 data, peer = receive(4096)
             except (BlockingIOError, ConnectionRefusedError):
-                return
+                return count - others, others
             entry = kept(data[2:])
             if entry is None:
+                others += 1
                 self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer))  # type: ignore[misc]
                 continue
             entry.hits += 1
@@ -91,25 +110,29 @@ class Listener:
                 send(data[:2] + ready, peer)
             except OSError:
                 continue  # the client's buffer or route is gone: it will ask again
+        return _BATCH - others, others
 
-    def _drain_any(self, sock: socket.socket) -> None:
-        """As `_drain`, for a socket bound to every address: the answer must come from the one that was asked."""
-        for _ in range(_BATCH):
+    def _answer_batch_any(self, sock: socket.socket) -> tuple[int, int]:
+        """The same for a socket bound to every address: the answer must come from the one that was asked."""
+        others = 0
+        for count in range(_BATCH):
             try:
                 data, control, _, peer = sock.recvmsg(4096, _PKTINFO)
             except (BlockingIOError, ConnectionRefusedError):
-                return
+                return count - others, others
             source = [_from_same(level, kind, value) for level, kind, value in control]
             entry = None if self.query_log else self._responder.kept.get(data[2:])
             if entry is None:
+                others += 1
                 self._answer(data, peer, lambda out, peer=peer, source=source: _send(sock, out, peer, source))  # type: ignore[misc]
                 continue
             entry.hits += 1
             ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
             _send(sock, data[:2] + ready, peer, source)
+        return _BATCH - others, others
 
     def _answer(self, data: bytes, peer: Peer, send: Send) -> None:
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         found = self._respond(data, peer, udp=True)
         if not isinstance(found, Forward):
             self._done(data, peer, "udp", found, started, send)
@@ -129,10 +152,15 @@ class Listener:
         self._done(data, peer, "udp", out, started, send)
 
     def _done(self, data: bytes, peer: Peer, proto: str, out: bytes | None, started: float, send: Send) -> None:
-        if self.query_log:
-            querylog.note(data, peer, proto, out, asyncio.get_running_loop().time() - started)
+        self._note(data, peer, proto, out, started)
         if out is not None:
             send(out)
+
+    def _note(self, data: bytes, peer: Peer, proto: str, out: bytes | None, started: float) -> None:
+        took = time.monotonic() - started
+        self.took.note(took)
+        if self.query_log:
+            querylog.note(data, peer, proto, out, took)
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
@@ -199,19 +227,19 @@ class Listener:
 
     def _answer_stream(self, data: bytes, peer: Peer) -> bytes | Awaitable[bytes] | None:
         """TCP: the answer, None to hang up, or an answer that takes time."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         found = self._respond(data, peer, udp=False)
         if isinstance(found, Forward):
             refused = self._too_much(found, udp=False)
-            return refused or self._forward_stream(found, data, peer, started)
-        if self.query_log:
-            querylog.note(data, peer, "tcp", found, asyncio.get_running_loop().time() - started)
+            if refused is None:
+                return self._forward_stream(found, data, peer, started)
+            found = refused
+        self._note(data, peer, "tcp", found, started)
         return found
 
     async def _forward_stream(self, wanted: Forward, data: bytes, peer: Peer, started: float) -> bytes:
         out = await self._from_outside(wanted, udp=False)
-        if self.query_log:
-            querylog.note(data, peer, "tcp", out, asyncio.get_running_loop().time() - started)
+        self._note(data, peer, "tcp", out, started)
         return out
 
 

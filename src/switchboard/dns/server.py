@@ -216,7 +216,8 @@ class DnsServer:
         responder, settings = self.responder, self._settings
         return status.Figures(
             answers=responder.counts(),
-            forwarding=self.forwarder.counted,
+            took=self.listener.took,
+            forwarder=self.forwarder,
             zone=f"{self.zone.domain}.",
             server=f"dns://:{settings.port}",
             plain={
@@ -225,7 +226,6 @@ class DnsServer:
                 "coredns_panics_total": self.listener.panics,
                 "coredns_hosts_entries": len(responder.hosts),
                 "switchboard_dns_kept_answers": len(responder.kept),
-                "switchboard_dns_cached_answers": len(self.forwarder.cache),
                 "switchboard_dns_services": len(self._services.items()),
                 "switchboard_dns_api_connected": int(self.link.connected),
                 "switchboard_dns_api_since_seconds": int(self.link.since),

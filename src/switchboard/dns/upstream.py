@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from switchboard.dns import message as m
 from switchboard.dns import reply
+from switchboard.dns.durations import Durations
 from switchboard.dns.message import FormError
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Upstream:
         self.address = address
         self.failures = 0
         self.checked = self.looping = self.closed = False
+        self.took: dict[int, Durations] = {}  # of questions by the code they got
+        self.sent = self.probes_failed = 0  # questions (not probes), and probes of its health without an answer
         self.plain_until = 0.0  # loop time until which it is known not to understand EDNS
         self._udp: list[tuple[float, asyncio.DatagramTransport, _Pending]] = []
         self._stream: _Stream | None = None
