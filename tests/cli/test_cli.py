@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from switchboard.cli.main import VERBS, main
+from switchboard.cluster import config as configs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,3 +155,40 @@ def test_a_broken_description_is_named_and_delete_gets_rid_of_it(
     assert "cluster.json is not a cluster's description" in capsys.readouterr().err
     assert main(["delete"]) == 0
     assert not folder.exists()
+
+
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[configs.ClusterConfig]:
+    """A cluster of root's that anybody may see and only root may ask; the caller is somebody else."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setenv("SWITCHBOARD_STATE_DIR", f"{folder}/lib")
+        monkeypatch.setenv("SWITCHBOARD_RUN_DIR", f"{folder}/run")
+        config = configs.new("switchboard")
+        config.save()
+        config.logs.mkdir(parents=True)
+        log = config.logs / "server.log"
+        log.write_text("secret\n")
+        log.chmod(0o600)
+        config.api_socket.parent.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as api:
+            api.bind(str(config.api_socket))
+            config.api_socket.chmod(0o600)
+            api.listen()
+            os.seteuid(65534)
+            try:
+                yield config
+            finally:
+                os.seteuid(0)
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "-o", "json"], ["logs"], ["logs", "server"], ["down"]])
+@pytest.mark.usefixtures("private")
+def test_who_is_not_root_is_told_so_and_not_that_the_cluster_is_unwell(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "ermission denied" in said.err
+    assert said.err.endswith("what to do: run as root\n")

@@ -108,3 +108,17 @@ def test_back_off_doubles_up_to_its_limit_and_is_forgotten() -> None:
         now += waits[-1]
     assert waits == [10, 20, 40, 80, 160, 300, 300]
     assert backoff.left("a", now + 601, now + 601) == 0.0
+
+
+def test_back_off_is_forgotten_by_what_ran_well_for_long_before_it_failed() -> None:
+    backoff = Backoff()
+    for at in range(6):
+        backoff.next("a", float(at))
+    failed = 5.0 + 420  # after seven minutes: not long enough
+    assert backoff.left("a", failed, failed + 200) == 100.0  # though ten minutes have passed meanwhile
+    backoff.next("a", failed + 300, failed)
+    assert backoff.delay("a") == 300.0
+    failed = failed + 300 + 601
+    assert backoff.left("a", failed, failed) == 0.0
+    backoff.next("a", failed, failed)
+    assert backoff.delay("a") == 10.0

@@ -10,6 +10,7 @@ import pytest
 from switchboard.node import cri
 from switchboard.node.configs import dns_config, hosts_file, oom_score, qos_class, resources
 from switchboard.node.environment import ConfigFailure, Referred, environment, expand
+from switchboard.node.fields import resource_field
 from switchboard.node.observed import Container, Observed, Sandbox, ordered
 from switchboard.node.register import status_patch
 from switchboard.node.settings import NodeSettings
@@ -213,3 +214,32 @@ def test_a_node_keeps_both_addresses_of_one_type() -> None:
     for _ in range(2):
         held = strategic_merge(held, {"status": status_patch(status)}, "io.k8s.api.core.v1.Node")
     assert held["status"] == {**status, "phase": "x"}
+
+
+def test_a_pod_past_its_deadline_has_failed_when_its_containers_have_ended() -> None:
+    late = how(pod_error=("DeadlineExceeded", "too long"), terminating=True)
+    running = {**pod(), "status": pod_status(pod(), seen(box()), how())}
+    stopping = pod_status(running, seen(box()), late)
+    assert short(stopping) == "Running unready a:running:0" and "reason" not in stopping
+    ready = next(c for c in stopping["conditions"] if c["type"] == "Ready")
+    assert ready["reason"] == "PodFailed"  # nobody is sent there any more
+    ended = pod_status({**pod(), "status": stopping}, seen(box(state=END, code=137)), late)
+    assert short(ended) == "Failed unready a:Error:0"
+    assert (ended["reason"], ended["message"]) == ("DeadlineExceeded", "too long")
+    assert pod_status(pod(), Observed(), late)["phase"] == "Failed"  # nothing of it ever ran
+
+
+def test_a_limit_of_nothing_is_the_nodes() -> None:
+    container = {"name": "a", "resources": {"limits": {"cpu": "0", "memory": "1500Ki"}, "requests": {"cpu": "250m"}}}
+    given = {"spec": {"containers": [container]}}
+    for resource, divisor, wanted in (
+        ("limits.cpu", "0", "2"),
+        ("limits.memory", "1Mi", "2"),
+        ("limits.memory", "1", "1536000"),
+        ("requests.cpu", "1m", "250"),
+        ("requests.cpu", "1", "1"),
+        ("requests.memory", "1", "0"),
+        ("limits.ephemeral-storage", "1Gi", "3"),
+    ):
+        ref = {"resource": resource, "divisor": divisor}
+        assert resource_field(given, container, ref, {"cpu": "2", "ephemeral-storage": "3Gi"}) == wanted, ref

@@ -15,7 +15,7 @@ class NoAnswer(Exception):
 
 
 def ask(path: Path, method: str, target: str, body: Any = None, *, timeout: float = 5.0) -> tuple[int, dict[str, Any]]:
-    """One request: (status, decoded JSON object). Raises NoAnswer."""
+    """One request: (status, decoded JSON object). Raises NoAnswer, PermissionError."""
     data = json.dumps(body).encode() if body is not None else b""
     head = [
         f"{method} {target} HTTP/1.1",
@@ -34,6 +34,8 @@ def ask(path: Path, method: str, target: str, body: Any = None, *, timeout: floa
             answer = bytearray()
             while piece := connection.recv(1 << 16):
                 answer += piece
+    except PermissionError as error:  # no silence of the API's: the caller is not root
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
     except OSError as error:
         raise NoAnswer(f"{path}: {error}") from error
     return _parse(bytes(answer))

@@ -26,9 +26,11 @@ class Running:
 
 
 def record(config: ClusterConfig) -> dict[str, Any]:
-    """The supervisor's `processes.json`; empty when there is none."""
+    """The supervisor's `processes.json`; empty when there is none. Raises PermissionError."""
     try:
         content = json.loads((config.run / "processes.json").read_bytes())
+    except PermissionError:
+        raise  # what cannot be seen may well run
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

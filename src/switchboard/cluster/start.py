@@ -313,11 +313,13 @@ def _wait_ready(patience: Patience, progress: Progress, since: float, began: flo
 
 
 def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a log; none when there is no such file."""
+    """The last lines of a log; none when there is no such file. Raises PermissionError."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
             return file.read().decode(errors="replace").splitlines()[-count:]
+    except PermissionError:
+        raise
     except OSError:
         return []
 

@@ -18,15 +18,24 @@ from switchboard.node.runtime import CriRuntime, Raw, RuntimeFailure
 Object = dict[str, Any]
 _REDIRECTS = 10
 _BODY = 10 << 10  # bytes of an answer that are looked at
+_HEALTH = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")  # grpc.health.v1 HealthCheckResponse.ServingStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether it went well, and what was said; `refused`: nobody listens there (yet), so nobody was disturbed."""
+    """Whether it went well, and what was said; `refused`: nobody listens there (yet), so nobody was disturbed;
+    `answered`: over HTTP, whatever the answer was.
+    """
 
     ok: bool
     message: str = ""
     refused: bool = False
+    answered: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether a hook has done its work: unlike a probe it does not look at an answer's status."""
+        return self.ok or self.answered
 
 
 def port_number(container: Object, port: int | str) -> int:
@@ -162,11 +171,12 @@ async def _get(url: str, headers: dict[str, str]) -> tuple[Outcome, str | None]:
         return Outcome(True), fields["location"]
     if 200 <= code < 400:
         return Outcome(True), None
-    return Outcome(False, f"HTTP probe failed with statuscode: {code}"), None
+    return Outcome(False, f"HTTP probe failed with statuscode: {code}", answered=True), None
 
 
 async def _grpc(handler: Object, ip: str) -> Outcome:
     from grpclib.client import Channel, UnaryUnaryMethod
+    from grpclib.const import Status
     from grpclib.exceptions import GRPCError, StreamTerminatedError
 
     channel = Channel(host=ip, port=handler["port"], codec=Raw())
@@ -174,11 +184,20 @@ async def _grpc(handler: Object, ip: str) -> Outcome:
         method = UnaryUnaryMethod(channel, "/grpc.health.v1.Health/Check", bytes, bytes)
         asked = codec().encode("HealthCheckRequest", {"service": handler.get("service", "")})
         answer = codec().decode("HealthCheckResponse", await method(asked) or b"")
-        ok = answer.get("status") == 1
-        return Outcome(ok, "" if ok else f"service unhealthy (responded with {answer.get('status', 0)})")
+        status = answer.get("status", 0)
+        ok = status == 1
+        said = _HEALTH[status] if 0 <= status < len(_HEALTH) else str(status)
+        return Outcome(ok, "" if ok else f'service unhealthy (responded with "{said}")')
     except ConnectionRefusedError as error:
         return Outcome(False, _why(error, ip, handler["port"]), refused=True)
-    except (GRPCError, StreamTerminatedError) as error:
-        return Outcome(False, f"error: health rpc failed: {error}")
+    except GRPCError as error:
+        if error.status is Status.UNIMPLEMENTED:
+            lacks = "this server does not implement the grpc health protocol (grpc.health.v1.Health)"
+            return Outcome(False, f"error: {lacks}: {error.message or ''}")
+        code = error.status.name.title().replace("_", "")
+        why = f"rpc error: code = {code} desc = {error.message or ''}"
+        return Outcome(False, f"error: health rpc probe failed: {why}")
+    except StreamTerminatedError as error:
+        return Outcome(False, f"error: health rpc probe failed: {error}")
     finally:
         channel.close()

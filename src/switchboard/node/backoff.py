@@ -32,14 +32,16 @@ class Backoff:
     def left(self, key: str, failed: float, now: float) -> float:
         """Seconds still to wait after a failure at `failed`; 0 to go on."""
         entry = self._entries.get(key)
-        if entry is None or now - entry.updated > 2 * self._limit:
+        if entry is None or failed - entry.updated > 2 * self._limit:
             return 0.0
         return max(0.0, failed + entry.delay - now)
 
-    def next(self, key: str, now: float) -> None:
-        """Note that it is tried again now: the next wait is twice as long."""
+    def next(self, key: str, now: float, failed: float | None = None) -> None:
+        """Note that what failed at `failed` is tried again now: the next wait is twice as long, or the first one again
+        when it went well for long enough before it failed.
+        """
         entry = self._entries.get(key)
-        if entry is None or now - entry.updated > 2 * self._limit:
+        if entry is None or (now if failed is None else failed) - entry.updated > 2 * self._limit:
             self._entries[key] = _Entry(self._initial, now)
         else:
             self._entries[key] = _Entry(min(entry.delay * 2, self._limit), now)

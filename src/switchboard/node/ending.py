@@ -24,7 +24,7 @@ async def end(runtime: CriRuntime, spec: Object, container: Container, ip: str, 
     hook = (spec.get("lifecycle") or {}).get("preStop")
     if hook and container.running and grace > 0:
         outcome = await act(hook, spec, container.id, ip, runtime, grace, _HOOK_AGENT)
-        if not outcome.ok:
+        if not outcome.reached:
             say("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.message}")
         grace = max(_LEAST, grace - (clock() - began))
     await runtime.stop_container(container.id, grace)

@@ -64,7 +64,7 @@ def resource_field(pod: Object, container: Object, ref: Object, allocatable: Map
         raise FieldFailure(f"unsupported container resource : {ref['resource']}")
     resources = container.get("resources") or {}
     value = (resources.get(kind) or {}).get(resource)
-    if value is None and kind == "limits":
+    if kind == "limits" and (value is None or not amount_of(value)):
         value = allocatable.get(resource)
     amount = amount_of(value) if value is not None else Fraction(0)
     divisor = amount_of(ref["divisor"]) if ref.get("divisor") not in (None, "", "0") else Fraction(1)

@@ -130,7 +130,7 @@ class Maker:
             return
         ip = ips[0] if ips else self.settings.ip
         outcome = await act(hook, container, ident, ip, self.runtime, 0, _HOOK_AGENT)
-        if not outcome.ok:
+        if not outcome.reached:
             say("Warning", "FailedPostStartHook", f"PostStartHook failed: {outcome.message}")
             say("Normal", "Killing", f"FailedPostStartHook: Stopping container {container['name']}")
             await self.runtime.stop_container(ident, 2)

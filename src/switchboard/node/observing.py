@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any, Final
 
 from switchboard.node.logs import tail_text
@@ -66,10 +68,17 @@ class Observer:
         spec = next((s for s in specs(pod) if s["name"] == container.name), {})
         try:
             path = message_file(self._settings, meta["uid"], container.name, container.attempt)
-            text = path.read_bytes()[-_MESSAGE_LIMIT:].decode("utf-8", "replace")
+            text = _end_of(path, _MESSAGE_LIMIT).decode("utf-8", "replace")
         except OSError:
             text = ""
         if not text and container.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             folder = self._settings.pod_log_dir(meta["namespace"], meta["name"], meta["uid"])
             text = tail_text(folder / container.name / f"{container.attempt}.log", lines=80, limit=2048)
         return text
+
+
+def _end_of(path: Path, limit: int) -> bytes:
+    """The last `limit` bytes of a file, which a container may have made as long as it likes. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+        return file.read(limit)

@@ -7,6 +7,7 @@ says whether it is ready, liveness whether it is doomed. Source: pkg/kubelet/pro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -37,7 +38,8 @@ class Probes:
             return
         self.started[ident] = "startupProbe" not in spec
         self.ready[ident] = self.started[ident] and "readinessProbe" not in spec
-        self._tasks[ident] = [asyncio.ensure_future(self._watch(spec, ident, ip))] if _probed(spec) else []
+        watch = [asyncio.ensure_future(self._watch(spec, ident, ip, container.started))] if _probed(spec) else []
+        self._tasks[ident] = watch
 
     def drop(self, keep: set[str]) -> None:
         """Forget every container that is not in `keep`."""
@@ -51,21 +53,21 @@ class Probes:
         """End all tasks."""
         self.drop(set())
 
-    async def _watch(self, spec: Object, ident: str, ip: str) -> None:
+    async def _watch(self, spec: Object, ident: str, ip: str, began: float) -> None:
         if "startupProbe" in spec:
-            if not await self._startup(spec, ident, ip):
+            if not await self._startup(spec, ident, ip, began):
                 return
             self.started[ident] = True
             self.ready[ident] = "readinessProbe" not in spec
             self._changed()
         async with asyncio.TaskGroup() as group:
             if "readinessProbe" in spec:
-                group.create_task(self._readiness(spec, ident, ip))
+                group.create_task(self._readiness(spec, ident, ip, began))
             if "livenessProbe" in spec:
-                group.create_task(self._liveness(spec, ident, ip))
+                group.create_task(self._liveness(spec, ident, ip, began))
 
-    async def _startup(self, spec: Object, ident: str, ip: str) -> bool:
-        async for successes, failures in self._asked("Startup", spec, ident, ip):
+    async def _startup(self, spec: Object, ident: str, ip: str, began: float) -> bool:
+        async for successes, failures in self._asked("Startup", spec, ident, ip, began):
             if successes >= spec["startupProbe"].get("successThreshold", 1):
                 return True
             if failures >= spec["startupProbe"].get("failureThreshold", 3):
@@ -73,9 +75,9 @@ class Probes:
         self._doom(spec, ident, "startup")
         return False
 
-    async def _readiness(self, spec: Object, ident: str, ip: str) -> None:
+    async def _readiness(self, spec: Object, ident: str, ip: str, began: float) -> None:
         probe = spec["readinessProbe"]
-        async for successes, failures in self._asked("Readiness", spec, ident, ip):
+        async for successes, failures in self._asked("Readiness", spec, ident, ip, began):
             was = self.ready.get(ident, False)
             if successes >= probe.get("successThreshold", 1):
                 self.ready[ident] = True
@@ -84,18 +86,21 @@ class Probes:
             if self.ready.get(ident) != was:
                 self._changed()
 
-    async def _liveness(self, spec: Object, ident: str, ip: str) -> None:
-        async for _, failures in self._asked("Liveness", spec, ident, ip):
+    async def _liveness(self, spec: Object, ident: str, ip: str, began: float) -> None:
+        async for _, failures in self._asked("Liveness", spec, ident, ip, began):
             if failures >= spec["livenessProbe"].get("failureThreshold", 3):
                 self._doom(spec, ident, "liveness")
                 return
 
-    async def _asked(self, kind: str, spec: Object, ident: str, ip: str) -> AsyncIterator[tuple[int, int]]:
+    async def _asked(
+        self, kind: str, spec: Object, ident: str, ip: str, began: float
+    ) -> AsyncIterator[tuple[int, int]]:
         """Outcomes of a probe, asked every period for ever: (successes, failures) in a row so far."""
         probe = spec[f"{kind.lower()}Probe"]
         period = probe.get("periodSeconds", 10)
         clock = asyncio.get_running_loop().time
-        await asyncio.sleep(probe.get("initialDelaySeconds", 0))
+        # counted from the container's start, not from that of its probes: a startup probe may have taken longer
+        await asyncio.sleep(max(0.0, began + probe.get("initialDelaySeconds", 0) - time.time()))
         successes = failures = 0
         outcome = await self._first(probe, spec, ident, ip) if kind != "Liveness" else None
         due = clock()

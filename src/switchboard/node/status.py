@@ -41,9 +41,12 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
     phase = _phase(pod, seen, inits, mains)
     if how.pod_error is not None:
         phase = "Failed"
+    # A phase that is final is shown when nothing runs any more (status_manager.go mergePodStatus); that the pod is not
+    # ready is said at once.
+    held = how.pod_error is not None and old.get("phase") not in ("Succeeded", "Failed") and any(seen.running())
     status: Object = {
         **{k: old[k] for k in ("qosClass", "nominatedNodeName", "resourceClaimStatuses", "resize") if k in old},
-        "phase": phase,
+        "phase": old.get("phase") or "Pending" if held else phase,
         "conditions": _conditions(pod, seen, how, phase, inits, mains),
         "hostIP": how.host_ips[0],
         "hostIPs": [{"ip": ip} for ip in how.host_ips],
@@ -56,7 +59,7 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
         status["initContainerStatuses"] = inits
     if extra:
         status["ephemeralContainerStatuses"] = extra
-    if how.pod_error is not None:
+    if how.pod_error is not None and not held:
         status["reason"], status["message"] = how.pod_error
     elif phase == "Failed" and old.get("reason"):
         status["reason"], status["message"] = old["reason"], old.get("message", "")

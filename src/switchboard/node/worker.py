@@ -226,11 +226,11 @@ class PodWorker:
 
     async def _carry_out(self, plan: Plan) -> float:
         """The plan's steps; seconds until the pod should be looked at again."""
-        kills = [
-            self._kill(c, message or f"Stopping container {c.name}", self._probes.graces.get(c.id, self._grace()))
-            for c, message in plan.kill
-        ]
-        await asyncio.gather(*kills)
+        if plan.stop_sandbox:
+            await self._stop_all()
+        else:
+            kills = [self._kill(c, why, self._probes.graces.get(c.id, self._grace())) for c, why in plan.kill]
+            await asyncio.gather(*kills)
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
         if plan.new_sandbox:
@@ -279,7 +279,7 @@ class PodWorker:
         name = container["name"]
         ended, backoff = self.seen.latest(name), self._backoff.entry(name)
         if ended is not None and ended.exited:
-            self._backoff.next(name, time.time())
+            self._backoff.next(name, time.time(), ended.finished)
         if not self._folders and self.pod["spec"].get("volumes"):
             self._folders = await self._maker.volumes.prepare(self.pod, self.seen.ips)
         assert self.seen.sandbox is not None
