@@ -16,6 +16,7 @@ from switchboard.objects.errors import StatusError
 from switchboard.transport.messages import Request, Response
 
 _GZIP_ABOVE = 128 * 1024
+_WARNINGS_MAX, _WARNING_CUT = 4096, 256  # characters
 _JSON_HEADERS = [("content-type", "application/json")]
 _NEWLINE = b"\n"
 _SECONDS_OF_CACHE = ("cache-control", "no-cache, private")
@@ -54,7 +55,7 @@ def encoded(
     elif pretty or accepted.pretty:
         body = [_prettify(b"".join(body))]
     if warnings:
-        headers.extend(("warning", warning_header(w)) for w in warnings)
+        headers.extend(("warning", warning_header(w)) for w in _fitting(warnings))
     encoding = request.headers.get("accept-encoding")
     if encoding and "gzip" in encoding and sum(map(len, body)) > _GZIP_ABOVE:
         packer = zlib.compressobj(1, zlib.DEFLATED, 31)
@@ -85,6 +86,20 @@ def _to_yaml(data: bytes) -> bytes:
     return out
 
 
+def _fitting(warnings: list[str]) -> list[str]:
+    """Warnings as they fit the headers: past 4 KiB of text each is cut, and what comes after that much is dropped."""
+    if sum(map(len, warnings)) <= _WARNINGS_MAX:
+        return warnings
+    cut, written, total = [], 0, 0
+    for text in warnings:
+        total += len(text)
+        if written >= _WARNINGS_MAX and total > _WARNINGS_MAX:
+            break
+        cut.append(text[:_WARNING_CUT])
+        written += len(cut[-1])
+    return cut
+
+
 def warning_header(message: str) -> str:
     """The value of a Warning header (RFC 9111 section 5.5 of old: code 299, agent "-", quoted text)."""
     clean = "".join(c if c.isprintable() else " " for c in message)
@@ -97,7 +112,7 @@ def failure(error: StatusError, *, warnings: list[str] | None = None, media: str
     headers = json_headers()
     headers.extend(error.headers.items())
     if warnings:
-        headers.extend(("warning", warning_header(w)) for w in warnings)
+        headers.extend(("warning", warning_header(w)) for w in _fitting(warnings))
     body = msgspec.json.encode(status_of(error)) + _NEWLINE
     if media == YAML:
         headers[0] = ("content-type", YAML)

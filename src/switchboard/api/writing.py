@@ -119,7 +119,7 @@ def _refuse_existing(call: Call, head: Record, obj: Object) -> None:
 
 
 def _warn(call: Call, obj: Object, old: Object | None) -> None:
-    if call.sub in ("", "resize", "ephemeralcontainers"):
+    if not call.sub:
         for text in deprecations.of(call.kind, obj, old):
             call.warn(text)
 
