@@ -40,6 +40,8 @@ missing_packages() {
         has curl || echo curl
         has openssl || echo openssl
         has dig || echo bind9-dnsutils
+        has drill || echo ldnsutils
+        has musl-gcc || echo musl-tools
         has git || echo git
     fi
 }

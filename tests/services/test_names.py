@@ -5,7 +5,8 @@ It goes through what the conformance tests of cluster DNS ask: every name over U
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,30 @@ WEB = f"web.names.svc.{ZONE}."
 # The machine's own programs run in pods by the machine's own loader: the images have no dig.
 LOADER = next(Path("/usr/lib").glob("*/ld-linux-*.so.*")).resolve()
 MACHINE = "/machine"
+RESOLVE = r"""
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int count, char **words) {
+    for (int i = 1; i < count; i++) {
+        char text[64];
+        struct addrinfo hints, *found = NULL;
+        memset(&hints, 0, sizeof hints);
+        hints.ai_socktype = SOCK_STREAM;
+        int code = getaddrinfo(words[i], NULL, &hints, &found);
+        printf("%s", words[i]);
+        if (code) printf(" %s", code == EAI_NONAME ? "absent" : "failed");
+        for (; !code && found; found = found->ai_next) {
+            getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST);
+            printf(" %s", text);
+        }
+        printf("\n");
+    }
+    return 0;
+}
+"""  # both families are asked for, by musl from one socket at once
 HTTP = {"name": "http", "port": 80, "targetPort": 8080}
 
 
@@ -77,6 +102,20 @@ def getent(space: Space, name: str, *, by: str = "first") -> list[str]:
     """The addresses that the C library finds in a pod (`getent ahostsv4`)."""
     out = space.inside(by, f"{program('getent')} ahostsv4 {name} || true")
     return list(dict.fromkeys(line.split()[0] for line in out.splitlines()))
+
+
+@pytest.fixture(scope="module")
+def musl(names: Space) -> Callable[..., dict[str, str]]:
+    """What musl's resolver finds of each name, in a pod."""
+    source, built = names.cluster.folder / "resolve.c", names.cluster.folder / "resolve"
+    source.write_text(RESOLVE)
+    subprocess.run(["musl-gcc", "-static", "-O1", "-o", built, source], check=True)
+
+    def resolve(*asked: str, by: str = "first") -> dict[str, str]:
+        lines = names.inside(by, f"{MACHINE}{built} {' '.join(asked)}").splitlines()
+        return {name: found for name, _, found in (line.partition(" ") for line in lines)}
+
+    return resolve
 
 
 def reverse(address: str) -> str:
@@ -173,3 +212,32 @@ def test_resolvers_of_pods(names: Space) -> None:
         found = resolv_conf(names, pod)
         assert found["nameserver"] == ["10.96.0.10"] and found["search"][:3] == searches
         assert found["options"] == ["ndots:5"]
+
+
+def test_the_resolver_of_musl(names: Space, musl: Callable[..., dict[str, str]]) -> None:
+    ip, pod = names.get("service", "web")["spec"]["clusterIP"], names.ip("web")
+    names.service("musl", type="ExternalName", externalName=WEB)
+    shows(names, [ip], "musl")
+    wanted = dict.fromkeys(("web", "web.names", "web.names.svc", WEB.rstrip("."), WEB, "musl"), ip)
+    wanted |= {"bare": pod, "kubernetes.default": "10.96.0.1", f"nothing.names.svc.{ZONE}.": "absent"}
+    assert musl(*wanted) == wanted
+    assert musl(*wanted, by="hosted") == wanted
+
+
+def test_drill(names: Space) -> None:
+    def drill(words: str, by: str = "first") -> list[str]:
+        out = names.inside(by, f"{program('drill')} {words}")
+        assert "rcode: NOERROR" in out, out
+        answer = out.split(";; ANSWER SECTION:")[1].split(";;")[0]
+        return sorted(line.split(maxsplit=4)[4] for line in answer.splitlines() if line.strip())
+
+    ip, pod = names.get("service", "web")["spec"]["clusterIP"], names.ip("web")
+    for way in ("-u", "-t", "-D", "-b 512", "-t -D"):
+        assert drill(f"{way} {WEB} A") == [ip]
+        assert drill(f"{way} {WEB} A @10.96.0.10", by="hosted") == [ip]
+        assert drill(f"{way} bare.names.svc.{ZONE} A") == [pod]
+        assert drill(f"{way} _http._tcp.{WEB} SRV") == [f"0 100 80 {WEB}"]
+        assert drill(f"{way} -x {ip}") == [WEB]
+        assert drill(f"{way} {ZONE} NS") == [f"ns.dns.{ZONE}."]
+    out = names.inside("first", f"{program('drill')} nothing.{WEB} A")
+    assert "rcode: NXDOMAIN" in out and "SOA" in out
