@@ -17,6 +17,7 @@ from switchboard.controllers.endpoints import EndpointsController
 from switchboard.controllers.endpointslice import EndpointSliceController
 from switchboard.controllers.ephemeralvolume import EphemeralVolumeController
 from switchboard.controllers.garbage import GarbageCollector
+from switchboard.controllers.hpa import HorizontalController
 from switchboard.controllers.job import JobController
 from switchboard.controllers.loadbalancer import LoadBalancerController
 from switchboard.controllers.mirroring import MirroringController
@@ -59,6 +60,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     EphemeralVolumeController,
     ResourceQuotaController,
     CertificateController,
+    HorizontalController,
 )
 
 
