@@ -49,17 +49,16 @@ class CustomType:
 
         An update may keep what was wrong before (KEP-4008): violations that the stored object has too do not count.
         """
+        found = self.structural.validate(obj)
         if old is None:
-            return [*validate.create(self.kind, obj), *self.structural.validate(obj)]
+            return [*validate.create(self.kind, obj), *found, *self.structural.rules(obj, None, found)]
         errors = validate.update(self.kind, obj, old, sub)
-        found = self.structural.validate(obj, old)
-        if not found:
-            return errors
-        before = set(self.structural.validate(old))
-        kept = [e for e in found if e not in before or not _untouched(e.field, obj, old)]
-        if all(e.field == "<nil>" for e in kept):
-            kept = []
-        return errors + kept
+        if found:
+            before = set(self.structural.validate(old))
+            found = [e for e in found if e not in before or not _untouched(e.field, obj, old)]
+            if all(e.field == "<nil>" for e in found):
+                found = []
+        return [*errors, *found, *self.structural.rules(obj, old, found)]
 
     def from_storage(self, obj: Object) -> Object:
         """A stored object in this version: converted, pruned and defaulted by this version's schema."""

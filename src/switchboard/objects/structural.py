@@ -3,8 +3,7 @@
 A `Structural` is made once per version and used for every write. Texts and order are those of kube-openapi's
 validator as the
 API server wraps it (apiextensions-apiserver/pkg/apiserver/{schema,validation}). Expression rules
-(`x-kubernetes-validations`)
-are found here and handed to an evaluator, if there is one.
+(`x-kubernetes-validations`) are compiled when the first object is met that needs them.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from switchboard.objects.errors import BadRequest, FieldError
 from switchboard.objects.scalars import WrongType
 from switchboard.objects.schema import walker
 from switchboard.objects.validate.fields import Errors, shown
-from switchboard.objects.validate.jsonschema import Schema, check
+from switchboard.objects.validate.jsonschema import Schema, any_rules, check
 
 Object = dict[str, Any]
-# (rules, self, old self, path of self) -> messages that go to `path`; None as old self in a create
-Evaluator = Callable[[list[Object], Any, Any, str], list[FieldError]]
+# (object, old object) -> what the expression rules find; None as old object in a create
+Evaluator = Callable[[Object, Object | None], list[FieldError]]
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _IDENTITY = ("apiVersion", "kind", "metadata")
 _UNCHECKED = (
@@ -36,10 +35,10 @@ _BLOCKING = frozenset(
 class Structural:
     """One version of a custom kind: `schema` is its openAPIV3Schema, `kind` and `version` name it in messages."""
 
-    def __init__(self, schema: Schema, kind: str, version: str, evaluate: Evaluator | None = None) -> None:
+    def __init__(self, schema: Schema, kind: str, version: str) -> None:
         self.schema, self.kind, self.version = schema, kind, version
-        self.evaluate = evaluate
-        self.has_rules = _any_rules(schema)
+        self.has_rules = any_rules(schema)
+        self._evaluate: Evaluator | None = None
 
     def clean(self, obj: Object) -> list[str]:
         """Prune in place what the schema does not name; returns the paths. Metadata is that of every object.
@@ -66,31 +65,26 @@ class Structural:
         has one."""
         _default(obj, self.schema)
 
-    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
-        """Every violation; rules run when nothing is wrong that would stop them."""
+    def validate(self, obj: Object) -> list[FieldError]:
+        """What the schema says against an object, its rules aside."""
         errs = Errors()
         check(obj, self.schema, "", errs, root=True)
         _list_types(obj, self.schema, "", errs)
-        if self.has_rules:
-            if any(error.reason in _BLOCKING for error in errs):
-                errs.invalid("<nil>", None, _UNCHECKED)
-            elif self.evaluate is not None:
-                self._rules(obj, old, self.schema, "", errs)
         return errs
 
-    def _rules(self, value: Any, old: Any, schema: Schema, path: str, errs: Errors) -> None:
-        rules = schema.get("x-kubernetes-validations")
-        if rules and self.evaluate is not None:
-            errs.extend(self.evaluate(rules, value, old, path))
-        for name, inner, inner_schema, here in _children(value, schema, path):
-            before = old.get(name) if isinstance(old, dict) else None
-            self._rules(inner, before, inner_schema, here, errs)
+    def rules(self, obj: Object, old: Object | None, found: list[FieldError]) -> list[FieldError]:
+        """What the rules say; nothing when something of what was `found` stops them. `old` is what is replaced."""
+        if not self.has_rules:
+            return []
+        errs = Errors()
+        if any(error.reason in _BLOCKING for error in found):
+            errs.invalid("<nil>", None, _UNCHECKED)
+            return errs
+        if self._evaluate is None:
+            from switchboard.objects.cel.rules import Validator  # only who has rules pays for the language
 
-
-def _any_rules(schema: Any) -> bool:
-    if isinstance(schema, dict):
-        return "x-kubernetes-validations" in schema or any(_any_rules(inner) for inner in schema.values())
-    return isinstance(schema, list) and any(_any_rules(inner) for inner in schema)
+            self._evaluate = Validator(self.schema)
+        return self._evaluate(obj, old)
 
 
 def _children(value: Any, schema: Schema, path: str) -> list[tuple[Any, Any, Schema, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from switchboard.objects import names
 from switchboard.objects.validate.fields import Errors, Raw, go_struct
+from switchboard.objects.validate.jsonschema import any_rules
 from switchboard.objects.validate.policy import client_config
 
 Object = dict[str, Any]
@@ -96,7 +97,12 @@ def _versions(spec: Object, errs: Errors) -> None:
         if single and i:
             continue
         where = "spec.validation.openAPIV3Schema" if single else f"{path}.schema.openAPIV3Schema"
+        before = len(errs)
         _root(schema, bool((version.get("subresources") or {}).get("status") is not None), where, errs)
+        if len(errs) == before and any_rules(schema):
+            from switchboard.objects.cel.definitions import check_rules  # only who has rules pays for the language
+
+            check_rules(schema, where, errs)
     storage = [version for version in versions if version.get("storage")]
     if len(storage) != 1:
         text = "[" + ",".join(go_struct(_internal(version, single)) for version in versions) + "]"

@@ -42,6 +42,13 @@ def _fits(value: Any, kind: str) -> bool:
     return word(value) == kind
 
 
+def any_rules(schema: Any) -> bool:
+    """Whether there are expression rules anywhere in a schema."""
+    if isinstance(schema, dict):
+        return "x-kubernetes-validations" in schema or any(any_rules(inner) for inner in schema.values())
+    return isinstance(schema, list) and any(any_rules(inner) for inner in schema)
+
+
 def check(value: Any, schema: Schema, path: str, errs: Errors, *, root: bool = False) -> None:
     """Add every violation; fields are visited in the order of their names."""
     if value is None and schema.get("nullable"):
