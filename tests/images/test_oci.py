@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -88,6 +89,14 @@ def test_a_layer_that_is_a_link_or_compressed_is_read(tmp_path: Path) -> None:
         (docker_archive(["a:1"], Config="missing"), "lacks the file 'missing'"),
         (docker_archive(["A B"]), "not an image name"),
         (tar({"manifest.json": b"{"}), "not JSON"),
+        (tar({"manifest.json": b"{}"}), "another form"),
+        (tar({"manifest.json": b'["x"]'}), "another form"),
+        (tar({"index.json": b"[]"}), "another form"),
+        (tar({"index.json": b'{"manifests": ["x"]}', "manifest.json": b"7"}), "another form"),
+        (docker_archive(["a:1"], Layers=["gone/layer.tar"]), "lacks the file 'gone/layer.tar'"),
+        (gzip.compress(docker_archive(["a:1"]))[:-40], "not an image archive"),
+        (gzip.compress(docker_archive(["a:1"]))[:60] + b"x" * 200, "not an image archive"),
+        (docker_archive(["a:1"])[:700], "not an image archive"),
         (tar({"index.json": json.dumps({"manifests": [{"digest": "../../x"}]}).encode()}), "descriptor"),
         (tar({"index.json": b"{}", f"blobs/sha256/{'0' * 64}": b"other"}), "damaged|should be"),
     ],
@@ -95,6 +104,32 @@ def test_a_layer_that_is_a_link_or_compressed_is_read(tmp_path: Path) -> None:
 def test_damaged_archives_are_refused_in_words(tmp_path: Path, data: bytes, said: str) -> None:
     with pytest.raises(ImageError, match=said):
         archive.read(io.BytesIO(data), Layout(tmp_path))
+
+
+def test_an_archive_that_lacks_a_layer_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+    one, data = Layout(tmp_path / "one"), io.BytesIO()
+    manifest = simple(one)
+    oci.write_archive(data, one, [("docker.io/library/a:1", manifest)])
+    gone = one.read_json(manifest.digest)["layers"][0]["digest"]
+    less = io.BytesIO()
+    data.seek(0)
+    with tarfile.open(fileobj=data) as whole, tarfile.open(fileobj=less, mode="w") as part:
+        for entry in whole:
+            if not entry.name.endswith(gone[7:]):
+                part.addfile(entry, whole.extractfile(entry))
+    less.seek(0)
+    with pytest.raises(ImageError, match=f"lacks its part {gone}"):
+        archive.read(less, Layout(tmp_path / "two"))
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("builtins.open", lambda *words, **more: Full())
+    with pytest.raises(OSError, match="No space left"):
+        archive.read(io.BytesIO(docker_archive(["a:1"])), Layout(tmp_path))
 
 
 def test_names_in_an_archive_never_lead_out_of_it(tmp_path: Path) -> None:

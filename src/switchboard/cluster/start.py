@@ -24,7 +24,7 @@ from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
-from . import access, cni, containerd, mirror, network, processes, running, stop
+from . import access, cgroups, cni, containerd, mirror, network, processes, running, stop
 from . import config as configs
 from .ask import NoAnswer, ask
 from .config import ClusterConfig
@@ -176,9 +176,19 @@ def prepare(config: ClusterConfig, progress: Progress) -> None:
     network.switch(config)
     out = "pods reach the world through this machine" if config.egress else "pods have no way out"
     progress.done("network", f"{config.node_subnet}, {out}", since)
+    _make_room(progress)
     containerd.write(config, _mirror_hosts(config))
     mirror.write(config)
     processes.write_plan(config)
+
+
+def _make_room(progress: Progress) -> None:
+    root = cgroups.unified_root()
+    try:
+        if root:
+            cgroups.make_room(root)
+    except OSError as error:
+        progress.say(f"  no controllers for containers in {root}: {error}; they may not start, or know no limits")
 
 
 def _mirror_hosts(config: ClusterConfig) -> set[str]:

@@ -9,9 +9,11 @@ file may be compressed as a whole.
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -69,7 +71,9 @@ def _unpack(source: IO[bytes], folder: Path) -> dict[str, Path]:
                     links[name] = os.path.normpath(os.path.join(os.path.dirname(name), entry.linkname))
                 elif entry.islnk():
                     links[name] = os.path.normpath(entry.linkname)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk is full, say; what is wrong with the archive's content has no number
         raise ImageError(f"this is not an image archive: {error}", "give the file `docker save` wrote") from error
     return files | {name: files[target] for name, target in links.items() if target in files}
 
@@ -81,6 +85,18 @@ def _json(path: Path, what: str) -> Any:
         raise ImageError(f"{what} in the archive is not JSON: {error}") from error
 
 
+def _entries(content: Any, what: str) -> list[dict[str, Any]]:
+    """A list of JSON objects. Raises ImageError."""
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise ImageError(f"{what} in the archive has another form than it should", "make the archive again")
+    return content
+
+
+def _tags(entry: dict[str, Any]) -> list[str]:
+    """The names that Docker's manifest.json gives an image."""
+    return [str(tag) for tag in entry.get("RepoTags") or ()]
+
+
 def _read_layout(folder: Path, files: dict[str, Path], layout: Layout) -> list[Loaded]:
     index = _json(files["index.json"], "index.json")
     for name, path in files.items():
@@ -89,15 +105,18 @@ def _read_layout(folder: Path, files: dict[str, Path], layout: Layout) -> list[L
                 layout.add_stream(blob, "", oci.check_digest("sha256:" + name.rsplit("/", 1)[1]))
     tags = _docker_names(files)
     loaded = []
-    for raw in index.get("manifests", []) if isinstance(index, dict) else []:
+    for raw in _entries(index.get("manifests", []) if isinstance(index, dict) else None, "index.json"):
         descriptor = Descriptor.of(raw)
         notes = raw.get("annotations") or {}
         given = notes.get(oci.NAME_ANNOTATION) or notes.get(oci.REF_ANNOTATION)
         found = [given] if given and ("/" in given or ":" in given or not tags) else []
         if not found:
             content = layout.read_json(descriptor.digest)
-            found = tags.get(str(content.get("config", {}).get("digest")), [given] if given else [])
-        layout.parts(descriptor)
+            config = content.get("config")
+            digest = str(config.get("digest")) if isinstance(config, dict) else ""
+            found = tags.get(digest, [given] if given else [])
+        for part in layout.parts(descriptor):
+            layout.require(part.digest)
         loaded.append(Loaded(descriptor, tuple(names.parse(name) for name in found)))
     return loaded
 
@@ -106,21 +125,20 @@ def _docker_names(files: dict[str, Path]) -> dict[str, list[str]]:
     """Digest of the config -> names, from the manifest.json a layout may carry beside its index."""
     if "manifest.json" not in files:
         return {}
-    entries = _json(files["manifest.json"], "manifest.json")
+    entries = _entries(_json(files["manifest.json"], "manifest.json"), "manifest.json")
     return {
-        "sha256:" + str(entry.get("Config", "")).rsplit("/", 1)[-1].removesuffix(".json"): list(
-            entry.get("RepoTags") or []
-        )
+        "sha256:" + str(entry.get("Config", "")).rsplit("/", 1)[-1].removesuffix(".json"): _tags(entry)
         for entry in entries
     }
 
 
 def _read_docker(folder: Path, files: dict[str, Path], layout: Layout) -> list[Loaded]:
     loaded = []
-    for entry in _json(files["manifest.json"], "manifest.json"):
+    for entry in _entries(_json(files["manifest.json"], "manifest.json"), "manifest.json"):
         try:
-            config_path, layer_paths = files[entry["Config"]], [files[os.path.normpath(n)] for n in entry["Layers"]]
-        except (KeyError, TypeError) as error:
+            config_path = files[os.path.normpath(str(entry["Config"]))]
+            layer_paths = [files[os.path.normpath(str(name))] for name in entry["Layers"] or ()]
+        except KeyError as error:
             raise ImageError(f"the archive lacks the file {error}", "the archive is damaged; make it again") from error
         config = layout.add(config_path.read_bytes(), oci.DOCKER_CONFIG)
         layers = []
@@ -130,5 +148,5 @@ def _read_docker(folder: Path, files: dict[str, Path], layout: Layout) -> list[L
                 blob.seek(0)
                 layers.append(layout.add_stream(blob, oci.DOCKER_LAYER + (".gzip" if compressed else "")))
         manifest = layout.add_manifest(config, layers, oci.DOCKER_MANIFEST)
-        loaded.append(Loaded(manifest, tuple(names.parse(name) for name in entry.get("RepoTags") or [])))
+        loaded.append(Loaded(manifest, tuple(names.parse(name) for name in _tags(entry))))
     return loaded

@@ -82,12 +82,13 @@ class Layout:
 
     def read(self, digest: str) -> bytes:
         """A whole blob (a manifest, a config). Raises ImageError when it is missing."""
-        try:
-            return self.path(digest).read_bytes()
-        except FileNotFoundError as error:
-            raise ImageError(
-                f"the image lacks its part {digest}", "make the archive again: it is not complete"
-            ) from error
+        self.require(digest)
+        return self.path(digest).read_bytes()
+
+    def require(self, digest: str) -> None:
+        """Raise ImageError when a blob is missing."""
+        if not self.path(digest).exists():
+            raise ImageError(f"the image lacks its part {digest}", "make the archive again: it is not complete")
 
     def read_json(self, digest: str) -> dict[str, Any]:
         """A blob that must be a JSON object. Raises ImageError."""
@@ -165,14 +166,14 @@ class Layout:
         content = self.read_json(manifest.digest)
         found = [manifest]
         if manifest.media_type in INDEXES or "manifests" in content:
-            children = [Descriptor.of(raw) for raw in content.get("manifests", [])]
+            children = [Descriptor.of(raw) for raw in content.get("manifests") or ()]
             for child in children:
                 if self.path(child.digest).exists():
                     found += self.parts(child)
             if len(found) == 1:
                 raise ImageError("the image index names no image that is in the archive")
         else:
-            found += [Descriptor.of(raw) for raw in [content.get("config"), *content.get("layers", [])]]
+            found += [Descriptor.of(raw) for raw in [content.get("config"), *(content.get("layers") or ())]]
         return list({part.digest: part for part in found}.values())
 
 
