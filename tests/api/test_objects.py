@@ -36,6 +36,18 @@ async def test_a_life(api: ApiServer) -> None:
     assert (await api.call("GET", CONFIGS + "/a"))[0] == 404
 
 
+async def test_managed_fields_that_a_patch_names_are_checked(api: ApiServer) -> None:
+    _, made = await api.call("POST", CONFIGS, config("a", data={"k": "v"}))
+    wrong = {"metadata": {"managedFields": [{"manager": 1}]}}
+    status, refused = await api.call("PATCH", CONFIGS + "/a", wrong, MERGE)
+    assert status == 422 and "managedFields" in refused["message"]
+    status, kept = await api.call("PATCH", CONFIGS + "/a", {"metadata": {"labels": {"x": "y"}}}, MERGE)
+    assert status == 200 and kept["metadata"]["managedFields"][0]["manager"] == "test"
+    status, forgot = await api.call("PATCH", CONFIGS + "/a", {"metadata": {"managedFields": [{}]}}, MERGE)
+    assert status == 200 and "managedFields" not in forgot["metadata"]
+    assert forgot["metadata"]["uid"] == made["metadata"]["uid"]
+
+
 async def test_concurrent_patches_all_count(api: ApiServer) -> None:
     await api.call("POST", CONFIGS, config("a"))
     answers = await asyncio.gather(

@@ -1,17 +1,22 @@
 """Paths, Accept headers, query options, link rewriting, YAML, ranges: the parts without a store."""
 
+from copy import deepcopy
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard.api import negotiate, query
+from switchboard.api import negotiate, query, typed
 from switchboard.api.kinds.pods import qos_class
 from switchboard.api.kinds.pools import Cidr, band
 from switchboard.api.paths import parse
 from switchboard.api.proxying import split_name
 from switchboard.api.rewriting import rewrite_html
 from switchboard.api.yamlbody import load
+from switchboard.objects import schema
 from switchboard.objects.errors import BadRequest, Invalid, NotAcceptable
+from switchboard.objects.kinds import Registry
 
 
 @pytest.mark.parametrize(
@@ -181,3 +186,26 @@ def test_node_port_band() -> None:
 )
 def test_qos(resources: list[dict[str, object]], want: str) -> None:
     assert qos_class({"containers": [{"name": str(i), "resources": r} for i, r in enumerate(resources)]}) == want
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"endpoints": [], "ports": []},
+        {"endpoints": None, "ports": [{}]},
+        {"ports": [{"name": "", "port": 80}, {"name": "x", "protocol": "", "appProtocol": ""}]},
+        {"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {}, "hints": {"forZones": []}, "targetRef": {}}]},
+        {"endpoints": [{"addresses": [], "deprecatedTopology": {}, "nodeName": "", "hostname": "", "zone": ""}]},
+    ],
+)
+def test_a_prepared_slice_has_its_final_form(sent: dict[str, Any]) -> None:
+    """What `settles = False` says of EndpointSlices: once clean and with defaults, nothing of them changes any more."""
+    kind = Registry().resource("discovery.k8s.io", "v1", "endpointslices")
+    assert kind is not None
+    obj = {"metadata": {"name": "a", "labels": {}}, "addressType": "IPv4"} | sent
+    schema.clean(kind, obj)
+    typed.default(kind, obj)
+    prepared = deepcopy(obj)
+    typed.settle(kind, obj)
+    assert obj == prepared

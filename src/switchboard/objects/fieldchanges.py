@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects.fieldset import SELF, FieldSet, union
-from switchboard.objects.fieldtypes import DEDUCED, KEYED, LEAF, SET, STRUCT, Type
+from switchboard.objects.fieldtypes import DEDUCED, KEYED, LEAF, MAP, SET, STRUCT, Type
 
 
 def added(type_: Type, value: Any) -> FieldSet:
@@ -19,6 +19,10 @@ def added(type_: Type, value: Any) -> FieldSet:
         return {}
     if isinstance(value, dict):
         out: FieldSet = {SELF: {}}
+        if kind == MAP and type_.item.kind == LEAF:
+            for name in value:
+                out[f"f:{name}"] = {}
+            return out
         declared = type_.known
         for name, inner in value.items():
             field = declared.get(name) or type_.field(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET, inet_ntoa, inet_pton
 
 from switchboard.objects.memo import memo
 
@@ -279,6 +280,12 @@ def _parse_ip(text: str) -> IPv4Address | IPv6Address | None:
     if "%" in text:
         return None
     try:
+        packed = inet_pton(AF_INET, text)  # most are this, and new ones are met all the time
+        if inet_ntoa(packed) == text:
+            return IPv4Address(int.from_bytes(packed, "big"))
+    except (OSError, ValueError):
+        pass
+    try:
         return ip_address(text)
     except ValueError:
         pass
@@ -296,6 +303,11 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
 
 def ip(text: str) -> list[str]:
     """A valid, unambiguous IP address."""
+    return _ip(text)
+
+
+@memo(4096)
+def _ip(text: str) -> list[str]:
     address = _parse_ip(text)
     if address is None:
         return [BAD_IP]

@@ -127,6 +127,7 @@ class Whole(Strategy):
     """Kinds without spec whose generation counts changes of everything but metadata (EndpointSlice)."""
 
     counts_generation = True
+    settles = False
 
     def generation_of(self, obj: Object) -> Any:
         """Everything but identity and metadata, plus labels (upstream compares those too)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import socket
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,9 @@ class Cidr:
 
     def text(self, number: int) -> str:
         """An address number as text."""
-        return str(type(self.network.network_address)(number))  # canonical form
+        if self.network.version == 4:
+            return socket.inet_ntoa(number.to_bytes(4, "big"))
+        return str(ipaddress.IPv6Address(number))  # canonical form
 
 
 class Pools:
@@ -72,7 +75,7 @@ class Pools:
         self._cidrs: list[Cidr] | None = None
         self._reserved: set[str] = set()  # addresses of writes under way
         self._ports: set[int] = set()
-        self._random = random.SystemRandom()
+        self._random = random.Random()  # spreads picks; nobody's security rests on it
         app.store.subscribe(CIDRS, app.store.revision, self._cidrs_changed)
 
     def _cidrs_changed(self, _: list[Event]) -> None:
@@ -132,7 +135,7 @@ class Pools:
                 if high < low:
                     continue
                 for _ in range(_TRIES):
-                    address = cidr.text(self._random.randint(low, high))
+                    address = cidr.text(low + self._random.getrandbits(80) % (high - low + 1))
                     if not self._taken(address):
                         return address
                 for number in range(low, min(high, low + 2**20) + 1):

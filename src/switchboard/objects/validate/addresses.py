@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from switchboard.objects import names
+from switchboard.objects.memo import memo
 from switchboard.objects.validate.fields import Errors
 
 _MULTICAST = IPv4Network("224.0.0.0/24")
@@ -23,19 +24,26 @@ def cidr(path: str, value: str, errs: Errors) -> None:
 
 def not_special(path: str, value: str, errs: Errors) -> None:
     """An address that packets may be sent to: not unspecified, loopback, link-local or link-local multicast."""
+    for message in _special(value):
+        errs.invalid(path, value, message)
+
+
+@memo(4096)
+def _special(value: str) -> tuple[str, ...]:
     address = names.parse_ip(value)
     if address is None:
-        errs.invalid(path, value, "must be a valid IP address")
-        return
+        return ("must be a valid IP address",)
+    out = []
     if address.is_unspecified:
-        errs.invalid(path, value, f"may not be unspecified ({value})")
+        out.append(f"may not be unspecified ({value})")
     if address.is_loopback:
-        errs.invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
+        out.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
     if address.is_link_local:
-        errs.invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+        out.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
     link_local_multicast = address in _MULTICAST if address.version == 4 else value.lower().startswith("ff02:")
     if link_local_multicast:
-        errs.invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+        out.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    return tuple(out)
 
 
 def port_or_name(path: str, value: Any, errs: Errors) -> None:
