@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -185,6 +186,42 @@ async def running_plain(api: FakeApi, type_: Any) -> AsyncIterator[tuple[Informe
     yield informer, changes
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_burst_leaves_turns_to_others() -> None:
+    """Fifty events in one piece, each of which is a turn's work: whoever else is on the loop runs between them."""
+    api = FakeApi()
+    turns: list[int] = []
+    count = 0
+
+    def work(old: Any, new: Any) -> None:
+        turns.append(count)
+        end = time.monotonic() + 0.001
+        while time.monotonic() < end:
+            pass
+
+    async def other() -> None:
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    async with running(api) as (informer, told):
+        informer.on_change(work)
+        events = [
+            {
+                "type": "ADDED",
+                "object": {"metadata": {"name": f"p{i}", "namespace": "ns", "resourceVersion": f"{i + 9}"}},
+            }
+            for i in range(50)
+        ]
+        task = asyncio.create_task(other())
+        (queue,) = api._watching
+        queue.put_nowait(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+        await until(lambda: len(turns) == 50)
+        task.cancel()
+        assert told.changes == [(None, f"{i + 9}") for i in range(50)]
+        assert len(set(turns)) == 50
 
 
 async def test_a_failing_callback_harms_nobody() -> None:

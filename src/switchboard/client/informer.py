@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -32,6 +33,7 @@ OnChange = Callable[[T | None, T | None], None]
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000  # objects in one answer: bounds the memory of a first list of very many
+_TURN: Final = 0.0005  # seconds of work on what came until the loop gets its turn: a burst must not stall a server
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between tries: a restarting API is missed only briefly
 
 
@@ -199,11 +201,13 @@ class Informer(Generic[T]):
             if reply.status != 200:
                 raise error_of_reply(reply)
             page = decode(reply.body)
+            until = time.monotonic() + _TURN
             for raw in page.items or ():
                 head = _decode_head(raw).metadata
                 key = key_of(head.namespace, head.name)
                 if (obj := self._object(key, raw)) is not None:
                     items[key] = obj
+                until = await _turn(until)
             if not page.metadata.continue_:
                 break
             query["continue"] = page.metadata.continue_
@@ -239,9 +243,11 @@ class Informer(Generic[T]):
         async with self._client.transport.stream("GET", target, self._client.stream_headers()) as pieces:
             async for piece in pieces:
                 came = True
+                until = time.monotonic() + _TURN
                 for line in piece.split(b"\n"):
                     if line:
                         self._event(_decode_line(line))
+                        until = await _turn(until)
         return came or asyncio.get_running_loop().time() - started > 1.0
 
     def _event(self, line: _Line) -> None:
@@ -309,6 +315,14 @@ class _Index(Generic[T]):
                 del self.entries[value]
         for value in after:
             self.entries.setdefault(value, {})[key] = cast(T, new)
+
+
+async def _turn(until: float) -> float:
+    """Let others run once the time is over; gives the end of the (next) turn."""
+    if time.monotonic() < until:
+        return until
+    await asyncio.sleep(0)
+    return time.monotonic() + _TURN
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
