@@ -69,8 +69,11 @@ def reaches(host: Host, address: str) -> bool:
 
 
 def footprint(host: Host) -> str:
-    commands = (["ip", "-br", "addr"], ["ip", "route"], ["nft", "list", "ruleset"], ["ip", "netns"])
+    """What the network of a host has; namespaces are the machine's, where other clusters come and go."""
+    commands = (["ip", "-br", "addr"], ["ip", "route"], ["nft", "list", "ruleset"])
     facts = [host.run(*command).stdout for command in commands]
+    spaces = host.run("ip", "netns").stdout.splitlines()
+    facts.append("\n".join(sorted(line for line in spaces if line.startswith(host.name.removesuffix("-host")))))
     return (
         "\n".join(fact.replace("(id: 0)", "") for fact in facts)
         + host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout

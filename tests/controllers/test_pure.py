@@ -444,9 +444,9 @@ class TestAddresses:
 
     def test_pool(self) -> None:
         pool = AddressPool("192.0.2.0/30")
-        assert pool.choose(self.service("a"), []) == "192.0.2.1"
-        assert pool.choose(self.service("a"), [self.service("b", "192.0.2.1")]) == "192.0.2.2"
-        assert pool.choose(self.service("a", "192.0.2.2"), []) == "192.0.2.2", "what it has it keeps"
+        assert pool.choose(self.service("a"), []) == ["192.0.2.1"]
+        assert pool.choose(self.service("a"), [self.service("b", "192.0.2.1")]) == ["192.0.2.2"]
+        assert pool.choose(self.service("a", "192.0.2.2"), []) == ["192.0.2.2"], "what it has it keeps"
         for service, others in (
             (self.service("a"), [self.service("b", "192.0.2.1"), self.service("c", "192.0.2.2")]),
             (self.service("a", wish="192.0.2.1"), [self.service("b", "192.0.2.1")]),
