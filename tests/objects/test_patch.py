@@ -287,3 +287,25 @@ def test_strategic_merge_never_fails_otherwise(patch: dict[str, Any]) -> None:
         strategic_merge({"metadata": {"finalizers": ["a"]}, "spec": {"ports": [A, B]}}, patch, SERVICE)
     except StatusError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("patch", "text"),
+    [
+        (
+            {"spec": {"ports": [{"$patch": "delete"}]}},
+            "map: map[$patch:delete] does not contain declared merge key: port",
+        ),
+        (
+            {"spec": {"$patch": "x", "a": [1, None, True]}},
+            "unknown patch type: x in map: map[$patch:x a:[1 <nil> true]]",
+        ),
+        ({"spec": {"$retainKeys": "x"}}, "invalid patch format of retainKeys"),
+        ({"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, "invalid patch format of primitive list"),
+        ({"metadata": {"$setElementOrder/finalizers": "x"}}, "invalid patch format of setElementOrder list"),
+    ],
+)
+def test_strategic_errors_in_words(patch: Any, text: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        strategic_merge({"metadata": {"finalizers": ["a"]}, **ports(A)}, patch, SERVICE)
+    assert caught.value.message == text

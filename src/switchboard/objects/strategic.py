@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from switchboard.objects.errors import BadRequest, StatusError
+from switchboard.objects.errors import BadRequest, Invalid, StatusError
 from switchboard.objects.types import definitions
 
 PATCH = "$patch"
@@ -26,6 +26,17 @@ _NO_SCHEMA: Schema = {}
 def _failure(message: str) -> StatusError:
     """Upstream has no status for these: a plain error, so code 500 without a reason."""
     return StatusError(message, code=500, reason="")
+
+
+def _go(value: Any) -> str:
+    """A decoded value as Go prints it with %v."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{_go(item)}' for key, item in sorted(value.items()))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(_go, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "<nil>" if value is None else str(value)
 
 
 def strategic_merge(doc: dict[str, Any], patch: Any, definition: str | None) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def _merge_map(original: Any, patch: dict[str, Any], schema: Schema) -> dict[str
             return {key: value for key, value in patch.items() if key != PATCH}
         if directive == "delete":
             return {}
-        raise _failure(f"unknown patch type: {directive} in map: {patch}")
+        raise _failure(f"unknown patch type: {directive} in map: {_go(patch)}")
     out = dict(original) if isinstance(original, dict) else {}
     patch = _retain_keys(out, patch)
     ordered = _merge_ordered(out, patch, schema)
@@ -97,7 +108,7 @@ def _retain_keys(out: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(kept, list) or not all(
         value is None or key in kept or key.startswith(directives) for key, value in patch.items()
     ):
-        raise BadRequest("the patch format of retainKeys is wrong: it must list every field of the patch")
+        raise BadRequest("invalid patch format of retainKeys")
     for key in [key for key in out if key not in kept]:
         del out[key]
     return patch
@@ -105,7 +116,7 @@ def _retain_keys(out: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 def _delete_primitives(out: dict[str, Any], key: str, gone: Any, schema: Schema) -> None:
     if not key or not isinstance(gone, list):
-        raise BadRequest("the patch format of deleteFromPrimitiveList is wrong: it must be a list")
+        raise BadRequest("invalid patch format of primitive list")
     before = out.get(key)
     if isinstance(before, list):
         strategy = _field(schema, key)[1]
@@ -121,7 +132,7 @@ def _merge_ordered(out: dict[str, Any], patch: dict[str, Any], schema: Schema) -
         key = directive.removeprefix(ORDER)
         before, given = out.get(key), patch.get(key)
         if not isinstance(order, list) or not isinstance(given, list | None) or not isinstance(before, list | None):
-            raise BadRequest("the patch format of setElementOrder is wrong: it must be a list beside a list")
+            raise BadRequest("invalid patch format of setElementOrder list")
         inner, strategy, merge_key = _field(schema, key)
         if given is not None:
             _check_order(given, order, merge_key)
@@ -143,14 +154,14 @@ def _check_order(given: list[Any], order: list[Any], merge_key: str) -> None:
     wanted = [_identity(item, merge_key) for item in given if not (isinstance(item, dict) and PATCH in item)]
     stands = iter([_identity(item, merge_key) for item in order])
     if not all(any(have == want for have in stands) for want in wanted):
-        raise _failure(f"The order in patch list:\n{given}\n doesn't match $setElementOrder list:\n{order}\n")
+        raise _failure(f"The order in patch list:\n{_go(given)}\n doesn't match $setElementOrder list:\n{_go(order)}\n")
 
 
 def _identity(item: Any, merge_key: str) -> Any:
     """What makes two list items the same: the merge key's value, or the scalar itself."""
     if merge_key:
         if not isinstance(item, dict) or merge_key not in item:
-            raise _failure(f"map: {item} does not contain declared merge key: {merge_key}")
+            raise _failure(f"map: {_go(item)} does not contain declared merge key: {merge_key}")
         item = item[merge_key]
     if isinstance(item, dict | list):
         raise _failure(f"list elements are of different types: {item} is no scalar")
@@ -162,7 +173,7 @@ def _merge_list(before: list[Any], given: list[Any], schema: Schema, strategy: s
         return list(given)
     maps = [isinstance(item, dict) for item in before + given]
     if any(isinstance(item, list) for item in before + given):
-        raise StatusError("lists of lists are not supported", code=422, reason="Invalid")
+        raise Invalid("the server rejected our request due to an error in our request", details={})
     if not any(maps):
         merged = list(dict.fromkeys(before + given))
         return _in_order(merged, given, before, "")
@@ -185,7 +196,7 @@ def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: 
         elif directive == "merge":
             raise _failure("merging lists cannot yet be specified in the patch")
         else:
-            raise _failure(f"unknown patch type: {directive} in map: {item}")
+            raise _failure(f"unknown patch type: {directive} in map: {_go(item)}")
     if replace:
         return [_without_directives(item) for item in plain]
     original = list(kept.values())

@@ -27,7 +27,11 @@ def definition(obj: Object, errs: Errors) -> None:
             errs.required("spec.scope")
         else:
             errs.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced"))
+    if spec.get("preserveUnknownFields"):
+        instead = "set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        errs.invalid("spec.preserveUnknownFields", True, f"cannot set to true, {instead}")
     _versions(spec, errs)
+    _shared(spec.get("versions") or [], errs)
     _names(wanted, errs)
     conversion = spec.get("conversion") or {}
     if conversion.get("strategy") not in ("None", "Webhook"):
@@ -109,6 +113,57 @@ def _versions(spec: Object, errs: Errors) -> None:
         errs.invalid("spec.versions", Raw(text), "must have exactly one version marked as storage version")
 
 
+def _shared(versions: list[Object], errs: Errors) -> None:
+    """Subresources and columns, told at the top when all versions have the same, as upstream keeps them there."""
+    for field, check in (("subresources", _subresources), ("additionalPrinterColumns", _columns)):
+        single = all(version.get(field) == versions[0].get(field) for version in versions)
+        for i, version in enumerate(versions[:1] if single else versions):
+            if version.get(field):
+                check(version[field], f"spec.{field}" if single else f"spec.versions[{i}].{field}", errs)
+
+
+def _subresources(subresources: Object, path: str, errs: Errors) -> None:
+    scale = subresources.get("scale")
+    if scale is None:
+        return
+    for field, parent in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")):
+        value, where = scale.get(field) or "", f"{path}.scale.{field}"
+        if not value:
+            errs.required(where)
+        elif _simple_path(value, where, errs) and not value.startswith(f"{parent}."):
+            errs.invalid(where, value, f"should be a json path under {parent}")
+    value, where = scale.get("labelSelectorPath") or "", f"{path}.scale.labelSelectorPath"
+    if value and _simple_path(value, where, errs) and not value.startswith((".spec.", ".status.")):
+        errs.invalid(where, value, "should be a json path under either .spec or .status")
+
+
+def _simple_path(value: str, path: str, errs: Errors) -> bool:
+    if not value.startswith("."):
+        errs.invalid(path, value, "must be a simple json path starting with .")
+    return value.startswith(".")
+
+
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+
+
+def _columns(columns: list[Object], path: str, errs: Errors) -> None:
+    for i, column in enumerate(columns):
+        at, kind, form = f"{path}[{i}]", column.get("type") or "", column.get("format") or ""
+        if not column.get("name"):
+            errs.required(f"{at}.name")
+        if not kind:
+            errs.required(f"{at}.type", f"must be one of {','.join(_COLUMN_TYPES)}")
+        elif kind not in _COLUMN_TYPES:
+            errs.invalid(f"{at}.type", kind, f"must be one of {','.join(_COLUMN_TYPES)}")
+        if form and form not in _COLUMN_FORMATS:
+            errs.invalid(f"{at}.format", form, f"must be one of {','.join(_COLUMN_FORMATS)}")
+        if not column.get("jsonPath"):
+            errs.required(f"{at}.JSONPath")
+        else:
+            _simple_path(column["jsonPath"], f"{at}.JSONPath", errs)
+
+
 def _root(schema: Object, status: bool, path: str, errs: Errors) -> None:
     kind = schema.get("type")
     if status and kind not in (None, "", "object"):
@@ -145,7 +200,12 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
         )
     if kind == "array" and "items" not in schema:
         errs.required(f"{path}.items", "must be specified")
+    _list_type(schema, path, errs)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
+    told = (properties.get("metadata") or {}).get("properties") if root else None
+    if set(told or ()) - {"name", "generateName"}:
+        only = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        errs.forbidden(f"{path}.properties[metadata]", only)
     if properties and additional is not None and additional is not False:
         errs.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
     for name, inner in properties.items():
@@ -155,6 +215,35 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
         _schema(additional, f"{path}.additionalProperties", errs)
     if isinstance(schema.get("items"), dict):
         _schema(schema["items"], f"{path}.items", errs)
+
+
+def _list_type(schema: Object, path: str, errs: Errors) -> None:
+    kind, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys")
+    if keys and kind != "map":
+        where, only = f"{path}.x-kubernetes-list-type", "must be map if x-kubernetes-list-map-keys is non-empty"
+        if kind is None:
+            errs.required(where, only)
+        else:
+            errs.invalid(where, kind, only)
+    if kind is None:
+        return
+    if kind not in ("atomic", "map", "set"):
+        errs.unsupported(f"{path}.x-kubernetes-list-type", kind, ("atomic", "set", "map"))
+    array = "must be array if x-kubernetes-list-type is specified"
+    if not schema.get("type"):
+        errs.required(f"{path}.type", array)
+    elif schema["type"] != "array":
+        errs.invalid(f"{path}.type", schema["type"], array)
+    if kind != "map":
+        return
+    if not keys:
+        errs.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+    items = schema.get("items")
+    if items is None:
+        errs.required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
+    elif isinstance(items, dict) and items.get("type") != "object":
+        only = "must be object if parent array's x-kubernetes-list-type is map"
+        errs.invalid(f"{path}.items.type", items.get("type") or "", only)
 
 
 _MIXED = "may have mixed case, but should otherwise match: "

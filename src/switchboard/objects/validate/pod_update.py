@@ -41,6 +41,8 @@ def pod_update(obj: Object, old: Object, errs: Errors) -> None:
     _tolerations(spec, before, errs)
     gated = bool(before.get("schedulingGates"))
     _gates(spec, before, errs)
+    if gated:
+        _tightened(spec, before, errs)
     if _frozen(spec, gated) != _frozen(before, gated) or not _grace_kept(spec, before):
         errs.forbidden("spec", _FROZEN)
 
@@ -69,10 +71,58 @@ def _frozen(spec: Object, gated: bool) -> Object:
         if key not in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "terminationGracePeriodSeconds")
         and not (gated and key in _TIGHTENED)
     }
+    if gated:  # of the affinity only the nodes' may change
+        others = {key: value for key, value in (spec.get("affinity") or {}).items() if key != "nodeAffinity" and value}
+        rest |= {"affinity": others} if others else {}
     for name in ("containers", "initContainers"):
         if name in rest:
             rest[name] = [{k: v for k, v in container.items() if k != "image"} for container in rest[name] or ()]
     return rest
+
+
+def _tightened(spec: Object, before: Object, errs: Errors) -> None:
+    """A gated pod may be restricted to fewer nodes, never allowed more (KEP-3838)."""
+    chosen, earlier = spec.get("nodeSelector") or {}, before.get("nodeSelector") or {}
+    if any(chosen.get(label) != value for label, value in earlier.items()):
+        why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        errs.invalid("spec.nodeSelector", spec.get("nodeSelector"), why)
+    terms, then = _required_terms(spec), _required_terms(before)
+    path = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    if not then:
+        return
+    if len(terms) != len(then):
+        why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        errs.invalid(path, [_internal_term(term) for term in terms] or None, why)
+        return
+    for i, (term, old) in enumerate(zip(terms, then, strict=True)):
+        if not _only_adds(term, old):
+            why = "only additions are allowed (no mutations or deletions)"
+            errs.invalid(f"{path}[{i}]", _internal_term(term), why)
+
+
+def _required_terms(spec: Object) -> list[Object]:
+    nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return (nodes.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or []
+
+
+def _only_adds(term: Object, old: Object) -> bool:
+    fields = ("matchExpressions", "matchFields")
+    if not any(old.get(field) for field in fields):  # it matches nothing, and must go on so
+        return not any(term.get(field) for field in fields)
+    return all((term.get(field) or [])[: len(old.get(field) or ())] == (old.get(field) or []) for field in fields)
+
+
+def _internal_term(term: Object) -> Object:
+    """A term as upstream's internal type is printed."""
+
+    def requirements(field: str) -> list[Object] | None:
+        given = [
+            {"Key": each.get("key", ""), "Operator": each.get("operator", ""), "Values": each.get("values")}
+            for each in term.get(field) or ()
+        ]
+        return given or None
+
+    return {"MatchExpressions": requirements("matchExpressions"), "MatchFields": requirements("matchFields")}
 
 
 def _grace_kept(spec: Object, before: Object) -> bool:
