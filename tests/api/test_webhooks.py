@@ -262,3 +262,65 @@ async def test_their_own_configurations_are_never_shown_to_webhooks(api: ApiServ
         status, _ = await api.call("DELETE", f"{CONFIGS}/validatingwebhookconfigurations/c")
         assert status == 200
         assert (await create(api))[0] == 201
+
+
+def conditions(*texts: str) -> list[Object]:
+    return [{"name": f"c{i}", "expression": text} for i, text in enumerate(texts)]
+
+
+async def test_conditions_choose_what_is_asked(api: ApiServer, allowing: FakeWebhook) -> None:
+    texts = (
+        "request.operation != 'DELETE' && request.resource.resource == 'configmaps'",
+        "!('system:nodes' in request.userInfo.groups)",
+        "has(object.data) && object.data.?kind.orValue('') == 'asked'",
+        "oldObject == null || oldObject.data != object.data",
+    )
+    await configure(api, "validating", hook(allowing.client_config, matchConditions=conditions(*texts)))
+    assert (await create(api, "plain"))[0] == 201
+    assert (await create(api, "other", data={"kind": "other"}))[0] == 201
+    assert (await create(api, "m", data={"kind": "asked"}))[0] == 201
+    patched = {"content-type": "application/merge-patch+json"}
+    assert (await api.call("PATCH", f"{MAPS}/m", {"metadata": {"labels": {"a": "b"}}}, patched))[0] == 200
+    assert (await api.call("PATCH", f"{MAPS}/m", {"data": {"more": "x"}}, patched))[0] == 200
+    assert (await api.call("DELETE", f"{MAPS}/m"))[0] == 200
+    assert [(r["operation"], r["name"]) for r in allowing.reviews] == [("CREATE", "m"), ("UPDATE", "m")]
+
+
+@pytest.mark.parametrize(("policy", "code"), [("Fail", 403), ("Ignore", 201)])
+async def test_conditions_that_fail(api: ApiServer, allowing: FakeWebhook, policy: str, code: int) -> None:
+    failing = "object.data.a == 'b'"
+    await configure(
+        api, "mutating", hook(allowing.client_config, failurePolicy=policy, matchConditions=conditions(failing))
+    )
+    status, answer = await create(api, data={})
+    assert status == code
+    if code == 403:
+        assert answer["message"] == (
+            f"configmaps \"m\" is forbidden: expression '{failing}' resulted in error: no such key: data"
+        )
+    assert allowing.reviews == []
+
+
+async def test_a_false_condition_decides_over_one_that_fails(api: ApiServer, allowing: FakeWebhook) -> None:
+    texts = conditions("object.data.a == 'b'", "object.metadata.name == 'other'")
+    await configure(api, "mutating", hook(allowing.client_config, matchConditions=texts))
+    assert (await create(api))[0] == 201
+    assert allowing.reviews == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("object.a ==", "compilation failed: ERROR: <input>:1:12: Syntax error"),
+        ("request.nope == 1", "compilation failed: ERROR: <input>:1:8: undefined field 'nope'"),
+        ("request.name", "must evaluate to bool"),
+    ],
+)
+async def test_conditions_are_checked_with_their_configuration(api: ApiServer, text: str, why: str) -> None:
+    config = {"url": "https://example.com/x"}
+    body = {"metadata": {"name": "c"}, "webhooks": [hook(config, matchConditions=conditions(text))]}
+    status, answer = await api.call("POST", f"{CONFIGS}/validatingwebhookconfigurations", body)
+    assert status == 422
+    (cause,) = answer["details"]["causes"]
+    assert cause["field"] == "webhooks[0].matchConditions[0].expression"
+    assert why in cause["message"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from switchboard.api import typed
 from switchboard.api.admission.chain import Operation
@@ -17,6 +17,9 @@ from switchboard.objects.kinds import Kind
 from switchboard.objects.selectors import LabelSelector, from_object
 from switchboard.store.record import Event
 from switchboard.store.store import Store
+
+if TYPE_CHECKING:
+    from switchboard.objects.cel.conditions import Conditions
 
 Object = dict[str, Any]
 _GROUP = "admissionregistration.k8s.io"
@@ -36,6 +39,7 @@ class Hook:
     webhook: Object
     namespaces: LabelSelector
     objects: LabelSelector
+    conditions: Conditions | None = None  # made when they are first asked
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from switchboard.api import typed
 from switchboard.api.admission import hooks, reviews
 from switchboard.api.admission.chain import Neutral, Operation
 from switchboard.api.admission.hooks import Configurations, Hook
+from switchboard.api.authz import forbidden
 from switchboard.api.keyspace import encode_any
 from switchboard.api.webhookclient import CallFailed
 from switchboard.objects import patch
@@ -74,6 +75,23 @@ def _forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
     return hooks.shown_as(kind, op, obj), hooks.shown_as(kind, op, old)
 
 
+def _wanted(op: Operation, hook: Hook, kind: Kind) -> bool:
+    """Whether the webhook's conditions on requests hold. Raises Forbidden when that cannot be said."""
+    if not hook.webhook.get("matchConditions"):
+        return True
+    from switchboard.objects.cel.conditions import Conditions, ConditionsFailed  # only who has some pays
+
+    if hook.conditions is None:
+        hook.conditions = Conditions(hook.webhook["matchConditions"])
+    obj, old = _forms(kind, op)
+    try:
+        return hook.conditions.met(reviews.review(op, hook.webhook, kind, obj, old)["request"], obj, old)
+    except ConditionsFailed as e:
+        if hook.webhook.get("failurePolicy") == "Ignore":
+            return False
+        raise forbidden(op.plural, op.group, op.name, str(e)) from None
+
+
 class MutatingWebhooks(Neutral):
     """Asks the MutatingWebhookConfigurations."""
 
@@ -89,6 +107,8 @@ class MutatingWebhooks(Neutral):
     async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:
         for hook, kind in found:
             if op.again and not self._again(op, hook):
+                continue
+            if not _wanted(op, hook, kind):
                 continue
             obj, old = _forms(kind, op)
             try:
@@ -143,6 +163,7 @@ class ValidatingWebhooks(Neutral):
     def validate(self, op: Operation) -> Awaitable[None] | None:
         """Refuse what a webhook refuses."""
         found = list(self._configurations.matching(op)) if self._configurations.hooks() else []
+        found = [(hook, kind) for hook, kind in found if _wanted(op, hook, kind)]
         return self._run(op, found) if found else None
 
     async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:

@@ -154,8 +154,15 @@ def _conditions(conditions: list[Object], path: str, errs: Errors) -> None:
     seen: set[str] = set()
     for i, condition in enumerate(conditions):
         here, name = f"{path}[{i}]", condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
+        expression = (condition.get("expression") or "").strip()
+        if not expression:
             errs.required(f"{here}.expression")
+        else:
+            from switchboard.objects.cel.conditions import compiled  # only who has conditions pays for the language
+
+            error = compiled(expression)[1]
+            if error:
+                errs.invalid(f"{here}.expression", condition["expression"], error)
         if not name:
             errs.required(f"{here}.name")
         else:

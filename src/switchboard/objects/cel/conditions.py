@@ -1,0 +1,85 @@
+"""Conditions on requests: the `matchConditions` of webhooks.
+
+Sources: `apiserver/pkg/admission/plugin/webhook/matchconditions`, `apiserver/pkg/admission/plugin/cel`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from switchboard.objects.cel.environment import checked
+from switchboard.objects.cel.evaluate import Program
+from switchboard.objects.cel.syntax import CompileError
+from switchboard.objects.cel.types import BOOL, DYN, STRING, Type, list_of, map_of, object_of
+from switchboard.objects.cel.values import CelError, CostExceeded
+
+Object = dict[str, Any]
+CALL_LIMIT, BUDGET = 1_000_000, 2_500_000
+_SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
+
+
+class ConditionsFailed(Exception):
+    """Conditions could not be evaluated, and none is false; says why."""
+
+
+@cache
+def variables() -> dict[str, Type]:
+    """What expressions on requests can read."""
+
+    def names(kind: str, *fields: str) -> Type:
+        return object_of(f"kubernetes.{kind}", dict.fromkeys(fields, STRING))
+
+    kind = names("GroupVersionKind", "group", "version", "kind")
+    resource = names("GroupVersionResource", "group", "version", "resource")
+    user = object_of(
+        "kubernetes.UserInfo",
+        {"username": STRING, "uid": STRING, "groups": list_of(STRING), "extra": map_of(STRING, list_of(STRING))},
+    )
+    fields = {
+        "kind": kind, "resource": resource, "subResource": STRING, "requestKind": kind, "requestResource": resource,
+        "requestSubResource": STRING, "name": STRING, "namespace": STRING, "operation": STRING, "userInfo": user,
+        "dryRun": BOOL, "options": DYN,
+    }  # fmt: skip
+    return {"object": DYN, "oldObject": DYN, "request": object_of("kubernetes.AdmissionRequest", fields)}
+
+
+def compiled(text: str) -> tuple[Program | None, str]:
+    """(the program or None, why there is none)."""
+    try:
+        made = checked(text, variables())
+    except CompileError as e:
+        return None, f"compilation failed: {e}"
+    if made.result.kind not in ("bool", "dyn"):
+        return None, "must evaluate to bool"
+    return Program(made), ""
+
+
+class Conditions:
+    """The conditions of one webhook."""
+
+    def __init__(self, conditions: list[Object]) -> None:
+        self._conditions = [(each["expression"].strip(), *compiled(each["expression"])) for each in conditions]
+
+    def met(self, request: Object, obj: Object | None, old: Object | None) -> bool:
+        """Whether all hold; one that is false decides over those that fail. Raises ConditionsFailed."""
+        known, left = {"object": obj, "oldObject": old, "request": request}, BUDGET
+        failed: list[str] = []
+        for text, program, error in self._conditions:
+            if program is None:
+                failed.append(error)
+                continue
+            try:
+                value, cost = program.evaluate(known, min(CALL_LIMIT, left))
+            except CelError as e:
+                left -= e.cost
+                failed.append(f"expression '{text}' resulted in error: {e}")
+            except CostExceeded:
+                raise ConditionsFailed(_SPENT) from None
+            else:
+                left -= cost
+                if value is False:
+                    return False
+        if failed:
+            raise ConditionsFailed(failed[0] if len(failed) == 1 else f"[{', '.join(failed)}]")
+        return True
