@@ -162,19 +162,23 @@ def cleaned(
     return obj
 
 
-async def _apply(call: Call) -> Response:
-    """Server-side apply."""
+def applied_configuration(call: Call) -> Object:
+    """The body of a server-side apply, and that a manager applies it."""
     if not call.options.field_manager:
         error = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
         raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
-    kind = call.kind
     wanted, duplicates = bodies.parse_yaml(call.request.body)
-    bodies.report(call, kind, [], duplicates)
+    bodies.report(call, call.kind, [], duplicates)
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the document is not an object")
-
     if not isinstance(wanted.get("metadata") or {}, dict):
         raise BadRequest("error decoding YAML: metadata is not an object")
+    return wanted
+
+
+async def _apply(call: Call) -> Response:
+    """Server-side apply."""
+    kind, wanted = call.kind, applied_configuration(call)
 
     def merged(current: Object | None) -> Object:
         obj = ownership.applied(call, current, wanted)

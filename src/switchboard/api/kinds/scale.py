@@ -8,7 +8,7 @@ from typing import Any
 from switchboard.api import bodies, metadata, ownership, query, representing, typed
 from switchboard.api.call import Call
 from switchboard.api.keyspace import key_of
-from switchboard.api.verbs import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from switchboard.api.verbs import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, applied_configuration
 from switchboard.api.writing import change
 from switchboard.objects import patch
 from switchboard.objects.errors import BadRequest, FieldError, Invalid, NotFound, UnsupportedMediaType
@@ -95,13 +95,36 @@ async def handle(call: Call) -> Response:
         value = await change(call, lambda obj: _scaled(call, obj, body), tracked=True)
     else:
         call.options = query.write_options(call.params, "PatchOptions")
-        apply_patch = _patch(call)
-        value = await change(call, lambda obj: _scaled(call, obj, apply_patch(scale_of(call.kind, obj))), tracked=True)
+        media = (call.request.headers.get("content-type") or "").partition(";")[0].strip()
+        if media == APPLY_PATCH:
+            wanted = _applied_scale(call)
+            value = await change(call, lambda obj: ownership.applied(call, obj, wanted), tracked=True)
+        else:
+            apply_patch = _patch(call, media)
+            value = await change(
+                call, lambda obj: _scaled(call, obj, apply_patch(scale_of(call.kind, obj))), tracked=True
+            )
     return representing.shown_object(call, scale_of(call.kind, typed.show(call.kind, value)))
 
 
-def _patch(call: Call) -> Any:
-    media = (call.request.headers.get("content-type") or "").partition(";")[0].strip()
+def _applied_scale(call: Call) -> Object:
+    """An applied Scale as the configuration of the object that is scaled: its replicas, nothing else."""
+    kind = call.kind
+    scale = applied_configuration(call)
+    if (scale.get("apiVersion"), scale.get("kind")) != (_API_VERSION, "Scale"):
+        group, _, version = str(scale.get("apiVersion") or "").rpartition("/")
+        raise BadRequest(f"invalid object type: {group}/{version}, Kind={scale.get('kind') or ''}")
+    clean_as(_SCALE, scale, "Scale", "v1")
+    metadata.check_name(scale, call.name)
+    _refuse_negative(call, scale)
+    wanted = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": dict(scale.get("metadata") or {})}
+    replicas = (scale.get("spec") or {}).get("replicas")
+    if replicas is not None:
+        _write(wanted, _paths(kind)[0], replicas)
+    return wanted
+
+
+def _patch(call: Call, media: str) -> Any:
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
         raise UnsupportedMediaType("415: Unsupported Media Type", details={})
     body = bodies.parse_json(call.request.body)
@@ -110,15 +133,20 @@ def _patch(call: Call) -> Any:
     return lambda scale: patch.json_patch(scale, body) if media == JSON_PATCH else patch.merge_patch(scale, body)
 
 
-def _scaled(call: Call, obj: Object, scale: Object) -> Object:
-    """The object with the replicas of a Scale."""
-    bodies.check_type(scale, _API_VERSION, "Scale")
-    clean_as(_SCALE, scale, "Scale", "v1")
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
+def _refuse_negative(call: Call, scale: Object) -> int:
+    replicas = int((scale.get("spec") or {}).get("replicas", 0))
     if replicas < 0:
         text = f"Invalid value: {replicas}: must be greater than or equal to 0"
         error = FieldError("FieldValueInvalid", "spec.replicas", text)
         raise Invalid.of("Scale", "autoscaling", call.name, [error])
+    return replicas
+
+
+def _scaled(call: Call, obj: Object, scale: Object) -> Object:
+    """The object with the replicas of a Scale."""
+    bodies.check_type(scale, _API_VERSION, "Scale")
+    clean_as(_SCALE, scale, "Scale", "v1")
+    replicas = _refuse_negative(call, scale)
     wanted = scale.get("metadata") or {}
     before = typed.copy_of(obj)
     for name in ("resourceVersion", "uid"):

@@ -1,0 +1,49 @@
+"""Server-side apply of a Scale: replicas have an owner of their own."""
+
+import json
+from typing import Any
+
+from switchboard.testing.apiserver import ApiServer
+
+APPLY = {"content-type": "application/apply-patch+yaml"}
+DEPLOYMENT = "/apis/apps/v1/namespaces/ns/deployments/d"
+
+
+async def apply(api: ApiServer, target: str, manager: str, body: Any, more: str = "") -> tuple[int, Any]:
+    data = json.dumps(body).encode()
+    return await api.call("PATCH", f"{target}?fieldManager={manager}{more}", data, APPLY)
+
+
+def scale(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": spec}
+
+
+async def test_replicas_are_applied_through_scale(api: ApiServer) -> None:
+    labels = {"app": "a"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    assert (await apply(api, f"{DEPLOYMENT}/scale", "s", scale(replicas=3)))[0] == 404
+    assert (await apply(api, DEPLOYMENT, "x", deployment))[0] == 201
+
+    status, body = await apply(api, f"{DEPLOYMENT}/scale", "s", scale(replicas=3))
+    assert status == 409 and body["message"] == 'Apply failed with 1 conflict: conflict with "x": .spec.replicas'
+    status, body = await apply(api, f"{DEPLOYMENT}/scale", "s", scale(replicas=3), "&force=true")
+    assert status == 200 and body["kind"] == "Scale" and body["spec"] == {"replicas": 3}
+
+    _, stored = await api.call("GET", DEPLOYMENT)
+    owners = {
+        entry["manager"]: entry.get("subresource")
+        for entry in stored["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    }
+    assert stored["spec"]["replicas"] == 3 and owners == {"s": "scale"}
+    status, body = await apply(api, DEPLOYMENT, "x", deployment)
+    assert status == 409 and 'conflict with "s" with subresource "scale"' in body["message"]
+
+
+async def test_what_is_no_scale_is_refused(api: ApiServer) -> None:
+    status, body = await apply(api, f"{DEPLOYMENT}/scale", "s", {**scale(), "kind": "Deployment"})
+    assert (status, body["message"]) == (400, "invalid object type: autoscaling/v1, Kind=Deployment")
+    status, body = await apply(api, f"{DEPLOYMENT}/scale", "s", scale(replicas=-1))
+    assert status == 422 and body["details"]["causes"][0]["field"] == "spec.replicas"
