@@ -5,15 +5,19 @@ nothing.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
+from switchboard.cluster import command, network
 from switchboard.cluster.config import ClusterConfig
+from switchboard.cluster.errors import ClusterError
 from switchboard.testing.host import Host
 
 CALL = """
@@ -168,3 +172,36 @@ def test_a_pod_leaves_the_node_with_the_nodes_address(host: Host, config: Cluste
     node(host, config, sys.executable, "-c", CONNECT, "10.244.0.9", config.gateway, port)
     assert server.stdout.readline().strip() == config.node_ip
     assert server.wait(5) == 0
+
+
+def test_a_port_that_somebody_has_is_refused_in_words() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(
+            ClusterError, match=f"cannot have port {port} of 127.0.0.1: Address already in use"
+        ) as refused:
+            network.check_port("127.0.0.1", port)
+        assert f"sport = :{port}" in refused.value.advice
+    network.check_port("127.0.0.1", port)
+
+
+def test_a_range_that_this_machine_has_a_route_into_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = [IPv4Network("0.0.0.0/0"), IPv4Network("10.7.1.0/24")]
+    monkeypatch.setattr(network, "taken_networks", lambda: routes)
+    for overlapping in ("10.7.1.0/24", "10.7.0.0/16", "10.7.1.128/25"):
+        with pytest.raises(ClusterError, match=f"{overlapping} overlaps 10.7.1.0/24"):
+            network.check_unused(overlapping)
+    network.check_unused("10.7.2.0/24")
+
+
+def test_missing_programs_are_named_all_at_once_with_their_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command.require(command.NEEDED)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="lacks containerd, ctr, docker-registry, ip, nft, nsenter, runc") as refused:
+        command.require(command.NEEDED)
+    wanted = "apt-get install containerd docker-registry iproute2 nftables runc util-linux"
+    assert refused.value.advice == wanted

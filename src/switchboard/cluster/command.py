@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .errors import ClusterError
+
+# Programs that a start needs -> the Debian package each is in.
+NEEDED = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "docker-registry": "docker-registry",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "runc": "runc",
+}
+
+
+def require(programs: Mapping[str, str]) -> None:
+    """ClusterError that names every program which is not there, and the packages to install."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing:
+        packages = sorted({programs[program] for program in missing})
+        raise ClusterError(
+            f"this machine lacks {', '.join(missing)} (looked for in $PATH)", f"apt-get install {' '.join(packages)}"
+        )
 
 
 def run(argv: Sequence[str], *, given: str = "", why: str = "", advice: str = "") -> str:

@@ -211,6 +211,30 @@ def taken_networks() -> list[IPv4Network]:
     return networks
 
 
+def check_unused(subnet: str) -> None:
+    """ClusterError when this machine has a route into a range already, other than the default one."""
+    wanted = IPv4Network(subnet)
+    for taken in taken_networks():
+        if taken.prefixlen and taken.overlaps(wanted):
+            raise ClusterError(
+                f"--node-subnet {subnet} overlaps {taken}, which this machine has a route to",
+                "give another range, or leave the option out: a free one is chosen",
+            )
+
+
+def check_port(address: str, port: int) -> None:
+    """ClusterError when somebody listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ClusterError(
+                f"the API server cannot have port {port} of {address}: {error.strerror}",
+                f"stop what has it (ss -tlnp 'sport = :{port}'), or start a cluster of another name or --api-port",
+            ) from error
+
+
 def free_port(address: str, first: int, *, tries: int = 50) -> int:
     """The first port from `first` on that can be bound at `address`. Raises ClusterError."""
     for port in range(first, first + tries):

@@ -27,6 +27,7 @@ from switchboard.pki.plan import plan
 from . import access, cgroups, cni, containerd, mirror, network, processes, running, stop
 from . import config as configs
 from .ask import NoAnswer, ask
+from .command import NEEDED, require
 from .config import ClusterConfig
 from .errors import ClusterError
 from .progress import Progress
@@ -70,6 +71,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         raise ClusterError(
             "a cluster needs namespaces, mounts and rules, which only root can make", "sudo ./switchboard up"
         )
+    require(NEEDED)
     with locked(wish.name):
         config = decide(wish, progress)
         if _runs_as_wished(config):
@@ -77,6 +79,8 @@ def up(wish: Wish, progress: Progress) -> Result:
         began = time.time()
         config.save()
         _repair(config, progress)
+        if not _as_it_runs(config, "server"):
+            network.check_port("127.0.0.1", config.api_port)
         before = _as_it_runs(config, "node")
         prepare(config, progress)
         if before and before == _planned(config, "node"):
@@ -133,7 +137,9 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
         return _switched(known, wish)
     config = configs.new(wish.name, **fixed)
     others = [IPv4Network(other.node_subnet) for other in configs.load_all()]
-    if wish.node_subnet is None:
+    if wish.node_subnet is not None:
+        network.check_unused(config.node_subnet)
+    else:
         config = replace(config, node_subnet=configs.free_subnet([*network.taken_networks(), *others]))
         if config.node_subnet != "192.168.49.0/24":
             progress.say(f"192.168.49.0/24 is in use here; the node gets {config.node_subnet}")
