@@ -205,3 +205,10 @@ def test_missing_programs_are_named_all_at_once_with_their_packages(
         command.require(command.NEEDED)
     wanted = "apt-get install containerd docker-registry iproute2 nftables runc util-linux"
     assert refused.value.advice == wanted
+
+
+def test_a_full_disk_is_told_before_anything_starts(tmp_path: Path) -> None:
+    command.require_space(tmp_path / "not" / "yet" / "there", 1)
+    with pytest.raises(ClusterError, match=r"the disk of .*there is full: .* MB are left") as refused:
+        command.require_space(tmp_path / "there", 1 << 62)
+    assert "SWITCHBOARD_STATE_DIR" in refused.value.advice

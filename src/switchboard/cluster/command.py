@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .errors import ClusterError
 
@@ -27,6 +29,20 @@ def require(programs: Mapping[str, str]) -> None:
         packages = sorted({programs[program] for program in missing})
         raise ClusterError(
             f"this machine lacks {', '.join(missing)} (looked for in $PATH)", f"apt-get install {' '.join(packages)}"
+        )
+
+
+def require_space(folder: Path, least: int = 64 << 20) -> None:
+    """ClusterError when the disk that a folder is on, or will be, has less than so many bytes left: what starts on a
+    full disk waits in silence.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    disk = os.statvfs(there)
+    free = disk.f_bavail * disk.f_frsize
+    if free < least:
+        raise ClusterError(
+            f"the disk of {folder} is full: {free / 1e6:.1f} MB are left, a start needs {least / 1e6:.0f} MB",
+            "make room there, or give another folder in $SWITCHBOARD_STATE_DIR",
         )
 
 

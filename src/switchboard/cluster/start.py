@@ -27,7 +27,7 @@ from switchboard.pki.plan import plan
 from . import access, cgroups, cni, containerd, mirror, network, processes, running, stop
 from . import config as configs
 from .ask import NoAnswer, ask
-from .command import NEEDED, require
+from .command import NEEDED, require, require_space
 from .config import ClusterConfig
 from .errors import ClusterError
 from .progress import Progress
@@ -77,6 +77,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         if _runs_as_wished(config):
             return Result(config, already=True)
         began = time.time()
+        require_space(config.state)
         config.save()
         _repair(config, progress)
         if not _as_it_runs(config, "server"):
