@@ -136,9 +136,14 @@ async def test_discovery_and_openapi_show_what_others_serve(tmp_path: Path) -> N
         await w.serve()
         groups = (await w.api.call("GET", "/apis"))[1]["groups"]
         version = {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
-        assert groups[-1] == {"name": GROUP, "versions": [version], "preferredVersion": version}
+        assert next(g for g in groups if g["name"] == GROUP) == {
+            "name": GROUP,
+            "versions": [version],
+            "preferredVersion": version,
+        }
         assert (await w.api.call("GET", f"/apis/{GROUP}"))[1]["versions"] == [version]
-        item = (await w.api.call("GET", "/apis", headers=AGGREGATED))[1]["items"][-1]
+        items = (await w.api.call("GET", "/apis", headers=AGGREGATED))[1]["items"]
+        item = next(i for i in items if i["metadata"]["name"] == GROUP)
         [shown] = item["versions"]
         assert (item["metadata"]["name"], shown["freshness"]) == (GROUP, "Current")
         assert shown["resources"][0]["resource"] == "flunders"

@@ -99,3 +99,43 @@ def test_another_api_server_behind_a_service(cluster: PrivateCluster, tmp_path: 
         wait_for(lambda: "MissingEndpoints" in cluster.kubectl("get", name), 20)
     finally:
         cluster.kubectl("delete", name, "namespace/wardle", "--wait=false")
+
+
+def test_usage_is_told_and_a_busy_workload_scales(cluster: PrivateCluster) -> None:
+    limits = {"requests": {"cpu": "100m"}, "limits": {"cpu": "400m"}}
+    container = {"name": "c", "image": "flask", "command": ["python3", "-c", "while True: pass"], "resources": limits}
+    labels = {"app": "busy"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}}
+    meta = {"name": "busy", "namespace": "busy"}
+    workload = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    fast = {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "busy"}
+    metric = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+    scaler = {
+        "scaleTargetRef": target,
+        "minReplicas": 1,
+        "maxReplicas": 5,
+        "metrics": [{"type": "Resource", "resource": metric}],
+        "behavior": {"scaleUp": fast},
+    }
+    cluster.kubectl("create", "namespace", "busy")
+    given = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": workload}
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(given))
+    cluster.kubectl("rollout", "status", "deployment/busy", "-n", "busy", "--timeout=60s")
+
+    def used() -> int:
+        lines = cluster.kubectl("top", "pods", "-n", "busy", "--no-headers", check=False).split()
+        return int(lines[1].removesuffix("m")) if len(lines) == 3 else 0
+
+    wait_for(lambda: used() > 100, 30, what="metrics of the pod")
+    assert cluster.kubectl("top", "nodes", "--no-headers").split()[2].endswith("%")
+    given = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": scaler}
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(given))
+    wait_for(lambda: cluster.get("deployment", "busy", "-n", "busy")["spec"]["replicas"] == 2, 40)
+
+    def limited() -> bool:
+        conditions = cluster.get("hpa", "busy", "-n", "busy").get("status", {}).get("conditions", ())
+        return any(c["reason"] == "ScaleUpLimit" for c in conditions)
+
+    wait_for(limited)
+    cluster.kubectl("delete", "namespace", "busy")

@@ -2,7 +2,8 @@
 
 A request for one of them is authenticated and authorised here like any other, then goes on to the Service, over TLS
 with the front-proxy certificate and who asks in `X-Remote-*` headers. `Aggregation` follows the stored APIServices;
-`availability.py` looks after them. Nothing runs while no APIService names a Service. Sources:
+`availability.py` looks after them. Nothing runs while no APIService names a Service. What this process serves beside
+its registry (`resourcemetrics.py`) is found here as well; an APIService that names a Service takes its place. Sources:
 kube-aggregator/pkg/apiserver/{handler_proxy,handler_discovery}.go, pkg/controllers/autoregister.
 """
 
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from switchboard.api import answers
+from switchboard.api import answers, resourcemetrics
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import decode
 from switchboard.api.kubelets import Headers
@@ -36,6 +37,22 @@ _HOP = frozenset(
 )
 _TIMEOUT = 60.0
 FAILURES = (HttpFailure, TimeoutError, OSError, CallFailed, StatusError, ValueError)
+
+
+class Backend(Protocol):
+    """Who serves a group-version that the registry does not hold; `resources` are as plain discovery has them."""
+
+    name: str
+    group: str
+    version: str
+    spec: Object
+    available: bool
+    resources: list[Object] | None
+    openapi: str
+
+    async def answer(self, request: Request, identity: Identity) -> Response:
+        """The answer to a request that is authorised."""
+        ...
 
 
 class Remote:
@@ -74,6 +91,10 @@ class Remote:
             self._client = HttpClient(ssl=context, server_name=name, dial=dial_service(self._app, self.service))
         return self._client
 
+    async def answer(self, request: Request, identity: Identity) -> Response:
+        """What the server behind the Service says."""
+        return await pass_on(self, request, identity)
+
     async def close(self) -> None:
         """Close kept connections."""
         if self._client is not None:
@@ -86,11 +107,16 @@ class Aggregation:
     def __init__(self, app: App) -> None:
         self._app = app
         self.remotes: dict[tuple[str, str], Remote] = {}
+        self.own: dict[tuple[str, str], Backend] = {}
+        self.served: dict[tuple[str, str], Backend] = {}  # both; whoever is registered first
         self.changes = 0  # counts what discovery has to show anew
 
     def load(self) -> None:
         """Take what is stored, and whatever is written from now on."""
         store = self._app.store
+        if self._app.kubelet is not None:
+            self.own[resourcemetrics.GROUP, resourcemetrics.VERSION] = resourcemetrics.ResourceMetrics(self._app)
+            self._merge()
         for record in store.scan(PREFIX):
             self._take(decode(record.value))
         store.subscribe(PREFIX, store.revision, self._changed)
@@ -113,35 +139,39 @@ class Aggregation:
         if held is None or held.spec != spec:
             self._drop(service)
             self.remotes[key] = Remote(self._app, service)
-            self.changes += 1
+            self._merge()
+
+    def _merge(self) -> None:
+        self.served = {**self.own, **self.remotes}
+        self.changes += 1
 
     def _drop(self, service: Object) -> None:
         spec = service["spec"]
         held = self.remotes.pop((spec.get("group") or "", spec["version"]), None)
         if held is not None:
-            self.changes += 1
+            self._merge()
             self._app.background(held.close())
 
-    def find(self, path: str) -> Remote | None:
+    def find(self, path: str) -> Backend | None:
         """Who serves a path, None when that is this server."""
         parts = path.split("/", 4)
         if len(parts) > 3 and parts[1] == "apis":
-            return self.remotes.get((parts[2], parts[3]))
+            return self.served.get((parts[2], parts[3]))
         if path.startswith("/openapi/v3/apis/"):
             parts = path.split("/")
-            found = self.remotes.get((parts[4], parts[5])) if len(parts) == 6 else None
+            found = self.served.get((parts[4], parts[5])) if len(parts) == 6 else None
             return found if found is not None and found.openapi else None
         return None
 
-    def versions(self) -> Iterator[tuple[str, list[Remote]]]:
+    def versions(self) -> Iterator[tuple[str, list[Backend]]]:
         """Groups and their remote versions, the more important first."""
 
-        def weight(remote: Remote) -> tuple[int, str, int, str]:
+        def weight(remote: Backend) -> tuple[int, str, int, str]:
             spec = remote.spec
             return -spec.get("groupPriorityMinimum", 0), remote.group, -spec.get("versionPriority", 0), remote.version
 
-        groups: dict[str, list[Remote]] = {}
-        for remote in sorted(self.remotes.values(), key=weight):
+        groups: dict[str, list[Backend]] = {}
+        for remote in sorted(self.served.values(), key=weight):
             groups.setdefault(remote.group, []).append(remote)
         yield from groups.items()
 

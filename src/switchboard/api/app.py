@@ -14,7 +14,7 @@ from typing import Any
 
 from switchboard.api import answers, authn, conversion, reading, watching
 from switchboard.api.admission import plugins
-from switchboard.api.aggregation import Aggregation, pass_on
+from switchboard.api.aggregation import Aggregation
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
@@ -153,16 +153,16 @@ class App:
             if not identity.is_master:
                 verb = request.method.lower()
                 self.authorise(Attributes(identity, verb, path=request.path))
-            remote = self.aggregation.find(request.path) if self.aggregation.remotes else None
-            if remote is not None:
-                return self._guarded(pass_on(remote, request, identity), request, None, started)
+            backend = self.aggregation.find(request.path) if self.aggregation.served else None
+            if backend is not None:
+                return self._guarded(backend.answer(request, identity), request, None, started)
             return self._guarded(self.nonresource.handle(request, identity), request, None, started)
         verb = self._verb(request, target)
         if not identity.is_master:
             self.authorise(self._attributes(identity, request, target, verb))
-        if self.aggregation.remotes and (target.group, target.version) in self.aggregation.remotes:
-            remote = self.aggregation.remotes[target.group, target.version]
-            return self._guarded(pass_on(remote, request, identity), request, None, started)
+        if self.aggregation.served and (target.group, target.version) in self.aggregation.served:
+            backend = self.aggregation.served[target.group, target.version]
+            return self._guarded(backend.answer(request, identity), request, None, started)
         call = self._call(request, identity, target, verb)
         handler = self._handler(call)
         if call.kind.custom and call.kind.extra.type.conversion.webhook is not None:

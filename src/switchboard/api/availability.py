@@ -99,23 +99,29 @@ def local(app: App) -> dict[str, Object]:
     """The APIServices of what this server serves itself, by name."""
     custom = {(kind.group, kind.version) for kind in app.registry.kinds() if kind.custom}
     out = {}
+    for backend in app.aggregation.own.values():
+        out[backend.name] = _local(backend.name, "onstart", backend.spec)
     for group in app.registry.groups():
         versions = app.registry.versions(group)
         for rank, version in enumerate(reversed(versions)):
             name, own = f"{version}.{group}", (group, version) in custom
             priority = _CUSTOM if own else (_PRIORITIES.get(group, 15000), 15 + 15 * rank)
             spec = {"version": version, "groupPriorityMinimum": priority[0], "versionPriority": priority[1]}
-            labels = {MANAGED: "true" if own else "onstart"}
-            said: Object = {}
-            set_condition(said, "Available", *LOCAL)
-            out[name] = {
-                "kind": "APIService",
-                "apiVersion": "apiregistration.k8s.io/v1",
-                "metadata": {"name": name, "labels": labels},
-                "spec": {**({"group": group} if group else {}), **spec},
-                "status": said,
-            }
+            spec = {**({"group": group} if group else {}), **spec}
+            out[name] = _local(name, "true" if own else "onstart", spec)
     return out
+
+
+def _local(name: str, managed: str, spec: Object) -> Object:
+    said: Object = {}
+    set_condition(said, "Available", *LOCAL)
+    return {
+        "kind": "APIService",
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "metadata": {"name": name, "labels": {MANAGED: managed}},
+        "spec": dict(spec),
+        "status": said,
+    }
 
 
 async def _register(app: App) -> None:
