@@ -78,28 +78,29 @@ class Configurations:
         if op.group == _GROUP and op.plural in _EXEMPT:
             return
         for hook in self.hooks():
-            kind = _kind_for(op, hook)
-            if kind is not None and self._selected(op, hook):
+            kind = kind_for(op, hook)
+            if kind is not None and selected(self._store, op, hook):
                 yield hook, kind
 
-    def _selected(self, op: Operation, hook: Hook) -> bool:
-        if not hook.objects.everything and not any(
-            obj is not None and hook.objects.matches((obj.get("metadata") or {}).get("labels"))
-            for obj in (op.obj, op.old)
-        ):
-            return False
-        if hook.namespaces.everything:
-            return True
-        if (op.group, op.plural) == ("", "namespaces"):
-            shown = op.obj if op.obj is not None and not op.sub else op.old
-            return hook.namespaces.matches(((shown or {}).get("metadata") or {}).get("labels"))
-        if not op.namespace:
-            return True
-        record = self._store.get(f"/core/namespaces/{op.namespace}")
-        return hook.namespaces.matches(record.meta if record is not None else None)
+
+def selected(store: Store, op: Operation, hook: Hook) -> bool:
+    """Whether a hook's selectors choose the object and its namespace."""
+    if not hook.objects.everything and not any(
+        obj is not None and hook.objects.matches((obj.get("metadata") or {}).get("labels")) for obj in (op.obj, op.old)
+    ):
+        return False
+    if hook.namespaces.everything:
+        return True
+    if (op.group, op.plural) == ("", "namespaces"):
+        shown = op.obj if op.obj is not None and not op.sub else op.old
+        return hook.namespaces.matches(((shown or {}).get("metadata") or {}).get("labels"))
+    if not op.namespace:
+        return True
+    record = store.get(f"/core/namespaces/{op.namespace}")
+    return hook.namespaces.matches(record.meta if record is not None else None)
 
 
-def _kind_for(op: Operation, hook: Hook) -> Kind | None:
+def kind_for(op: Operation, hook: Hook) -> Kind | None:
     """The kind that some rule names: the request's own, or with matchPolicy Equivalent another version of it."""
     own = op.call.kind
     rules = hook.webhook.get("rules") or ()

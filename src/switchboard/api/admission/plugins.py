@@ -12,6 +12,7 @@ from switchboard.api.admission.namespaces import NamespaceLifecycle
 from switchboard.api.admission.nodes import NodeRestriction, NodeTaints
 from switchboard.api.admission.pods import Priorities, RuntimeClasses, Tolerations
 from switchboard.api.admission.podsecurity import PodSecurity
+from switchboard.api.admission.policies import ValidatingPolicies
 from switchboard.api.admission.quota import ResourceQuotas
 from switchboard.api.admission.serviceaccounts import ServiceAccounts
 from switchboard.api.admission.tokensecrets import TokenSecrets
@@ -43,6 +44,7 @@ def chain(app: App) -> Chain:
             MutatingWebhooks(app),
             PodSecurity(store),
             Escalation(app.rbac, app.authorizer),
+            ValidatingPolicies(app),
             ValidatingWebhooks(app),
             ResourceQuotas(store),
         ]

@@ -65,8 +65,8 @@ def _on_failure(hook: Hook, why: Exception) -> None:
     raise InternalError(f"Internal error occurred: {text}", details=details) from None
 
 
-def _forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
-    """Object and old object as the webhook is shown them."""
+def forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
+    """Object and old object as webhooks and policies are shown them."""
     obj, old = op.obj, op.old
     if op.sub == "scale":
         from switchboard.api.kinds.scale import scale_of
@@ -79,13 +79,14 @@ def _wanted(op: Operation, hook: Hook, kind: Kind) -> bool:
     """Whether the webhook's conditions on requests hold. Raises Forbidden when that cannot be said."""
     if not hook.webhook.get("matchConditions"):
         return True
-    from switchboard.objects.cel.conditions import Conditions, ConditionsFailed  # only who has some pays
+    from switchboard.objects.cel.conditions import Conditions, ConditionsFailed, variables  # only who has some pays
 
     if hook.conditions is None:
-        hook.conditions = Conditions(hook.webhook["matchConditions"])
-    obj, old = _forms(kind, op)
+        hook.conditions = Conditions(hook.webhook["matchConditions"], variables())
+    obj, old = forms(kind, op)
     try:
-        return hook.conditions.met(reviews.review(op, hook.webhook, kind, obj, old)["request"], obj, old)
+        request = reviews.review(op, hook.webhook, kind, obj, old)["request"]
+        return hook.conditions.met({"object": obj, "oldObject": old, "request": request})
     except ConditionsFailed as e:
         if hook.webhook.get("failurePolicy") == "Ignore":
             return False
@@ -110,7 +111,7 @@ class MutatingWebhooks(Neutral):
                 continue
             if not _wanted(op, hook, kind):
                 continue
-            obj, old = _forms(kind, op)
+            obj, old = forms(kind, op)
             try:
                 answer = await _ask(self._app, op, hook, kind, obj, old)
                 if not answer.allowed:
@@ -178,7 +179,7 @@ class ValidatingWebhooks(Neutral):
                 raise result
 
     async def _one(self, op: Operation, hook: Hook, kind: Kind) -> None:
-        obj, old = _forms(kind, op)
+        obj, old = forms(kind, op)
         try:
             answer = await _ask(self._app, op, hook, kind, obj, old)
         except _Failed as e:

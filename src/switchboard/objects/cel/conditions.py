@@ -1,10 +1,11 @@
-"""Conditions on requests: the `matchConditions` of webhooks.
+"""Conditions on requests: the `matchConditions` of webhooks and policies.
 
 Sources: `apiserver/pkg/admission/plugin/webhook/matchconditions`, `apiserver/pkg/admission/plugin/cel`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -44,26 +45,26 @@ def variables() -> dict[str, Type]:
     return {"object": DYN, "oldObject": DYN, "request": object_of("kubernetes.AdmissionRequest", fields)}
 
 
-def compiled(text: str) -> tuple[Program | None, str]:
-    """(the program or None, why there is none)."""
+def compiled(text: str, known: Mapping[str, Type], result: str = "bool") -> tuple[Program | None, str]:
+    """(the program or None, why there is none); it gives a `result`, or anything if that is empty."""
     try:
-        made = checked(text, variables())
+        made = checked(text, known)
     except CompileError as e:
         return None, f"compilation failed: {e}"
-    if made.result.kind not in ("bool", "dyn"):
-        return None, "must evaluate to bool"
+    if result and made.result.kind not in (result, "dyn"):
+        return None, f"must evaluate to {result}"
     return Program(made), ""
 
 
 class Conditions:
-    """The conditions of one webhook."""
+    """The conditions of one webhook or policy, on what is in `types`."""
 
-    def __init__(self, conditions: list[Object]) -> None:
-        self._conditions = [(each["expression"].strip(), *compiled(each["expression"])) for each in conditions]
+    def __init__(self, conditions: list[Object], types: Mapping[str, Type]) -> None:
+        self._conditions = [(each["expression"].strip(), *compiled(each["expression"], types)) for each in conditions]
 
-    def met(self, request: Object, obj: Object | None, old: Object | None) -> bool:
+    def met(self, known: Object) -> bool:
         """Whether all hold; one that is false decides over those that fail. Raises ConditionsFailed."""
-        known, left = {"object": obj, "oldObject": old, "request": request}, BUDGET
+        left = BUDGET
         failed: list[str] = []
         for text, program, error in self._conditions:
             if program is None:

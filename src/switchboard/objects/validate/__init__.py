@@ -129,6 +129,7 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_RBAC, "ClusterRoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),
     (_ADMISSION, "MutatingWebhookConfiguration"): Rules(policy.webhooks),
     (_ADMISSION, "ValidatingWebhookConfiguration"): Rules(policy.webhooks),
+    (_ADMISSION, "ValidatingAdmissionPolicy"): Rules(policy.admission_policy),
     ("scheduling.k8s.io", "PriorityClass"): Rules(policy.priority_class, change=policy.priority_class_update),
     (_STORAGE, "StorageClass"): Rules(policy.storage_class, change=policy.storage_class_update),
     (_STORAGE, "CSIDriver"): Rules(policy.csi_driver),

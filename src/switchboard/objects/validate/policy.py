@@ -112,6 +112,31 @@ def webhooks(obj: Object, errs: Errors) -> None:
         _hook(hook, path, errs)
 
 
+def admission_policy(obj: Object, errs: Errors) -> None:
+    """admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy."""
+    spec = obj.get("spec") or {}
+    rules = (spec.get("matchConstraints") or {}).get("resourceRules") or []
+    if spec.get("matchConstraints") is None:
+        errs.required("spec.matchConstraints")
+    elif not rules:
+        errs.required("spec.matchConstraints.resourceRules")
+    for i, rule in enumerate(rules):
+        _rule(rule, f"spec.matchConstraints.resourceRules[{i}]", errs)
+    if not spec.get("validations") and not spec.get("auditAnnotations"):
+        errs.required("spec.validations", "validations or auditAnnotations must contain at least one item")
+    missing = len(errs)
+    for name in ("matchConditions", "variables", "validations"):
+        for i, each in enumerate(spec.get(name) or ()):
+            if not (each.get("expression") or "").strip():
+                errs.required(f"spec.{name}[{i}].expression", "expression is not specified")
+    if len(errs) > missing:
+        return
+    from switchboard.objects.cel.policies import Policy  # only who has policies pays for the language
+
+    for path, text, error in Policy(spec).mistakes:
+        errs.invalid(f"spec.{path}", text, error)
+
+
 def _qualified_domain(name: str, path: str, errs: Errors) -> None:
     if not name:
         errs.required(path)
@@ -158,9 +183,9 @@ def _conditions(conditions: list[Object], path: str, errs: Errors) -> None:
         if not expression:
             errs.required(f"{here}.expression")
         else:
-            from switchboard.objects.cel.conditions import compiled  # only who has conditions pays for the language
+            from switchboard.objects.cel.conditions import compiled, variables  # only who has some pays
 
-            error = compiled(expression)[1]
+            error = compiled(expression, variables())[1]
             if error:
                 errs.invalid(f"{here}.expression", condition["expression"], error)
         if not name:
