@@ -111,7 +111,11 @@ async def test_an_approved_request_becomes_a_certificate_that_works(tmp_path: Pa
 async def kubectl(config: Path, *words: str) -> str:
     command = ["kubectl", "--kubeconfig", str(config), *words]
     done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "HOME": "/nowhere"}
+        subprocess.run,
+        command,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(config.parent)},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
