@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from switchboard.api.identity import AUTHENTICATED, Identity
 from switchboard.testing.apiserver import ApiServer
 
 Object = dict[str, Any]
 GROUP = "/apis/admissionregistration.k8s.io/v1"
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/ns"
 MAPS = "/api/v1/namespaces/ns/configmaps"
 RULE = {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
 
@@ -152,3 +154,33 @@ async def test_policies_cannot_forbid_their_own_removal(api: ApiServer) -> None:
     assert (await create(api))[0] == 422
     assert (await api.call("DELETE", f"{GROUP}/validatingadmissionpolicies/p"))[0] == 200
     assert (await create(api))[0] == 201
+
+
+async def test_expressions_can_ask_what_somebody_may_do(api: ApiServer) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "audit"]}]
+    role = {"metadata": {"name": "r", "namespace": "ns"}, "rules": rules}
+    assert (await api.call("POST", f"{RBAC}/roles", role))[0] == 201
+    binding = {
+        "metadata": {"name": "r", "namespace": "ns"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    assert (await api.call("POST", f"{RBAC}/rolebindings", binding))[0] == 201
+    await bind(
+        api,
+        policy(
+            {"expression": "authorizer.requestResource.check('audit').allowed()", "message": "own"},
+            {"expression": "!authorizer.serviceAccount('ns', 'sa').requestResource.check('audit').allowed()"},
+            {"expression": "!authorizer.path('/secret').check('get').allowed()", "message": "path"},
+            {"expression": "authorizer.group('').resource('configmaps').namespace(object.data.where)"
+             ".check('create').allowed()", "message": "elsewhere"},
+        ),
+    )  # fmt: skip
+    user = Identity("u", (AUTHENTICATED,))
+    body: Object = {"metadata": {"name": "m"}, "data": {"where": "other"}}
+    status, answer = await api.call("POST", MAPS, body, identity=user)
+    assert (status, answer["message"]) == (422, denied("elsewhere"))
+    body["data"]["where"] = "ns"
+    assert (await api.call("POST", MAPS, body, identity=user))[0] == 201
+    status, answer = await api.call("POST", MAPS, {**body, "metadata": {"name": "n"}})
+    assert answer["message"].endswith("denied request: path")

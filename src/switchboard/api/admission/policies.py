@@ -13,7 +13,7 @@ from switchboard.api import typed
 from switchboard.api.admission import reviews
 from switchboard.api.admission.chain import Neutral, Operation
 from switchboard.api.admission.hooks import Hook, covers, kind_for, selected
-from switchboard.api.admission.webhooks import forms
+from switchboard.api.admission.webhooks import authorizer, forms
 from switchboard.api.authz import forbidden
 from switchboard.api.keyspace import decode, key_of, prefix_of
 from switchboard.objects.kinds import Kind
@@ -116,7 +116,7 @@ class ValidatingPolicies(Neutral):
 
     def _ask(self, op: Operation, bound: _Bound, kind: Kind) -> None:
         obj, old = forms(kind, op)
-        known: Object = {"object": obj, "oldObject": old}
+        known: Object = {"object": obj, "oldObject": old, "authorizer": authorizer(op)}
         known["request"] = reviews.review(op, {}, kind, obj, old)["request"]
         known["namespaceObject"] = self._namespace(op)
         try:

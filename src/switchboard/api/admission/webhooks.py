@@ -16,7 +16,8 @@ from switchboard.api import typed
 from switchboard.api.admission import hooks, reviews
 from switchboard.api.admission.chain import Neutral, Operation
 from switchboard.api.admission.hooks import Configurations, Hook
-from switchboard.api.authz import forbidden
+from switchboard.api.authz import Attributes, Decision, forbidden
+from switchboard.api.identity import AUTHENTICATED, Identity
 from switchboard.api.keyspace import encode_any
 from switchboard.api.webhookclient import CallFailed
 from switchboard.objects import patch
@@ -75,6 +76,25 @@ def forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
     return hooks.shown_as(kind, op, obj), hooks.shown_as(kind, op, old)
 
 
+def authorizer(op: Operation) -> Any:
+    """`authorizer` of expressions, about the one who makes the request."""
+    from switchboard.objects.cel.authorizer import Authorizer  # only who has expressions pays
+
+    def ask(question: Object) -> tuple[bool, str]:
+        fields, identity = dict(question), op.call.identity
+        account = fields.pop("account", None)
+        if account:
+            namespace, name = account
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+            identity = Identity(f"system:serviceaccount:{namespace}:{name}", groups)
+        decision, reason = op.call.app.authorizer.authorize(Attributes(identity, **fields))
+        return decision is Decision.ALLOW, reason
+
+    kind = op.call.kind
+    asked = {"group": kind.group, "version": kind.version, "resource": kind.plural, "subresource": op.sub}
+    return Authorizer(ask, {**asked, "namespace": op.namespace, "name": op.name})
+
+
 def _wanted(op: Operation, hook: Hook, kind: Kind) -> bool:
     """Whether the webhook's conditions on requests hold. Raises Forbidden when that cannot be said."""
     if not hook.webhook.get("matchConditions"):
@@ -86,7 +106,7 @@ def _wanted(op: Operation, hook: Hook, kind: Kind) -> bool:
     obj, old = forms(kind, op)
     try:
         request = reviews.review(op, hook.webhook, kind, obj, old)["request"]
-        return hook.conditions.met({"object": obj, "oldObject": old, "request": request})
+        return hook.conditions.met({"object": obj, "oldObject": old, "request": request, "authorizer": authorizer(op)})
     except ConditionsFailed as e:
         if hook.webhook.get("failurePolicy") == "Ignore":
             return False

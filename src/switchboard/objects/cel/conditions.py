@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from switchboard.objects.cel.authorizer import AUTHORIZER
 from switchboard.objects.cel.environment import checked
 from switchboard.objects.cel.evaluate import Program
 from switchboard.objects.cel.syntax import CompileError
@@ -42,7 +43,8 @@ def variables() -> dict[str, Type]:
         "requestSubResource": STRING, "name": STRING, "namespace": STRING, "operation": STRING, "userInfo": user,
         "dryRun": BOOL, "options": DYN,
     }  # fmt: skip
-    return {"object": DYN, "oldObject": DYN, "request": object_of("kubernetes.AdmissionRequest", fields)}
+    request = object_of("kubernetes.AdmissionRequest", fields)
+    return {"object": DYN, "oldObject": DYN, "request": request, "authorizer": AUTHORIZER}
 
 
 def compiled(text: str, known: Mapping[str, Type], result: str = "bool") -> tuple[Program | None, str]:

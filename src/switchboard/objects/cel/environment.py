@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from switchboard.objects.cel import kubernetes, standard
+from switchboard.objects.cel import authorizer, kubernetes, standard
 from switchboard.objects.cel.check import Checked, check
 from switchboard.objects.cel.evaluate import Program
 from switchboard.objects.cel.standard import Table
@@ -19,6 +19,7 @@ def functions() -> Table:
     table: Table = {}
     standard.add_to(table)
     kubernetes.add_to(table)
+    authorizer.add_to(table)
     return table
 
 
