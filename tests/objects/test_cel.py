@@ -117,6 +117,9 @@ def test_expressions_that_hold(text: str) -> None:
         ("self.name.matches('(')", "error parsing regexp"),
         ("optional.none().value() == 1", "optional.none() dereference"),
         ("[1, 0].all(x, 1 / x == 1)", "division by zero"),
+        ("'%x'.format([1.5]) == ''", "error during formatting"),
+        ("'%d'.format(['x']) == ''", "error during formatting"),
+        ("'%.999f'.format([1.0]) == ''", "exceeds maximum"),
     ],
 )
 def test_expressions_that_fail(text: str, why: str) -> None:
@@ -176,3 +179,10 @@ def test_a_regular_expression_takes_linear_time() -> None:
 )  # fmt: skip
 def test_names_of_properties(name: str, escaped: str | None) -> None:
     assert escape(name) == escaped
+
+
+def test_what_a_function_makes_is_bounded() -> None:
+    for text in ("self.name.replace('', self.name) == ''", "self.list.map(x, self.name).join() == ''"):
+        made = program(text, {"self": self_type()})
+        with pytest.raises(CelError, match="string too long"):
+            made.evaluate({"self": {"name": "a" * 200_000, "list": ["x"] * 1000}}, 1_000_000)

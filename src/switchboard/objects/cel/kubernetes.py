@@ -148,10 +148,28 @@ def _split(text: str, by: str, limit: int = -1) -> list[str]:
     return text.split(by, limit - 1 if limit > 0 else -1)
 
 
+_LONGEST = 16 * 1024 * 1024  # characters; costs count what goes into a function, so what comes out is bounded too
+
+
+def _bounded(size: int) -> None:
+    if size > _LONGEST:
+        raise CelError("string too long")
+
+
 def _replace(text: str, old: str, new: str, limit: int = -1) -> str:
+    found = text.count(old)
+    _bounded(len(text) + (found if limit < 0 else min(found, limit)) * len(new))
     return text.replace(old, new, limit)
 
 
+def _join(items: list[Any], by: str = "") -> str:
+    if not all(isinstance(item, str) for item in items):
+        raise CelError("no such overload")
+    _bounded(sum(map(len, items)) + len(by) * len(items))
+    return by.join(items)
+
+
+_FINEST = 100  # digits after the point
 _VERB = re.compile(r"%(%|(?:\.(\d+))?([a-zA-Z]))")
 
 
@@ -165,7 +183,10 @@ def _format(text: str, values: list[Any]) -> str:
             value = next(left)
         except StopIteration:
             raise CelError(f"index {len(values)} out of range") from None
-        return _formatted(found[3], int(found[2]) if found[2] else 6, value)
+        precision = int(found[2][:9]) if found[2] else 6
+        if precision > _FINEST:
+            raise CelError(f"error during formatting: precision {precision} exceeds maximum of {_FINEST}")
+        return _formatted(found[3], precision, value)
 
     return _VERB.sub(one, text)
 
@@ -174,7 +195,8 @@ def _formatted(verb: str, precision: int, value: Any) -> str:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if verb == "s":
         return _text(value)
-    if verb == "d" and number:
+    whole = number and not isinstance(value, float)
+    if verb == "d" and whole:
         return str(int(value))
     if verb == "f" and number:
         return f"{value:.{precision}f}"
@@ -182,10 +204,10 @@ def _formatted(verb: str, precision: int, value: Any) -> str:
         return f"{value:.{precision}e}"
     if verb == "b" and isinstance(value, int):
         return f"{value:b}"
-    if verb == "o" and number:
+    if verb == "o" and whole:
         return f"{int(value):o}"
-    if verb in "xX":
-        raw = f"{value:x}" if number else (value.encode() if isinstance(value, str) else value).hex()
+    if verb in "xX" and (whole or isinstance(value, (str, bytes))):
+        raw = f"{value:x}" if whole else (value.encode() if isinstance(value, str) else value).hex()
         return raw.upper() if verb == "X" else raw
     raise CelError(f'error during formatting: unrecognized formatting clause "{verb}"')
 
@@ -214,8 +236,8 @@ def _strings(table: Table) -> None:
     method(table, "lowerAscii", (STRING,), STRING, lambda a: _ascii(a, "A", "Z", 32), cost="traverse", size="same")
     method(table, "upperAscii", (STRING,), STRING, lambda a: _ascii(a, "a", "z", -32), cost="traverse", size="same")
     method(table, "trim", (STRING,), STRING, str.strip, cost="traverse", size="same")
-    method(table, "join", (list_of(STRING),), STRING, "".join, cost="twice")
-    method(table, "join", (list_of(STRING), STRING), STRING, lambda a, s: s.join(a), cost="twice")
+    method(table, "join", (list_of(STRING),), STRING, _join, cost="twice")
+    method(table, "join", (list_of(STRING), STRING), STRING, _join, cost="twice")
     method(table, "format", (STRING, list_of(DYN)), STRING, _format, cost="traverse", size="sum")
     function(
         table,
