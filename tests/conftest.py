@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from switchboard.cluster.config import images_base
 from switchboard.images.build import build
 from switchboard.testing.cluster import PrivateCluster
+
+# How fast examples are made says how busy the machine is, not whether a property holds.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
