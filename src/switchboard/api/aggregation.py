@@ -9,7 +9,7 @@ kube-aggregator/pkg/apiserver/{handler_proxy,handler_discovery}.go, pkg/controll
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from switchboard.api.identity import Identity
 from switchboard.api.keyspace import decode
 from switchboard.api.kubelets import Headers
 from switchboard.api.piping import pipe
+from switchboard.api.proxying import relay
 from switchboard.api.webhookclient import CallFailed, context_of, dial_service
 from switchboard.objects.errors import StatusError
 from switchboard.transport.http import HttpClient, HttpFailure, StreamResponse
@@ -235,15 +236,7 @@ async def _exchanged(client: HttpClient, request: Request, url: str, headers: He
     length = answer.headers.get("content-length")
     if length is not None:
         passed.append(("content-length", length))
-    return Response(answer.status, passed, stream=_relay(answer, stack))
-
-
-async def _relay(answer: StreamResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    try:
-        async for data in answer.body:
-            yield data
-    finally:
-        await stack.aclose()
+    return Response(answer.status, passed, stream=relay(answer, stack))
 
 
 async def _upgraded(client: HttpClient, request: Request, url: str, headers: Headers) -> Response:

@@ -238,10 +238,11 @@ async def _exchange(call: Call, exchange: Any, backend: Backend | None) -> Respo
     length = answer.headers.get("content-length")
     if length is not None:
         headers.append(("content-length", length))
-    return Response(answer.status, headers, stream=_relay(answer, stack))
+    return Response(answer.status, headers, stream=relay(answer, stack))
 
 
-async def _relay(answer: StreamResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def relay(answer: StreamResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    """The body of an answer, piece by piece; at its end the exchange is over."""
     try:
         async for data in answer.body:
             yield data
