@@ -253,7 +253,9 @@ def counted(name: str) -> Chain:
         # a packet that came here just before there were fewer: the first endpoint, if there is one
         return Chain(name, ((dnat("endpoints", SLOT, int(kind)),), (dnat("endpoints", SLOT, 1),), gone))
     if name[0] == "s":
-        return Chain(name, ((remember(int(kind)),), (dnat("targets", NUMBER),), gone))
+        settled = ((remember(int(kind)),), (dnat("targets", NUMBER),))
+        # a packet whose endpoint went while it came here: the first of those there are
+        return Chain(name, (*settled, (take("picks", SLOT, 1),), *settled, gone))
     first, pick, settle = take("picks", SLOT, 1), take("picks", SLOT, int(kind)), goto(f"s{seconds}")
     return Chain(
         name,
