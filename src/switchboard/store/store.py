@@ -1,13 +1,13 @@
 """The store: state in memory, log on disk, group commit.
 
 A write gets its revision and its place at once, on the event loop; it is then queued. What queued during one turn of
-the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms), and a thread waits for the disk:
-only that wait needs no Python, and a thread that needs Python while the loop is busy costs each request 60 us. While
-the disk is waited for, the next batch gathers. Readers (`get`, `scan`, `watch`) see a change only after its commit;
-`head` sees it at once, so that read-modify-write chains do not wait for the disk. A failed commit takes back its batch
-and all that was queued behind it: nothing that was not on disk is ever shown. Numbers of failed writes are not used
-again by this process. After a failed sync nobody knows what the disk has, so nothing more is written until the store
-is opened anew.
+the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms), and a thread waits for the disk: that
+wait needs no Python. With the append in the thread, too, it and the loop took the interpreter from each other, and a
+batch of 16 writers was 0.85 ms on its way, not 0.4. While the disk is waited for, the next batch gathers. Readers
+(`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that read-modify-write chains do
+not wait for the disk. A failed commit takes back its batch and all that was queued behind it: nothing that was not on
+disk is ever shown. Numbers of failed writes are not used again by this process. After a failed sync nobody knows what
+the disk has, so nothing more is written until the store is opened anew.
 """
 
 from __future__ import annotations
