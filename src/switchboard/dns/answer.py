@@ -34,7 +34,7 @@ class Answer:
 
     def has(self, qtype: int) -> bool:
         """Whether a record of the type is among the answers; without one, the SOA goes along (RFC 2308)."""
-        return any(qtype in (r.type, m.ANY) for r in self.answers)
+        return bool(self.answers) if qtype == m.ANY else qtype in [r.type for r in self.answers]
 
     def shuffled(self, *, udp: bool) -> list[Record]:
         """The answers in another order, aliases first. Over UDP no more than would be cut anyway."""

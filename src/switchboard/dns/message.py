@@ -34,6 +34,7 @@ BADVERS: Final = 16
 CLASS_IN: Final = 1
 HEADER: Final = struct.Struct("!HHHHHH")
 _QUESTION_TAIL = struct.Struct("!HH")
+_OWN = b"\xc0\x0c"  # the pointer to the question's name
 RR = struct.Struct("!HHIH")
 
 QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
@@ -239,16 +240,23 @@ def build(
     """The finished answer. What does not fit `max_size` is left out whole and TC set (RFC 2181 section 9);
     additional records are dropped first, without TC. `authentic` shows where the client asked for it (RFC 6840 section
     5.8)."""
-    names: dict[bytes, int] = {}
+    names: dict[bytes, int] = {}  # made only for an answer that has other names than the question's
+    own = query.name if len(query.name) > 1 else None
     out = bytearray(12)
-    _remember(names, query.name, 12)
     out += query.question
     tail = _opt(query, rcode) if query.edns else b""
     counts, truncated = [0, 0, 0], False
     for section, records in enumerate((answers, authority or (), additional or ())):
         for record in records:
             mark = len(out)
-            _append(out, names, record)
+            if record.name == own:
+                out += _OWN
+            else:
+                if not names:
+                    _remember(names, query.name, 12)
+                _owner(out, names, record.name)
+            out += RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
+            out += record.rdata
             if len(out) + len(tail) > max_size:
                 del out[mark:]
                 truncated = truncated or section < 2
@@ -280,8 +288,9 @@ def _remember(names: dict[bytes, int], name: bytes, at: int) -> None:
         offset += 1 + name[offset]
 
 
-def _append(out: bytearray, names: dict[bytes, int], record: Record) -> None:
-    name, at = record.name, 0
+def _owner(out: bytearray, names: dict[bytes, int], name: bytes) -> None:
+    """Write a name, as far as needed: what was written before is pointed at."""
+    at = 0
     while name[at]:
         pointer = names.get(name[at:])
         if pointer is not None:
@@ -291,8 +300,6 @@ def _append(out: bytearray, names: dict[bytes, int], record: Record) -> None:
         out += name[at : at + 1 + name[at]]
         at += 1 + name[at]
     out += struct.pack("!H", 0xC000 | names[name[at:]]) if name[at] else b"\0"
-    out += RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
-    out += record.rdata
 
 
 def error(data: bytes, rcode: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from switchboard.dns import message as m
 from switchboard.dns.answer import TTL, Answer, of_type
@@ -10,8 +10,7 @@ from switchboard.dns.message import Record
 from switchboard.dns.records import Endpoint, Entry, Port, Service
 
 
-@dataclass(slots=True, frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A question about a Service: the whole name, the labels in front of the Service's (lower case), the type."""
 
     name: bytes
@@ -46,7 +45,8 @@ def _own(asked: Asked, entry: Entry, service: Service) -> Answer:
     if not service.headless:
         if asked.qtype == m.SRV:
             return _srv(asked, entry, service, "", "")
-        return of_type([Record(asked.name, t, TTL, d) for t, d in entry.addresses()], asked.qtype)
+        wanted = asked.qtype
+        return Answer(answers=[Record(asked.name, t, TTL, d) for t, d in entry.addresses() if wanted in (t, m.ANY)])
     endpoints = entry.endpoints()
     if not endpoints:
         return Answer(m.NXDOMAIN)

@@ -187,7 +187,7 @@ class Zone:
             found = self._external(name, entry.service, qtype, depth) if len(rest) == 2 else Answer(m.NXDOMAIN)
         else:
             found = servicenames.lookup(servicenames.Asked(name, rest[:-2], qtype, self.domain), entry, entry.service)
-        found.depends = (key, *found.depends)
+        found.depends = (key, *found.depends) if found.depends else (key,)
         return found
 
     def _external(self, name: bytes, service: Service, qtype: int, depth: int) -> Answer:
