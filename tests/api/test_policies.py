@@ -136,6 +136,19 @@ async def test_parameters(api: ApiServer) -> None:
         ({"validations": []}, "spec.validations", "Required value"),
         ({"matchConstraints": {"resourceRules": []}}, "spec.matchConstraints.resourceRules", "Required value"),
         ({"variables": [{"name": "v", "expression": "nope"}]}, "spec.variables[0].expression", "undeclared reference"),
+        ({"variables": [{"name": "in", "expression": "1"}]}, "spec.variables[0].name", "a valid CEL identifier"),
+        ({"failurePolicy": "Maybe"}, "spec.failurePolicy", "Unsupported value"),
+        (
+            {"validations": [{"expression": "Object{}.x == 1"}]},
+            "spec.validations[0].expression",
+            "undeclared reference",
+        ),
+        (
+            {"auditAnnotations": [{"key": "k", "valueExpression": "1"}]},
+            "spec.auditAnnotations[0].valueExpression",
+            "must evaluate to one of [string null_type]",
+        ),
+        ({"auditAnnotations": [{"key": "k k", "valueExpression": "'v'"}]}, "spec.auditAnnotations[0].key", "Invalid"),
     ],
 )
 async def test_policies_are_checked_when_they_are_written(api: ApiServer, spec: Object, field: str, why: str) -> None:
@@ -143,9 +156,9 @@ async def test_policies_are_checked_when_they_are_written(api: ApiServer, spec: 
     body["spec"].update(spec)
     status, answer = await api.call("POST", f"{GROUP}/validatingadmissionpolicies", body)
     assert status == 422, answer
-    (cause,) = answer["details"]["causes"]
-    assert cause["field"] == field
-    assert why in cause["message"]
+    causes = answer["details"]["causes"]
+    assert causes[0]["field"] == field
+    assert why in causes[0]["message"]
 
 
 async def test_policies_cannot_forbid_their_own_removal(api: ApiServer) -> None:

@@ -55,6 +55,7 @@ def value(text: str, limit: int = 10_000) -> Any:
 
 
 TRUE = r"""
+jsonpatch.escapeKey('k8s.io/my~label') == 'k8s.io~1my~0label'
 1 + 2 * 3 == 7 && 7 / 2 == 3 && -7 / 2 == -3 && -7 % 3 == -1
 1.5 < 2 && 2u > 1 && dyn(1) == 1.0 && 0.1 + 0.2 != 0.3
 'ab' + 'c' == self.name && self.name.size() == 3 && size(b'hi') == 2

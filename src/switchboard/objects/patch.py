@@ -122,6 +122,10 @@ def _get(container: Any, token: str) -> Any:
     raise _DoesNotApply("path leads through a scalar")
 
 
+class TestFailed(_DoesNotApply):
+    """A `test` operation found another value."""
+
+
 class _Document:
     """The document under work: `root` is replaced when an operation names the whole of it."""
 
@@ -193,9 +197,9 @@ class _Document:
         wanted = op.get("value")
         if found is _MISSING or found is None:
             if wanted is not None:
-                raise _DoesNotApply("test failed")
+                raise TestFailed("test failed")
         elif not _equal(found, wanted):
-            raise _DoesNotApply("test failed")
+            raise TestFailed("test failed")
 
     def _move(self, op: dict[str, Any]) -> None:
         value = self._read(op.get("from"))

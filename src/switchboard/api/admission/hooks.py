@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api import typed
 from switchboard.api.admission.chain import Operation
-from switchboard.api.keyspace import decode
+from switchboard.api.keyspace import decode, encode_any
 from switchboard.objects import convert
 from switchboard.objects.kinds import Kind
 from switchboard.objects.selectors import LabelSelector, from_object
@@ -161,3 +161,31 @@ def taken_back(kind: Kind, op: Operation, obj: Object) -> Object:
         return converted
     stored = typed.stored(kind, obj)
     return stored if typed.same_form(own) else convert.from_storage(own.kind, own.api_version, stored)
+
+
+def forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
+    """Object and old object as webhooks and policies are shown them."""
+    obj, old = op.obj, op.old
+    if op.sub == "scale":
+        from switchboard.api.kinds.scale import scale_of
+
+        return tuple(scale_of(op.call.kind, o) if o is not None and "spec" in o else o for o in (obj, old))  # type: ignore[return-value]
+    return shown_as(kind, op, obj), shown_as(kind, op, old)
+
+
+def put_back(op: Operation, kind: Kind, changed: Object) -> None:
+    """Replace the operation's object by what was made of it in some version (clean already), with defaults."""
+    assert op.obj is not None
+    changed, own = taken_back(kind, op, changed), op.call.kind
+    changed["kind"], changed["apiVersion"] = op.obj.get("kind", own.kind), op.obj.get("apiVersion", own.api_version)
+    if not op.sub or own.definition is None or "metadata" in op.obj:
+        typed.default(own, changed)
+    before = content(op)
+    op.obj.clear()
+    op.obj.update(changed)
+    op.changed = op.changed or before != content(op)
+
+
+def content(op: Operation) -> bytes:
+    """The operation's object, to see whether it changes."""
+    return encode_any(op.obj)

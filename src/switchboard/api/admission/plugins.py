@@ -8,6 +8,7 @@ from switchboard.api.admission.certificates import Certificates
 from switchboard.api.admission.chain import Chain
 from switchboard.api.admission.classes import ClaimResize, DefaultClasses, InUseProtection
 from switchboard.api.admission.limits import LimitRanger
+from switchboard.api.admission.mutations import MutatingPolicies
 from switchboard.api.admission.namespaces import NamespaceLifecycle
 from switchboard.api.admission.nodes import NodeRestriction, NodeTaints
 from switchboard.api.admission.pods import Priorities, RuntimeClasses, Tolerations
@@ -41,6 +42,7 @@ def chain(app: App) -> Chain:
             ClaimResize(store),
             RuntimeClasses(store),
             Certificates(app.authorizer),
+            MutatingPolicies(app),
             MutatingWebhooks(app),
             PodSecurity(store),
             Escalation(app.rbac, app.authorizer),

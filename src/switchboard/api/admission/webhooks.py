@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from switchboard.api import typed
 from switchboard.api.admission import hooks, reviews
 from switchboard.api.admission.chain import Neutral, Operation
-from switchboard.api.admission.hooks import Configurations, Hook
+from switchboard.api.admission.hooks import Configurations, Hook, content, forms
 from switchboard.api.authz import Attributes, Decision, forbidden
 from switchboard.api.identity import AUTHENTICATED, Identity
-from switchboard.api.keyspace import encode_any
 from switchboard.api.webhookclient import CallFailed
 from switchboard.objects import patch
 from switchboard.objects.errors import BadRequest, InternalError, StatusError
@@ -66,16 +65,6 @@ def _on_failure(hook: Hook, why: Exception) -> None:
     raise InternalError(f"Internal error occurred: {text}", details=details) from None
 
 
-def forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
-    """Object and old object as webhooks and policies are shown them."""
-    obj, old = op.obj, op.old
-    if op.sub == "scale":
-        from switchboard.api.kinds.scale import scale_of
-
-        return tuple(scale_of(op.call.kind, o) if o is not None and "spec" in o else o for o in (obj, old))  # type: ignore[return-value]
-    return hooks.shown_as(kind, op, obj), hooks.shown_as(kind, op, old)
-
-
 def authorizer(op: Operation) -> Any:
     """`authorizer` of expressions, about the one who makes the request."""
     from switchboard.objects.cel.authorizer import Authorizer  # only who has expressions pays
@@ -106,7 +95,9 @@ def _wanted(op: Operation, hook: Hook, kind: Kind) -> bool:
     obj, old = forms(kind, op)
     try:
         request = reviews.review(op, hook.webhook, kind, obj, old)["request"]
-        return hook.conditions.met({"object": obj, "oldObject": old, "request": request, "authorizer": authorizer(op)})
+        return hook.conditions.met(
+            {"object": obj, "oldObject": old, "request": request, "authorizer": authorizer(op), "namespaceObject": None}
+        )
     except ConditionsFailed as e:
         if hook.webhook.get("failurePolicy") == "Ignore":
             return False
@@ -140,13 +131,13 @@ class MutatingWebhooks(Neutral):
                     self._apply(op, kind, obj, answer.patch)
             except _Failed as e:
                 _on_failure(hook, e)
-            op.seen[hook.key] = _content(op)
+            op.seen[hook.key] = content(op)
 
     @staticmethod
     def _again(op: Operation, hook: Hook) -> bool:
         """Whether a webhook wants to see what others made of the object after it."""
         wants = hook.webhook.get("reinvocationPolicy") == "IfNeeded"
-        return hook.key not in op.seen or (wants and op.seen[hook.key] != _content(op))
+        return hook.key not in op.seen or (wants and op.seen[hook.key] != content(op))
 
     def _apply(self, op: Operation, kind: Kind, obj: Object, operations: list[Object]) -> None:
         """Replace the operation's object by the patched one, cleaned and with defaults."""
@@ -159,19 +150,7 @@ class MutatingWebhooks(Neutral):
             typed.clean(self._app, kind, changed)
         except StatusError as e:
             raise _Failed(e.message) from None
-        changed = hooks.taken_back(kind, op, changed)
-        own = op.call.kind
-        changed["kind"], changed["apiVersion"] = op.obj.get("kind", own.kind), op.obj.get("apiVersion", own.api_version)
-        if not op.sub or own.definition is None or "metadata" in op.obj:
-            typed.default(own, changed)
-        before = _content(op)
-        op.obj.clear()
-        op.obj.update(changed)
-        op.changed = op.changed or before != _content(op)
-
-
-def _content(op: Operation) -> bytes:
-    return encode_any(op.obj)
+        hooks.put_back(op, kind, changed)
 
 
 class ValidatingWebhooks(Neutral):

@@ -70,6 +70,8 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): policies.WebhookStrategy(),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _GENERATIONAL,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): _GENERATIONAL,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): _GENERATIONAL,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): _GENERATIONAL,
     ("apiextensions.k8s.io", "customresourcedefinitions"): DefinitionStrategy(),
     ("apiregistration.k8s.io", "apiservices"): Conditional(),
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): _GENERATIONAL,

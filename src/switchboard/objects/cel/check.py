@@ -41,6 +41,7 @@ class Overload:
 
 
 Functions = Mapping[str, list[Overload]]
+Constructors = Callable[[str], Type | None]
 
 
 class Checked:
@@ -59,9 +60,12 @@ class Checked:
         return self.types[self.tree.root.id]
 
 
-def check(tree: Tree, variables: Mapping[str, Type], functions: Functions) -> Checked:
-    """Give every node its type. Raises CompileError with every mistake."""
-    checker = _Checker(tree, variables, functions)
+def check(
+    tree: Tree, variables: Mapping[str, Type], functions: Functions, constructors: Constructors = lambda name: None
+) -> Checked:
+    """Give every node its type. `constructors` knows the types that can be made. Raises CompileError with every
+    mistake."""
+    checker = _Checker(tree, variables, functions, constructors)
     checker.visit(tree.root)
     if checker.errors:
         raise CompileError("\n".join(checker.errors))
@@ -79,8 +83,10 @@ _TYPE_NAMES = {
 
 
 class _Checker:
-    def __init__(self, tree: Tree, variables: Mapping[str, Type], functions: Functions) -> None:
-        self._tree, self._functions = tree, functions
+    def __init__(
+        self, tree: Tree, variables: Mapping[str, Type], functions: Functions, constructors: Constructors
+    ) -> None:
+        self._tree, self._functions, self._constructors = tree, functions, constructors
         self._scopes: list[Mapping[str, Type]] = [variables]
         self.found = Checked(tree)
         self.errors: list[str] = []
@@ -140,6 +146,8 @@ class _Checker:
             return inner if inner is ERROR or inner.kind == "optional_type" else optional(inner)
         if of.kind in ("dyn", "!error!"):
             return of
+        if of.kind.partition(".")[0] == "Object":  # made by an expression: any field
+            return DYN
         if of.kind == "map":
             return of.params[1]
         if of.fields is not None:
@@ -219,9 +227,7 @@ class _Checker:
 
     def _map(self, node: MapOf) -> Type:
         if node.name:
-            for _, value, _ in node.entries:
-                self.visit(value)
-            return DYN if node.name.split(".")[0] in ("Object", "JSONPatch") else self._unknown(node)
+            return self._constructed(node)
         keys, values = [], []
         for key, value, maybe in node.entries:
             keys.append(self.visit(key))
@@ -231,8 +237,19 @@ class _Checker:
         value_type = self._homogeneous([e[1] for e in node.entries], values)
         return map_of(key_type, value_type, len(node.entries))
 
-    def _unknown(self, node: MapOf) -> Type:
-        return self._wrong(node, f"undeclared reference to '{node.name}' (in container '')")
+    def _constructed(self, node: MapOf) -> Type:
+        made = self._constructors(node.name)
+        if made is None:
+            return self._wrong(node, f"undeclared reference to '{node.name}' (in container '')")
+        for name, value, maybe in node.entries:
+            found = self.visit(value)
+            found = found.params[0] if maybe and found.kind == "optional_type" else found
+            wanted = DYN if made.fields is None else made.fields.get(name)
+            if wanted is None:
+                self._wrong(node, f"undefined field '{name}'")
+            elif not assignable(wanted, found, {}):
+                self._wrong(value, f"expected type of field '{name}' is '{wanted}' but provided type is '{found}'")
+        return made
 
     def _fold(self, node: Fold) -> Type:
         over, init = self.visit(node.over), self.visit(node.init)

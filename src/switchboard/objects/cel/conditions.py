@@ -13,7 +13,7 @@ from switchboard.objects.cel.authorizer import AUTHORIZER
 from switchboard.objects.cel.environment import checked
 from switchboard.objects.cel.evaluate import Program
 from switchboard.objects.cel.syntax import CompileError
-from switchboard.objects.cel.types import BOOL, DYN, STRING, Type, list_of, map_of, object_of
+from switchboard.objects.cel.types import BOOL, DYN, STRING, Type, assignable, list_of, map_of, object_of
 from switchboard.objects.cel.values import CelError, CostExceeded
 
 Object = dict[str, Any]
@@ -44,17 +44,22 @@ def variables() -> dict[str, Type]:
         "dryRun": BOOL, "options": DYN,
     }  # fmt: skip
     request = object_of("kubernetes.AdmissionRequest", fields)
-    return {"object": DYN, "oldObject": DYN, "request": request, "authorizer": AUTHORIZER}
+    return {"object": DYN, "oldObject": DYN, "request": request, "authorizer": AUTHORIZER, "namespaceObject": DYN}
 
 
-def compiled(text: str, known: Mapping[str, Type], result: str = "bool") -> tuple[Program | None, str]:
-    """(the program or None, why there is none); it gives a `result`, or anything if that is empty."""
+def compiled(
+    text: str, known: Mapping[str, Type], *results: Type, constructs: bool = False
+) -> tuple[Program | None, str]:
+    """(the program or None, why there is none); it gives one of `results` (bool when none are named)."""
     try:
-        made = checked(text, known)
+        made = checked(text, known, constructs=constructs)
     except CompileError as e:
         return None, f"compilation failed: {e}"
-    if result and made.result.kind not in (result, "dyn"):
-        return None, f"must evaluate to {result}"
+    wanted = results or (BOOL,)
+    if not any(assignable(each, made.result, {}) for each in wanted):
+        if len(wanted) == 1:
+            return None, f"must evaluate to {wanted[0]}"
+        return None, f"must evaluate to one of [{' '.join(map(str, wanted))}]"
     return Program(made), ""
 
 

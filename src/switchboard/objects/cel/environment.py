@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from switchboard.objects.cel import authorizer, kubernetes, standard
+from switchboard.objects.cel import authorizer, constructed, kubernetes, standard
 from switchboard.objects.cel.check import Checked, check
 from switchboard.objects.cel.evaluate import Program
 from switchboard.objects.cel.standard import Table
@@ -20,11 +20,14 @@ def functions() -> Table:
     standard.add_to(table)
     kubernetes.add_to(table)
     authorizer.add_to(table)
+    constructed.add_constructed(table)
     return table
 
 
-def checked(text: str, variables: Mapping[str, Type]) -> Checked:
-    """An expression with its types. Raises CompileError."""
+def checked(text: str, variables: Mapping[str, Type], *, constructs: bool = False) -> Checked:
+    """An expression with its types; whether it may construct objects and patches. Raises CompileError."""
+    if constructs:
+        return check(parse(text), variables, functions(), constructed.made_by)
     return check(parse(text), variables, functions())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from switchboard.objects.cel.check import Checked, Overload
 from switchboard.objects.cel.cost import measure
 from switchboard.objects.cel.syntax import Call, Const, Fold, Ident, ListOf, MapOf, Select
-from switchboard.objects.cel.values import NONE, CelError, CostExceeded, Optional, TypeValue, UInt, name_of
+from switchboard.objects.cel.values import NONE, CelError, Constructed, CostExceeded, Optional, TypeValue, UInt, name_of
 
 
 class Frame:
@@ -205,10 +205,11 @@ class _Compiler:
 
     def _message(self, node: MapOf) -> Run:
         entries = [(key, self.make(value), maybe) for key, value, maybe in node.entries]
+        name = node.name
 
-        def run(frame: Frame) -> dict[Any, Any]:
+        def run(frame: Frame) -> dict[str, Any]:
             frame.spend(40)
-            made: dict[Any, Any] = {}
+            made: dict[str, Any] = {}
             for key, value, maybe in entries:
                 v = value(frame)
                 if maybe:
@@ -216,7 +217,7 @@ class _Compiler:
                         continue
                     v = v.value
                 made[key] = v
-            return made
+            return Constructed(name, made)
 
         return run
 

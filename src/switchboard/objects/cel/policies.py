@@ -1,4 +1,4 @@
-"""ValidatingAdmissionPolicies: the expressions of one, compiled, and what they decide about a request.
+"""Policies: the expressions of one, compiled, and what those of a ValidatingAdmissionPolicy decide about a request.
 
 Source: `apiserver/pkg/admission/plugin/policy/validating/{validator,compile}.go`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from switchboard.objects.cel.conditions import BUDGET, CALL_LIMIT, Conditions, ConditionsFailed, compiled, variables
 from switchboard.objects.cel.evaluate import Lazy, Program
-from switchboard.objects.cel.types import DYN, Type, object_of
+from switchboard.objects.cel.types import BOOL, DYN, NULL, STRING, Type, object_of
 from switchboard.objects.cel.values import CelError, CostExceeded
 
 Object = dict[str, Any]
@@ -36,66 +36,95 @@ class _Variables(dict[str, Any]):
         return value.get() if isinstance(value, Lazy) else value
 
 
-class Policy:
-    """The expressions of a policy's spec; `mistakes` are (path, expression, why) of those that do not compile."""
+class Expressions:
+    """What policies of both kinds have: conditions and variables, compiled.
 
-    def __init__(self, spec: Object) -> None:
+    `mistakes` are (path, expression, why) of those that do not compile; `known` is what the others can read.
+    """
+
+    def __init__(self, spec: Object, object_type: Type = DYN, params_type: Type = DYN) -> None:
         self.mistakes: list[tuple[str, str, str]] = []
-        self._fails = spec.get("failurePolicy") != "Ignore"
-        base = {**variables(), "namespaceObject": DYN}
+        self.fails = spec.get("failurePolicy") != "Ignore"
+        base = {**variables(), "object": object_type, "oldObject": object_type}
         if spec.get("paramKind"):
-            base["params"] = DYN
+            base["params"] = params_type
         conditions = spec.get("matchConditions") or []
         for i, each in enumerate(conditions):
-            self._made(each.get("expression"), f"matchConditions[{i}]", base, "bool")
+            self.made(each.get("expression"), f"matchConditions[{i}]", base, BOOL)
         self._conditions = Conditions(conditions, base)
         types: dict[str, Type] = {}
         self._variables: list[tuple[str, Program]] = []
-        known = {**base, "variables": object_of("kubernetes.variables", types)}
+        self.known = {**base, "variables": object_of("kubernetes.variables", types)}
         for i, each in enumerate(spec.get("variables") or ()):
-            made = self._made(each.get("expression"), f"variables[{i}]", known, "")
+            made = self.made(each.get("expression"), f"variables[{i}]", self.known, DYN)
+            types[each.get("name") or ""] = made.checked.result if made is not None else DYN
             if made is not None:
-                types[each.get("name") or ""] = made.checked.result
                 self._variables.append((each.get("name") or "", made))
-        self._validations: list[tuple[Object, Program, Program | None]] = []
-        for i, each in enumerate(spec.get("validations") or ()):
-            made = self._made(each.get("expression"), f"validations[{i}]", known, "bool")
-            message = None
-            if each.get("messageExpression"):
-                message = self._made(
-                    each["messageExpression"], f"validations[{i}]", known, "string", "messageExpression"
-                )
-            if made is not None:
-                self._validations.append((each, made, message))
 
-    def _made(
-        self, text: str | None, path: str, known: dict[str, Type], result: str, field: str = "expression"
+    def made(
+        self,
+        text: str | None,
+        path: str,
+        known: dict[str, Type],
+        *results: Type,
+        field: str = "expression",
+        constructs: bool = False,
     ) -> Program | None:
-        made, error = compiled(text or "", known, result)
+        """An expression compiled; None when it is a mistake, which is noted."""
+        made, error = compiled(text or "", known, *results, constructs=constructs)
         if error:
             self.mistakes.append((f"{path}.{field}", text or "", error))
         return made
 
-    def decide(self, known: Object) -> list[Denial]:
-        """Everything that is against a request."""
-        run = _Run(known)
+    def wanted(self, known: Object) -> bool:
+        """Whether the conditions hold. Raises ConditionsFailed."""
+        return self._conditions.met(known)
+
+    def run(self, known: Object) -> Run:
+        """One evaluation, with the policy's variables."""
+        run = Run(known)
         run.known["variables"] = _Variables(
             {name: Lazy(partial(run.value, program)) for name, program in self._variables}
         )
+        return run
+
+
+class ValidatingPolicy(Expressions):
+    """The expressions of a ValidatingAdmissionPolicy's spec."""
+
+    def __init__(self, spec: Object, object_type: Type = DYN, params_type: Type = DYN) -> None:
+        super().__init__(spec, object_type, params_type)
+        self._validations: list[tuple[Object, Program, Program | None]] = []
+        for i, each in enumerate(spec.get("validations") or ()):
+            path = f"validations[{i}]"
+            made = self.made(each.get("expression"), path, self.known, BOOL)
+            message = None
+            if each.get("messageExpression"):
+                known = {name: type_ for name, type_ in self.known.items() if name != "authorizer"}
+                message = self.made(each["messageExpression"], path, known, STRING, field="messageExpression")
+            if made is not None:
+                self._validations.append((each, made, message))
+        for i, each in enumerate(spec.get("auditAnnotations") or ()):
+            text = (each.get("valueExpression") or "").strip()
+            self.made(text, f"auditAnnotations[{i}]", self.known, STRING, NULL, field="valueExpression")
+
+    def decide(self, known: Object) -> list[Denial]:
+        """Everything that is against a request."""
+        run = self.run(known)
         try:
-            if not self._conditions.met(known):
+            if not self.wanted(known):
                 return []
             return [found for each in self._validations if (found := self._denial(run, *each)) is not None]
         except (ConditionsFailed, CostExceeded) as e:
             why = str(e) if isinstance(e, ConditionsFailed) else _SPENT
-            return [Denial(why)] if self._fails else []
+            return [Denial(why)] if self.fails else []
 
-    def _denial(self, run: _Run, validation: Object, program: Program, message: Program | None) -> Denial | None:
+    def _denial(self, run: Run, validation: Object, program: Program, message: Program | None) -> Denial | None:
         text = validation["expression"].strip()
         try:
             value = run.value(program)
         except CelError as e:
-            return Denial(f"expression '{text}' resulted in error: {e}") if self._fails else None
+            return Denial(f"expression '{text}' resulted in error: {e}") if self.fails else None
         if value is True:
             return None
         words = (validation.get("message") or "").strip() or f"failed expression: {text}"
@@ -109,11 +138,15 @@ class Policy:
         return Denial(words, validation.get("reason") or "Invalid")
 
 
-class _Run:
+class Run:
     """One evaluation of all expressions, with the budget that they share."""
 
     def __init__(self, known: Object) -> None:
         self.known = dict(known)
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with a whole budget."""
         self._left = 4 * BUDGET
 
     def value(self, program: Program) -> Any:

@@ -77,6 +77,14 @@ class TypeValue:
     name: str
 
 
+class Constructed(dict[str, Any]):
+    """What a constructor made: fields, and the name of its type."""
+
+    def __init__(self, cel_type: str, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.cel_type = cel_type
+
+
 class SetList(list[Any]):
     """A list with set semantics: equality and `+` do not look at order."""
 

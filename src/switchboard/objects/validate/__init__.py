@@ -16,6 +16,7 @@ from switchboard.objects import names
 from switchboard.objects.errors import FieldError
 from switchboard.objects.kinds import Kind
 from switchboard.objects.validate import (
+    admission,
     apiservices,
     batch,
     certificates,
@@ -127,9 +128,12 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_RBAC, "ClusterRole"): Rules(policy.role, name=_SEGMENT),
     (_RBAC, "RoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),
     (_RBAC, "ClusterRoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),
-    (_ADMISSION, "MutatingWebhookConfiguration"): Rules(policy.webhooks),
-    (_ADMISSION, "ValidatingWebhookConfiguration"): Rules(policy.webhooks),
-    (_ADMISSION, "ValidatingAdmissionPolicy"): Rules(policy.admission_policy),
+    (_ADMISSION, "MutatingWebhookConfiguration"): Rules(admission.webhooks),
+    (_ADMISSION, "ValidatingWebhookConfiguration"): Rules(admission.webhooks),
+    (_ADMISSION, "ValidatingAdmissionPolicy"): Rules(admission.validating_policy, status=admission.policy_status),
+    (_ADMISSION, "MutatingAdmissionPolicy"): Rules(admission.mutating_policy),
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): Rules(admission.validating_binding),
+    (_ADMISSION, "MutatingAdmissionPolicyBinding"): Rules(admission.mutating_binding),
     ("scheduling.k8s.io", "PriorityClass"): Rules(policy.priority_class, change=policy.priority_class_update),
     (_STORAGE, "StorageClass"): Rules(policy.storage_class, change=policy.storage_class_update),
     (_STORAGE, "CSIDriver"): Rules(policy.csi_driver),
