@@ -80,6 +80,7 @@ class Agent:
                 group.create_task(registration.run())
                 await registration.registered.wait()
                 self._volumes.allocatable, self._maker.memory = registration.allocatable, registration.memory
+                self._maker.room.allocatable = registration.allocatable
                 group.create_task(self.server.run())
                 self._pods.on_change(self._changed)
                 group.create_task(self._pods.run())

@@ -30,6 +30,11 @@ def hash_of(container: Object) -> str:
     return hashlib.blake2s(raw, digest_size=6).hexdigest()
 
 
+def asked(container: Object) -> Object:
+    """The requests and limits of a container, without what else may stand beside them."""
+    return {k: v for k, v in (container.get("resources") or {}).items() if k in ("limits", "requests") and v}
+
+
 def labels(pod: Object, container: str = "") -> dict[str, str]:
     """The labels by which sandboxes and containers are found again."""
     meta = pod["metadata"]
@@ -161,7 +166,6 @@ def container_config(
     namespaces = _namespaces(pod["spec"])
     if target:
         namespaces |= {"pid": cri.NS_TARGET, "target_id": target}
-    limits = resources(pod, container, memory)
     return {
         "metadata": {"name": name, "attempt": attempt},
         "image": {"image": image},
@@ -173,7 +177,7 @@ def container_config(
         "labels": labels(pod, name),
         "annotations": {
             o.HASH: hash_of(container),
-            o.RESOURCES: msgspec.json.encode(limits, order="sorted").decode(),
+            o.ASKED: msgspec.json.encode(asked(container), order="sorted").decode(),
             o.MESSAGE_PATH: container.get("terminationMessagePath", "/dev/termination-log"),
             o.MESSAGE_POLICY: container.get("terminationMessagePolicy", "File"),
         },
@@ -182,7 +186,7 @@ def container_config(
         "stdin_once": bool(container.get("stdinOnce")),
         "tty": bool(container.get("tty")),
         "linux": {
-            "resources": limits,
+            "resources": resources(pod, container, memory),
             "security_context": _security(pod, container, namespaces),
         },
     }

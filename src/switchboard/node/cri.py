@@ -1,8 +1,9 @@
-"""The messages of CRI v1 and of containerd's event service that we send and read, as one literal table.
+"""The messages of CRI v1 and of containerd's own services that we send and read, as one literal table.
 
 A line is a message: `Name  field=number:type ...`; a type that is left out is `string`. The language of types and the
 codec are those of `objects/wire.py`. Sources: k8s.io/cri-api/pkg/apis/runtime/v1/api.proto; containerd
-api/services/events/v1/events.proto, api/events/task.proto.
+api/services/events/v1/events.proto, api/events/task.proto, api/services/snapshots/v1/snapshots.proto,
+api/services/tasks/v1/tasks.proto.
 """
 
 from __future__ import annotations
@@ -127,6 +128,13 @@ PullImageRequest          image=1:ImageSpec auth=2:AuthConfig sandbox_config=3:P
 PullImageResponse         image_ref=1
 RemoveImageRequest        image=1:ImageSpec
 RemoveImageResponse
+
+ViewSnapshotRequest       snapshotter=1 key=2 parent=3 labels=4:map<string,string>
+ViewSnapshotResponse      mounts=1:[]SnapshotMount
+SnapshotMount             type=1 source=2 target=3 options=4:[]string
+RemoveSnapshotRequest     snapshotter=1 key=2
+KillRequest               container_id=1 exec_id=2 signal=3:uint32 all=4:bool
+Empty
 
 ListContainerStatsRequest
 ListContainerStatsResponse stats=1:[]ContainerStats

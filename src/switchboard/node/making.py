@@ -16,10 +16,12 @@ from switchboard.client.resources import CONFIGMAPS, SECRETS, SERVICES, Resource
 from switchboard.node import configs, cri
 from switchboard.node.actions import act
 from switchboard.node.environment import ConfigFailure, Referred, command, environment, expand
+from switchboard.node.imagevolumes import mount_images
 from switchboard.node.lost import next_attempt
 from switchboard.node.observed import Observed
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.pulls import Images
+from switchboard.node.resizing import Room
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.volumes import Volumes, sub_path
@@ -53,6 +55,7 @@ class Maker:
     volumes: Volumes
     watching: Watching
     memory: int = 0  # the node's, bytes
+    room: Room = field(default_factory=Room)
     services: dict[str, list[Object]] = field(default_factory=dict)  # by namespace, as last seen
     kubernetes: Object | None = None
 
@@ -82,12 +85,14 @@ class Maker:
         """Create and start the next try of a container; gives its id. Raises StartFailure, PullFailure."""
         sandbox = seen.sandbox
         assert sandbox is not None
-        image = await self.images.ensure(pod, container, await self._pull_secrets(pod), say)
+        secrets = await self._pull_secrets(pod)
+        image = await self.images.ensure(pod, container, secrets, say)
         latest = seen.latest(container["name"])
         attempt = latest.attempt + 1 if latest is not None else next_attempt(pod, container["name"])
         try:
             values = await self._environment(pod, container, seen.ips)
-            mounts = self._mounts(pod, container, folders, attempt, values, seen.ips)
+            of_images = await mount_images(pod, container, self.images, self.runtime, self.settings, secrets, say)
+            mounts = self._mounts(pod, container, {**folders, **of_images}, attempt, values, seen.ips)
             await self._check_user(pod, container, image)
         except (ConfigFailure, VolumeFailure, StatusError, Disconnected, OSError) as why:
             say("Warning", "Failed", f"Error: {why}")

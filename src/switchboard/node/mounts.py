@@ -1,9 +1,13 @@
-"""Mounts of the machine: tmpfs for emptyDir in memory, and taking away whatever is mounted below a folder."""
+"""Mounts of the machine: tmpfs for emptyDir in memory, files of images, and taking away what is mounted below a
+folder.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _MNT_DETACH = 2
@@ -18,6 +22,25 @@ def mount_tmpfs(folder: Path, size: int = 0) -> None:
     if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, options.encode()):
         code = ctypes.get_errno()
         raise OSError(code, f"mounting a tmpfs: {os.strerror(code)}", str(folder))
+
+
+async def mount_layers(folder: Path, kind: str, source: str, options: Sequence[str]) -> None:
+    """Mount what a snapshotter says, read-only and without programs. Raises OSError."""
+    lower = next((o.removeprefix("lowerdir=").split(":") for o in options if o.startswith("lowerdir=")), [])
+    where = os.path.commonpath(lower) if len(lower) > 1 else "/"
+    if lower:  # the kernel takes one page of options: an image of many layers fits in by short names
+        short = ":".join(os.path.relpath(path, where) for path in lower)
+        options = [f"lowerdir={short}" if o.startswith("lowerdir=") else o for o in options]
+    words = ",".join([*(o for o in options if o != "rw"), "ro", "noexec"])
+    argv = ["mount", "-t", kind, "-o", words, source, str(folder)]
+    if kind == "bind":
+        del argv[1:3]
+    made = await asyncio.create_subprocess_exec(
+        *argv, cwd=where, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await made.communicate()
+    if made.returncode:
+        raise OSError(f"mounting an image: {said.decode(errors='replace').strip()}")
 
 
 def unmount_below(folder: Path) -> None:

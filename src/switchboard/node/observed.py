@@ -13,7 +13,7 @@ POD_NAME, POD_NAMESPACE, POD_UID = "io.kubernetes.pod.name", "io.kubernetes.pod.
 CONTAINER_NAME = "io.kubernetes.container.name"
 # Ours: what a container was made from, to be known again after a restart of this process.
 HASH = "io.kubernetes.container.hash"
-RESOURCES = "switchboard.dev/resources"
+ASKED = "switchboard.dev/asked"
 MESSAGE_PATH, MESSAGE_POLICY = (
     "io.kubernetes.container.terminationMessagePath",
     "io.kubernetes.container.terminationMessagePolicy",
@@ -51,7 +51,7 @@ class Container:
     reason: str = ""
     message: str = ""
     hash: str = ""
-    resources: str = ""  # what it was made with
+    asked: str = ""  # the resources it was made with
 
     @property
     def running(self) -> bool:
@@ -114,7 +114,7 @@ def container_of(status: Object, sandbox: str) -> Container:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         hash=notes.get(HASH, ""),
-        resources=notes.get(RESOURCES, ""),
+        asked=notes.get(ASKED, ""),
     )
 
 

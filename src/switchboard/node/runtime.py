@@ -7,6 +7,7 @@ One HTTP/2 connection carries all calls; it is opened again by the next call aft
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _SERVICE: Final = "/runtime.v1.RuntimeService/"
 _IMAGES: Final = "/runtime.v1.ImageService/"
 _EVENTS: Final = "/containerd.services.events.v1.Events/Subscribe"
+_SNAPSHOTS: Final = "/containerd.services.snapshots.v1.Snapshots/"
+_TASKS: Final = "/containerd.services.tasks.v1.Tasks/"
+_OWN: Final = {"containerd-namespace": "k8s.io"}  # containerd's own services keep what CRI makes under this name
 _CALL_TIMEOUT: Final = 120.0  # upstream's runtime-request-timeout is two minutes
 
 
@@ -95,20 +99,31 @@ class CriRuntime:
         images: bool = False,
     ) -> Message:
         """One call by its CRI name (`RunPodSandbox`); request and answer are dicts. Raises RuntimeFailure."""
+        path = (_IMAGES if images else _SERVICE) + method
+        return await self._unary(path, (f"{method}Request", f"{method}Response"), request or {}, seconds)
+
+    async def _unary(
+        self,
+        path: str,
+        types: tuple[str, str],
+        request: Message,
+        seconds: float | None = _CALL_TIMEOUT,
+        metadata: dict[str, str] | None = None,
+    ) -> Message:
+        """One call of any of the runtime's services: (request's, answer's) message types."""
         channel = self._open()
-        stub = self._methods.get(method)
+        stub = self._methods.get(path)
         if stub is None:
-            path = (_IMAGES if images else _SERVICE) + method
-            stub = self._methods[method] = UnaryUnaryMethod(channel, path, bytes, bytes)
+            stub = self._methods[path] = UnaryUnaryMethod(channel, path, bytes, bytes)
         try:
-            answer = await stub(codec().encode(f"{method}Request", request or {}), timeout=seconds)
+            answer = await stub(codec().encode(types[0], request), timeout=seconds, metadata=metadata)
         except GRPCError as error:
             raise RuntimeFailure(error.status.name, error.message or "") from error
         except TimeoutError as error:
             raise RuntimeFailure("DEADLINE_EXCEEDED", "context deadline exceeded") from error
         except (OSError, StreamTerminatedError) as error:
             raise RuntimeGone(str(error)) from error
-        return codec().decode(f"{method}Response", answer or b"")
+        return codec().decode(types[1], answer or b"")
 
     async def events(self, *topics: str) -> AsyncIterator[tuple[str, Message]]:
         """containerd's own events of these topics, as (topic, event). Raises RuntimeGone when the stream ends."""
@@ -210,6 +225,31 @@ class CriRuntime:
         """The image as the runtime has it, or None."""
         answer = await self.call("ImageStatus", {"image": {"image": image}}, images=True)
         return answer.get("image")
+
+    async def image_layers(self, image: str, key: str) -> list[Message]:
+        """Mounts (type, source, options) that show the files of an image that is here, read-only. They last as long
+        as the image. Raises RuntimeFailure.
+        """
+        verbose = {"image": {"image": image}, "verbose": True}
+        info = json.loads((await self.call("ImageStatus", verbose, images=True))["info"]["info"])
+        config = json.loads((await self.call("Status", {"verbose": True}))["info"]["config"])
+        snapshotter = config["containerd"]["snapshotter"]
+        view = {"snapshotter": snapshotter, "key": key, "parent": info["chainID"]}
+        types = ("ViewSnapshotRequest", "ViewSnapshotResponse")
+        mounts = (await self._unary(_SNAPSHOTS + "View", types, view, metadata=_OWN)).get("mounts", [])
+        # Its mounts show folders of the image's own snapshots; the view itself holds nothing.
+        remove = {"snapshotter": snapshotter, "key": key}
+        await self._unary(_SNAPSHOTS + "Remove", ("RemoveSnapshotRequest", "Empty"), remove, metadata=_OWN)
+        return list(mounts)
+
+    async def signal(self, id_: str, number: int) -> None:
+        """Send a signal to a container's first process; fine when it is gone."""
+        try:
+            request = {"container_id": id_, "signal": number}
+            await self._unary(_TASKS + "Kill", ("KillRequest", "Empty"), request, metadata=_OWN)
+        except RuntimeFailure as error:
+            if error.code != "NOT_FOUND":
+                raise
 
     async def list_images(self) -> list[Message]:
         """All images."""

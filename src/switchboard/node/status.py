@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from switchboard.node import configs
 from switchboard.node.lost import status_of_lost, told_of
 from switchboard.node.observed import Container, Observed, parse_time, rfc3339
 from switchboard.node.plan import finished, is_sidecar, restarts
@@ -13,7 +14,8 @@ from switchboard.node.plan import finished, is_sidecar, restarts
 Object = dict[str, Any]
 
 # Conditions that we write; all others belong to somebody else and stay.
-OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+RESIZES = ("PodResizePending", "PodResizeInProgress")  # not there when there is nothing to say
+OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", *RESIZES)
 
 
 @dataclass(slots=True)
@@ -29,6 +31,9 @@ class Circumstances:
     pod_error: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
     terminating: bool = False
     messages: Mapping[str, str] = field(default_factory=dict)  # termination messages by container id
+    allocated: Callable[[Object], Object] = configs.asked  # resources of a container
+    in_force: Callable[[Container], Object] | None = None  # resources of a running one
+    resizes: Iterable[tuple[str, str, str]] = ()  # conditions: type, reason, message
 
 
 def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
@@ -99,11 +104,10 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
         status["containerID"] = f"containerd://{latest.id}"
     if spec.get("volumeMounts"):
         status["volumeMounts"] = [_mounted(m) for m in spec["volumeMounts"]]
-    resources = {k: v for k, v in (spec.get("resources") or {}).items() if k in ("limits", "requests") and v}
-    if running:
-        status["resources"] = resources
-        if resources.get("requests"):
-            status["allocatedResources"] = resources["requests"]
+    allocated = how.allocated(spec)
+    status["resources"] = how.in_force(latest) if running and how.in_force and latest is not None else allocated
+    if allocated.get("requests"):
+        status["allocatedResources"] = allocated["requests"]
     return status
 
 
@@ -243,6 +247,8 @@ def _conditions(
         add("ContainersReady", True)
     scheduled = old.get("PodScheduled", {})
     add("PodScheduled", True, scheduled.get("reason", "") if scheduled.get("status") == "True" else "")
+    for kind, reason, message in how.resizes:
+        add(kind, True, reason, message)
     return found + [c for kind, c in old.items() if kind not in OWN]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from switchboard.client import Client, Disconnected
 from switchboard.client.resources import PODS
-from switchboard.node.status import OWN, same
+from switchboard.node.status import OWN, RESIZES, same
 from switchboard.objects.errors import Conflict, NotFound, StatusError
 
 Object = dict[str, Any]
@@ -27,6 +28,7 @@ class Teller:
         self._client, self._meta = client, pod["metadata"]
         self.told: Object = _ours(pod.get("status") or {})
         self._untold = False
+        self._over: set[str] = set()  # types of conditions that were told and are no more
         self._task: asyncio.Task[None] | None = None
 
     def tell(self, status: Object) -> None:
@@ -34,6 +36,8 @@ class Teller:
         status = _ours(status)
         if same(status, self.told):
             return
+        were = {c["type"] for c in self.told.get("conditions") or ()} | self._over
+        self._over = {c for c in were if c in RESIZES} - {c["type"] for c in status.get("conditions") or ()}
         self.told, self._untold = status, True
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._send())
@@ -53,7 +57,8 @@ class Teller:
         pause = 0.05
         while self._untold:
             self._untold = False
-            name, patch = self._meta["name"], {"metadata": {"uid": self._meta["uid"]}, "status": patch_of(self.told)}
+            name, status = self._meta["name"], patch_of(self.told, self._over)
+            patch = {"metadata": {"uid": self._meta["uid"]}, "status": status}
             try:
                 await self._client.patch(
                     PODS, name, patch, self._meta["namespace"], kind="strategic", subresource="status"
@@ -73,10 +78,13 @@ def _ours(status: Object) -> Object:
     return {**status, "conditions": own}
 
 
-def patch_of(status: Object) -> Object:
-    """The status as a strategic patch: addresses are replaced, not merged with those of an earlier sandbox. Pure."""
+def patch_of(status: Object, over: Iterable[str] = ()) -> Object:
+    """The status as a strategic patch: addresses are replaced, not merged with those of an earlier sandbox; conditions
+    of the types `over` go away. Pure.
+    """
     replace = {"$patch": "replace"}
     lists: Object = {key: [*status[key], replace] for key in ("podIPs", "hostIPs") if key in status}
     if "conditions" in status:  # merged by type: why a pod was not ready must not stay when it is
         lists["conditions"] = [{"reason": None, "message": None, **one} for one in status["conditions"]]
+        lists["conditions"] += [{"type": kind, "$patch": "delete"} for kind in sorted(over)]
     return {"reason": None, "message": None, "podIP": None, **status, **lists}

@@ -47,6 +47,8 @@ class Volumes:
         """Host paths of all volumes of a pod by name, made and filled. Raises VolumeFailure."""
         made: dict[str, Path] = {}
         for volume in pod["spec"].get("volumes") or ():
+            if "image" in volume:
+                continue  # pulled and mounted when a container that uses it starts: `imagevolumes`
             try:
                 made[volume["name"]] = await self._one(pod, volume, ips)
             except VolumeFailure as why:

@@ -70,7 +70,8 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
         self._backoff = Backoff()
-        self._resizer = Resizer(runtime)
+        self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
+        self._allocated = pod  # with the resources it has been allocated
         self._errors: dict[str, tuple[str, str]] = {}
         self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
         self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
@@ -133,6 +134,7 @@ class PodWorker:
         finally:
             self._probes.close()
             self._maker.watching.leave(self.uid)
+            self._resizer.close()
             self._teller.close()
 
     async def _guarded_turn(self) -> float | None:
@@ -160,16 +162,19 @@ class PodWorker:
     async def _live(self) -> float | None:
         await self._observe()
         self._check_deadline()
-        self._probes.doomed.update(await self._resizer.follow(self.pod, self.seen, self._maker.memory))
+        if self._over:
+            self._resizer.close()
+        self._allocated = self._resizer.allocate(self.pod)
+        self._probes.doomed.update(await self._resizer.follow(self._allocated, self.seen, self._maker.memory))
         self._report()
-        plan = decide(self.pod, self.seen, self._facts())
+        plan = decide(self._allocated, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
         self._say_held(plan)
         if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start:
             pause = min(pause, await self._carry_out(plan))
             await self._observe()
             self._report()
-            rest = decide(self.pod, self.seen, self._facts())
+            rest = decide(self._allocated, self.seen, self._facts())
             if rest.new_sandbox:
                 pause = min(pause, max(0.0, self._sandbox_retry - time.monotonic()))
             elif rest.start or rest.kill:
@@ -242,7 +247,7 @@ class PodWorker:
                 self._sandbox_retry = time.monotonic() + self._sandbox_pause
                 return self._sandbox_pause
             self._sandbox_pause = 0.0
-            plan = decide(self.pod, self.seen, self._facts())
+            plan = decide(self._allocated, self.seen, self._facts())
         pause = 0.0 if plan.kill else _RESYNC
         for container in plan.start:
             left = self._retry.get(container["name"], 0.0) - time.monotonic()
@@ -289,7 +294,7 @@ class PodWorker:
             self._say(kind, reason, message, container)
 
         try:
-            await self._maker.start(self.pod, container, self.seen, config, self._folders, say)
+            await self._maker.start(self._allocated, container, self.seen, config, self._folders, say)
         except (PullFailure, StartFailure) as why:
             await asyncio.sleep(_SETTLE)
             if not await self._has_sandbox():  # it went away under us, and a new one comes first
@@ -317,6 +322,7 @@ class PodWorker:
                 log_file = self._settings.pod_log_dir(*self._identity()) / name / f"{old.attempt}.log"
                 log_file.unlink(missing_ok=True)
                 self._observer.forget(old.id)
+                self._resizer.forget(old.id)
 
     # -- a pod that goes ----------------------------------------------------------------------------------------------
 
@@ -449,6 +455,9 @@ class PodWorker:
             pod_error=self._failure,
             terminating=self.deleting or self._over,
             messages=self._observer.messages,
+            allocated=self._resizer.allocated,
+            in_force=self._resizer.in_force,
+            resizes=self._resizer.conditions(self.seen),
         )
 
     def _say(self, kind: str, reason: str, message: str, container: Object | None = None) -> None:

@@ -39,6 +39,35 @@ def of_container(container: Object, part: str = "requests") -> Amounts:
     return amounts((container.get("resources") or {}).get(part))
 
 
+def settled(pod: Object) -> Object:
+    """A bound pod's spec with the requests to count for it while it is resized (KEP-1287): the most of what it asks
+    for, was allocated and has; not what it asks for when that can never be.
+    """
+    status, spec = pod.get("status") or {}, pod["spec"]
+    known = {s["name"]: s for part in ("containerStatuses", "initContainerStatuses") for s in status.get(part) or ()}
+    if not known:
+        return spec  # type: ignore[no-any-return]
+    pending = (c.get("reason") for c in status.get("conditions") or () if c.get("type") == "PodResizePending")
+    never = next(pending, "") == "Infeasible"
+    parts = ("containers", "initContainers")
+    counted = {part: [_settled(c, known.get(c["name"]), never) for c in spec.get(part) or ()] for part in parts}
+    return {**spec, **{part: found for part, found in counted.items() if found}}
+
+
+def _settled(container: Object, status: Object | None, never: bool) -> Object:
+    resources = container.get("resources") or {}
+    asked, allocated = resources.get("requests") or {}, (status or {}).get("allocatedResources")
+    force = ((status or {}).get("resources") or {}).get("requests")
+    if not allocated or asked == allocated == (force or allocated):
+        return container
+    given: Object = {} if never else dict(asked)
+    for name in ("cpu", "memory"):
+        every = [part[name] for part in (given, allocated, force or {}) if name in part]
+        if every:
+            given[name] = max(every, key=lambda text: amounts({name: text}).get(name, 0))
+    return {**container, "resources": {**resources, "requests": asked | given}}
+
+
 def of_pod(spec: Object, part: str = "requests") -> Amounts:
     """What a pod needs at its worst moment: all containers and sidecars, or an init container beside the sidecars
     started before it; pod-level amounts take their place; overhead comes on top."""

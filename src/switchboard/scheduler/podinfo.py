@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from switchboard.objects import selectors
-from switchboard.objects.podresources import Amounts, of_container, of_pod
+from switchboard.objects.podresources import Amounts, of_container, of_pod, settled
 
 Object = dict[str, Any]
 
@@ -77,7 +77,7 @@ class PodInfo:
     requests: Amounts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.requests = of_pod(self.spec)
+        self.requests = of_pod(settled(self.raw))
 
     @property
     def spec(self) -> Object:
