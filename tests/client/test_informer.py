@@ -188,9 +188,9 @@ async def running_plain(api: FakeApi, type_: Any) -> AsyncIterator[tuple[Informe
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_burst_leaves_turns_to_others() -> None:
-    """Fifty events in one piece, each of which is a turn's work: whoever else is on the loop runs between them."""
-    api = FakeApi()
+@asynccontextmanager
+async def beside(informer: Informer[Any]) -> AsyncIterator[list[int]]:
+    """Have every change be a turn's work; gives how often somebody else on the loop had run before each."""
     turns: list[int] = []
     count = 0
 
@@ -206,8 +206,16 @@ async def test_a_burst_leaves_turns_to_others() -> None:
             count += 1
             await asyncio.sleep(0)
 
-    async with running(api) as (informer, told):
-        informer.on_change(work)
+    informer.on_change(work)
+    task = asyncio.create_task(other())
+    yield turns
+    task.cancel()
+
+
+async def test_a_burst_leaves_turns_to_others() -> None:
+    """Fifty events in one piece: whoever else is on the loop runs between them."""
+    api = FakeApi()
+    async with running(api) as (informer, told), beside(informer) as turns:
         events = [
             {
                 "type": "ADDED",
@@ -215,13 +223,28 @@ async def test_a_burst_leaves_turns_to_others() -> None:
             }
             for i in range(50)
         ]
-        task = asyncio.create_task(other())
         (queue,) = api._watching
         queue.put_nowait(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
         await until(lambda: len(turns) == 50)
-        task.cancel()
         assert told.changes == [(None, f"{i + 9}") for i in range(50)]
         assert len(set(turns)) == 50
+
+
+async def test_a_new_list_leaves_turns_to_others() -> None:
+    """Thirty that went and thirty that came while the history was lost."""
+    api = FakeApi()
+    for i in range(30):
+        api.put(PATH, f"a{i}", "ns")
+    async with running(api) as (informer, told), beside(informer) as turns:
+        api.mute = True
+        for i in range(30):
+            api.remove(PATH, f"a{i}", "ns")
+            api.put(PATH, f"b{i}", "ns")
+        api.mute = False
+        api.compact()
+        api.cut()
+        await until(lambda: len(turns) == 60)
+        assert len(set(turns)) == 60 and sorted(told.copy) == sorted(f"b{i}" for i in range(30))
 
 
 async def test_a_failing_callback_harms_nobody() -> None:

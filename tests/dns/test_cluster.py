@@ -13,6 +13,7 @@ from switchboard.client.resources import ENDPOINTS, ENDPOINTSLICES, NAMESPACES, 
 from switchboard.dns import register
 from switchboard.dns.server import DnsServer, DnsSettings
 from switchboard.dns.upstream import Address
+from switchboard.dns.zone import Pods
 from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.dnsclient import DnsClient, free_port, until
 from switchboard.testing.upstream import FakeUpstream
@@ -73,6 +74,24 @@ async def test_names_follow_the_api(tmp_path: Path) -> None:
             await dns.becomes("NXDOMAIN", "10-0-0-1.late.pod.cluster.local")
             await client.create(NAMESPACES, {"metadata": {"name": "late"}})
             await dns.becomes("A 10.0.0.1", "10-0-0-1.late.pod.cluster.local")
+
+
+async def test_verified_names_of_pods(tmp_path: Path) -> None:
+    """A pod's address has a name in its own namespace, from the pod's start until it is told to end."""
+    async with ApiServer() as api:
+        client = client_of(api, tmp_path)
+        name = "10-244-9-9.default.pod.cluster.local"
+        await api.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        async with running(client, pods=Pods.VERIFIED, autopath=False) as (_, dns):
+            await dns.becomes("NXDOMAIN", name)
+            spec = {"containers": [{"name": "c", "image": "x"}], "nodeName": "n"}
+            pod = await client.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+            pod["status"] = {"phase": "Running", "podIP": "10.244.9.9", "podIPs": [{"ip": "10.244.9.9"}]}
+            await client.update(PODS, pod, subresource="status")
+            await dns.becomes("A 10.244.9.9", name)
+            assert await dns.ask("10-244-9-9.kube-system.pod.cluster.local") == "NXDOMAIN"
+            await client.delete(PODS, "p", "default", options={"gracePeriodSeconds": 30})
+            await dns.becomes("NXDOMAIN", name)
 
 
 async def test_headless_endpoints_and_their_readiness(tmp_path: Path) -> None:

@@ -152,6 +152,54 @@ async def test_when_all_are_down_they_are_asked_at_once(monkeypatch: pytest.Monk
         assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
 
 
+async def test_a_failure_is_remembered_for_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9520: a name that cannot be resolved is not asked for again with every question."""
+    monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        outside.silent = True
+        assert [(await forwarder.ask(*question("a.test"))).rcode for _ in range(5)] == [m.SERVFAIL] * 5
+        assert len(outside.seen) == 1 and forwarder.counted["failures"] == 4
+        await forwarder.ask(*question("b.test"))  # the second failure in a row: it is probed from now on
+        outside.silent = False
+
+        async def mended() -> bool:
+            return addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+        await until(mended)
+        assert forwarder.upstreams[0].failures == 0
+
+
+def test_a_failure_that_comes_again_is_remembered_for_longer() -> None:
+    failed, cache, key = Outcome(m.SERVFAIL, [], []), Cache(), (m.encode_name("a.test"), 1, 1, False, False)
+    now, spans = 100.0, []
+    for _ in range(5):
+        cache.put(key, failed, now)
+        spans.append(next(s for s in (1, 2, 4, 5, 6) if cache.failure(key, now + s) is None))
+        assert cache.failure(key, now + spans[-1] - 0.01) is failed
+        now += spans[-1]
+    assert spans == [1, 2, 4, 5, 5]
+    cache.put(key, failed, now + 60)
+    assert cache.failure(key, now + 61) is None  # an old story
+    cache.put(key, Outcome(m.NXDOMAIN, [], [SOA]), now + 62)
+    cache.put(key, failed, now + 63)
+    assert cache.failure(key, now + 64) is None
+    cache.forget_failures()
+    assert cache.failure(key, now + 63) is None
+
+
+async def test_an_old_answer_is_given_while_a_failure_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await forwarder.ask(*question("a.test"))
+        next(iter(forwarder.cache._kept.values())).stored -= 10
+        outside.silent = True
+        for _ in range(4):
+            assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+        assert len(outside.seen) == 2 and forwarder.counted["stale"] == 4
+
+
 async def test_ids_and_ports_change_from_question_to_question() -> None:
     async with FakeUpstream({}) as outside:
         forwarder = Forwarder([Address("127.0.0.1", outside.port)])

@@ -49,6 +49,20 @@ def test_what_the_host_has_is_used_and_given_back(
     assert hostnames.undo(root, "dev") == []
 
 
+@pytest.mark.parametrize("resolv", ["nameserver 127.0.0.53\n", None])
+def test_what_was_not_there_before_goes_again(tmp_path: Path, resolv: str | None) -> None:
+    root = host(tmp_path, resolv or "", "etc/systemd")
+    if resolv is None:
+        (root / "etc/resolv.conf").unlink()
+    before = set(root.rglob("*"))
+    for cluster in ("dev", "two", "dev"):
+        hostnames.install(root, cluster, "192.168.49.2", "cluster.local")
+    hostnames.undo(root, "dev")
+    assert set(root.rglob("*")) != before
+    hostnames.undo(root, "two")
+    assert set(root.rglob("*")) == before
+
+
 def test_networkmanagers_dnsmasq(tmp_path: Path) -> None:
     root = host(tmp_path, "nameserver 127.0.0.1\n", "etc/NetworkManager/dnsmasq.d", "etc/dnsmasq.d")
     (root / "etc/NetworkManager/NetworkManager.conf").write_text("[main]\ndns = dnsmasq\n")

@@ -13,7 +13,7 @@ from switchboard.dns.hosts import Hosts
 from switchboard.dns.records import PodAddress
 from switchboard.dns.responder import Forward, Responder
 from switchboard.dns.searchpath import of_namespace, of_pod
-from switchboard.dns.zone import Zone
+from switchboard.dns.zone import Pods, Zone
 from switchboard.testing.zones import ask, cluster, piece, query, service
 
 DOMAIN = "cluster.local"
@@ -295,14 +295,36 @@ def test_queries_with_options_are_answered_and_not_kept() -> None:
     assert len(responder.kept) == 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 6), st.booleans()), max_size=30))
+@pytest.mark.parametrize(
+    ("mode", "pods", "other", "apex"),
+    [
+        (Pods.INSECURE, "A 10.0.0.1", "A 10.0.0.1", "NODATA"),
+        (Pods.VERIFIED, "A 10.0.0.1", "NXDOMAIN", "NODATA"),
+        (Pods.DISABLED, "NXDOMAIN", "NXDOMAIN", "NXDOMAIN"),
+    ],
+)
+def test_names_of_pods_by_mode(mode: Pods, pods: str, other: str, apex: str) -> None:
+    zone = cluster()
+    zone.pods = mode
+    zone.put_pod("default", [], [b"\x0a\0\0\1"])
+    responder = Responder(zone)
+    assert ask(responder, "10-0-0-1.default.pod.cluster.local") == pods
+    assert ask(responder, "10-0-0-1.prod.pod.cluster.local") == other
+    assert ask(responder, "default.pod.cluster.local") == ask(responder, "pod.cluster.local") == apex
+    assert ask(responder, "10-0-0-1.nowhere.pod.cluster.local") == "NXDOMAIN"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 6), st.booleans()), max_size=30))
 def test_what_is_kept_is_never_out_of_date(steps: list[tuple[int, int, int, bool]]) -> None:
     """After any changes, a responder that kept answers says what a new one says."""
     zone = Zone("cluster.local", ["10.0.0.0/8"])
+    zone.pods = Pods.VERIFIED
+    pods: dict[int, tuple[str, bytes]] = {}
     responder = Responder(zone)
     names = [(f"s{i}.n{i % 2}.svc.cluster.local", "A") for i in range(4)]
     names += [(f"n{i}.svc.cluster.local", "A") for i in range(2)]
     names += [(f"{i}.0.0.10.in-addr.arpa", "PTR") for i in range(7)]
+    names += [(f"10-0-0-{i}.n{i % 2}.pod.cluster.local", "A") for i in range(7)]
     for svc, what, number, there in steps:
         key = (f"n{svc % 2}", f"s{svc}")
         if what == 0:
@@ -311,11 +333,21 @@ def test_what_is_kept_is_never_out_of_date(steps: list[tuple[int, int, int, bool
         elif what == 1:
             one = piece(key[1], key[0], [{"addresses": [f"10.0.0.{number}"], "hostname": f"h{number}"}], [])
             responder.forget(zone.put_slice(key, f"p{number % 2}", one if there else None))
+        elif what == 3:
+            had = pods.pop(svc, (key[0], b""))
+            if there:
+                pods[svc] = (key[0], bytes([10, 0, 0, number]))
+            has = [pods[svc][1]] if there else []
+            responder.forget(zone.put_pod(key[0], [had[1]] if had[1] else [], has))
         else:
             alias = service(key[1], key[0], [], type="ExternalName", externalName=names[number % 4][0])
             responder.forget(zone.put_service(key, alias if there else None))
         for name, qtype in names:
             assert ask(responder, name, qtype) == ask(Responder(zone), name, qtype)
+    for number in range(7):
+        there = (f"n{number % 2}", bytes([10, 0, 0, number])) in pods.values() and f"n{number % 2}" in zone._spaces
+        answer = f"A 10.0.0.{number}" if there else "NXDOMAIN"
+        assert ask(responder, f"10-0-0-{number}.n{number % 2}.pod.cluster.local") == answer
 
 
 def test_absence_in_a_reverse_zone_is_told_by_that_zone() -> None:

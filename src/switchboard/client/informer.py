@@ -1,7 +1,8 @@
 """A local copy of a collection, kept true by LIST and WATCH.
 
-Rules: the list is the truth and events are hints: a relist is compared with the copy and swapped in whole, and every
-difference is told as one (old, new) call. Before a call the copy is already changed. Whatever breaks, the watch goes on
+Rules: the list is the truth and events are hints: a relist that has come in whole is compared with the copy, and every
+difference is taken over and told as one (old, new) call; before a call the copy is already changed. Very many take
+several turns of the loop, so that a server in the same process goes on answering. Whatever breaks, the watch goes on
 from the last version seen; only 410 (history is gone) makes a relist. Source: client-go/tools/cache/reflector.go.
 
 States of `run`: listing (no version yet) -> watching (from a version) -> listing on 410, watching again on the rest.
@@ -212,17 +213,21 @@ class Informer(Generic[T]):
                 break
             query["continue"] = page.metadata.continue_
         self._version = page.metadata.resourceVersion
-        self._swap(items, int(self._version or 0))
+        await self._swap(items, int(self._version or 0))
         self.synced.set()
 
-    def _swap(self, items: dict[str, T], version: int) -> None:
-        """Replace the copy by a list of that version and tell every difference."""
+    async def _swap(self, items: dict[str, T], version: int) -> None:
+        """Make the copy what a list of that version is and tell every difference."""
         self._ahead = {key: ahead for key, ahead in self._ahead.items() if ahead > version}
-        for key in [key for key in self._items if key not in items and key not in self._ahead]:
-            self._set(key, None)
+        until = time.monotonic() + _TURN
+        for key in [key for key in self._items if key not in items]:
+            if key not in self._ahead:  # own writes may come between two turns
+                self._set(key, None)
+            until = await _turn(until)
         for key, obj in items.items():
             if key not in self._ahead and not self._same(self._items.get(key), obj):
                 self._set(key, obj)
+            until = await _turn(until)
 
     def _same(self, old: T | None, new: T) -> bool:
         if isinstance(old, dict) and isinstance(new, dict):

@@ -1,7 +1,7 @@
 """Answers from the world outside, kept for as long as they may be (RFC 1035 TTLs, RFC 2308 for absence).
 
-An answer whose time is over is still good when nobody outside can be reached (serve-stale, RFC 8767). Pure: the clock
-is given with every call.
+An answer whose time is over is still good when nobody outside can be reached (serve-stale, RFC 8767). That nobody could
+answer is remembered as well, for seconds (RFC 9520). Pure: the clock is given with every call.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MAX_NEGATIVE_TTL = 1800
 STALE_FOR = 3600  # how long after its end an answer may still be given when nobody answers
 STALE_TTL = 30  # what a stale answer says of itself (RFC 8767 section 4)
 SIZE = 10_000
+FAILED_FOR = 1.0  # seconds a failure is remembered, doubled each time it happens again (RFC 9520 section 3.2: >= 1)
+FAILED_FOR_MOST = 5.0  # as CoreDNS's cache; well below what RFC 9520 allows, or a mended name would stay dead for long
 
 
 class Freshness(Enum):
@@ -61,12 +63,20 @@ class _Kept:
     hits: int = 0
 
 
+@dataclass(slots=True)
+class _Failure:
+    outcome: Outcome
+    until: float
+    span: float  # for how long it is remembered
+
+
 class Cache:
     """The most recently used answers, at most `size`."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
         self._kept: OrderedDict[Question, _Kept] = OrderedDict()
+        self._failures: OrderedDict[Question, _Failure] = OrderedDict()  # in the order in which they happened
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -92,7 +102,11 @@ class Cache:
         return kept.outcome.aged(age), Freshness.ENDING if ending else Freshness.FRESH
 
     def put(self, question: Question, outcome: Outcome, now: float) -> None:
-        """Keep an answer, unless it may not be kept at all."""
+        """Keep an answer, unless it may not be kept at all; a failure is kept beside the answer that was had before."""
+        if outcome.rcode not in (m.NOERROR, m.NXDOMAIN):
+            self._put_failure(question, outcome, now)
+            return
+        self._failures.pop(question, None)
         ttl = lifetime(outcome)
         if ttl <= 0:
             return
@@ -100,6 +114,24 @@ class Cache:
         self._kept.move_to_end(question)
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
+
+    def failure(self, question: Question, now: float) -> Outcome | None:
+        """How asking failed, so short a time ago that it is not worth asking again; or None."""
+        failure = self._failures.get(question) if self._failures else None
+        return failure.outcome if failure is not None and now < failure.until else None
+
+    def forget_failures(self) -> None:
+        """Ask about everything anew: something outside is mended."""
+        self._failures.clear()
+
+    def _put_failure(self, question: Question, outcome: Outcome, now: float) -> None:
+        last = self._failures.pop(question, None)
+        # One that was over long ago says nothing about how long this one will last.
+        again = last is not None and now < last.until + FAILED_FOR_MOST
+        span = min(FAILED_FOR_MOST, last.span * 2) if last is not None and again else FAILED_FOR
+        self._failures[question] = _Failure(outcome, now + span, span)
+        while len(self._failures) > self._size:
+            self._failures.popitem(last=False)
 
 
 def lifetime(outcome: Outcome) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from switchboard.dns import hostnames
 from switchboard.dns.server import DnsSettings
 from switchboard.dns.upstream import Address
+from switchboard.dns.zone import Pods
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--status-port", type=int, default=0, help="/health, /ready, /metrics there (worker n: n further); default none"
     )
     add("--no-autopath", action="store_true", help="do not walk search paths for pods")
+    which = (
+        "names like 10-244-0-7.default.pod: of pods only (verified), of any address (insecure, the default), or none"
+    )
+    add("--pods", type=Pods, choices=list(Pods), default=Pods.INSECURE, help=which)
     add("--log-queries", action="store_true", help="a line for each query; SIGUSR1 switches it")
     kept = "keep Service kube-system/kube-dns at this cluster address, with this server behind it"
     add("--announce", default="", metavar="ADDRESS", help=kept)
@@ -49,6 +54,7 @@ def settings(options: argparse.Namespace, worker: int = 0) -> DnsSettings:
         resolv_conf=options.resolv_conf,
         stubs=stubs,
         hosts=options.hosts,
+        pods=options.pods,
         autopath=not options.no_autopath,
         query_log=options.log_queries,
         status_port=options.status_port + worker if options.status_port else 0,

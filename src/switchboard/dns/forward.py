@@ -37,8 +37,8 @@ _BROKEN = (OSError, TimeoutError, FormError, EOFError)
 class Forwarder:
     """Asks the upstreams of the longest matching stub domain, or the general ones.
 
-    `counted` has what happened: hits, denials (hits of absence), misses, prefetched, stale, broken (questions at a time
-    when no upstream was known to be up), loops.
+    `counted` has what happened: hits, denials (hits of absence), failures (hits of those), misses, prefetched, stale,
+    broken (questions at a time when no upstream was known to be up), loops.
     """
 
     def __init__(self, upstreams: Iterable[Address], stubs: Mapping[str, Iterable[Address]] | None = None) -> None:
@@ -64,19 +64,29 @@ class Forwarder:
         for address in known.keys() - made.keys():
             gone = known[address]
             asyncio.get_running_loop().call_later(2 * TIMEOUT, gone.close)
+        self.cache.forget_failures()
         self._configured.set()
 
     def known(self, name: bytes, query: Query) -> Outcome | None:
         """The cache's answer when it has a good one: no task, no wait. Asks again early for what is asked for often."""
-        question = _question(name, query)
-        kept = self.cache.get(question, asyncio.get_running_loop().time())
+        question, now = _question(name, query), asyncio.get_running_loop().time()
+        kept = self.cache.get(question, now)
         if kept is None or kept[1] is Freshness.STALE:
-            return None
+            return self._known_to_fail(question, kept, now)
         self.counted["denials" if not kept[0].answers else "hits"] += 1
         if kept[1] is Freshness.ENDING and question not in self._flights:
             self.counted["prefetched"] += 1
             self._fly(question)
         return kept[0]
+
+    def _known_to_fail(self, question: Question, kept: tuple[Outcome, Freshness] | None, now: float) -> Outcome | None:
+        """What to say without asking, when asking failed a moment ago: an old answer rather than the failure."""
+        failure = self.cache.failure(question, now)
+        if failure is None:
+            return None
+        self.counted["failures"] += 1
+        self.counted["stale"] += kept is not None
+        return kept[0] if kept is not None else failure
 
     async def ask(self, name: bytes, query: Query) -> Outcome:
         """What outside says of `name` for the query's type. Never raises; equal questions under way share one trip."""
@@ -181,6 +191,7 @@ class Forwarder:
             try:
                 await upstream.ask(encode((b"\0", m.NS, m.CLASS_IN, False, False)), TIMEOUT)
                 upstream.failures = 0
+                self.cache.forget_failures()
                 log.info("upstream %s answers again", upstream.address)
             except _BROKEN:
                 upstream.probes_failed += 1

@@ -19,6 +19,7 @@ _RESOLVED = Path("etc/systemd/resolved.conf.d")
 _NETWORK_MANAGER = Path("etc/NetworkManager/dnsmasq.d")
 _DNSMASQ = Path("etc/dnsmasq.d")
 _RESOLV_CONF = Path("etc/resolv.conf")
+_MADE = "# {} was made for this"  # what was not there before goes again
 _RESTART = {
     _RESOLVED: ("systemctl", "restart", "systemd-resolved"),
     _NETWORK_MANAGER: ("systemctl", "reload", "NetworkManager"),
@@ -39,17 +40,24 @@ def install(root: Path, cluster: str, server: str, domain: str) -> Change:
     place = _place(root)
     if place == _RESOLV_CONF:
         path = root / _RESOLV_CONF
-        rest = _without_block(_read(path), cluster)
-        block = f"{_BEGIN.format(cluster)}\nnameserver {server}\n{_END.format(cluster)}\n"
-        _write(path, block + rest)
+        text = _read(path)
+        ours = not path.exists() or _ours(text, "file")
+        made = _MADE.format("file") + "\n" if ours else ""
+        block = f"{_BEGIN.format(cluster)}\n{made}nameserver {server}\n{_END.format(cluster)}\n"
+        _write(path, block + _without_block(text, cluster))
         return Change(path)
     path = root / place / f"switchboard-{cluster}.conf"
+    others = path.parent.glob("switchboard-*.conf")  # of any cluster: the last one to go takes the folder along
+    ours = not path.parent.exists() or any(_ours(_read(other), "folder") for other in others)
+    made = _MADE.format("folder") + "\n" if ours else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     if place == _RESOLVED:
         text = f"[Resolve]\nDNS={server}\nDomains=~{domain}\n"
     else:  # answers with private addresses are what we want of this server
         text = f"server=/{domain}/{server}\nrebind-domain-ok=/{domain}/\n"
-    _write(path, f"# made by switchboard for the cluster {cluster}; `switchboard dns --host-undo` removes it\n{text}")
+    _write(
+        path, f"# made by switchboard for the cluster {cluster}; `switchboard dns --host-undo` removes it\n{made}{text}"
+    )
     return Change(path, _RESTART[place])
 
 
@@ -59,15 +67,25 @@ def undo(root: Path, cluster: str) -> list[Change]:
     for place, command in _RESTART.items():
         path = root / place / f"switchboard-{cluster}.conf"
         if path.exists():
+            ours = _ours(_read(path), "folder")
             path.unlink()
+            if ours and not any(path.parent.iterdir()):
+                path.parent.rmdir()
             changes.append(Change(path, command))
     path = root / _RESOLV_CONF
     text = _read(path)
     rest = _without_block(text, cluster)
     if rest != text:
-        _write(path, rest)
+        if not rest and _ours(text, "file"):
+            path.resolve().unlink()
+        else:
+            _write(path, rest)
         changes.append(Change(path))
     return changes
+
+
+def _ours(text: str, what: str) -> bool:
+    return _MADE.format(what) in text.splitlines()
 
 
 def _place(root: Path) -> Path:

@@ -187,18 +187,39 @@ class PodSpec(msgspec.Struct, frozen=True, gc=False):
     dnsConfig: PodDnsConfig | None = None
 
 
-class PodAddress(msgspec.Struct, gc=False):
-    """core/v1 Pod: its address and namespace, for the search path of whoever asks."""
+class PodMeta(msgspec.Struct, gc=False):
+    """ObjectMeta of a pod: also whether it is on its way out."""
 
-    metadata: Meta
+    name: str
+    namespace: str = ""
+    resourceVersion: str = ""
+    deletionTimestamp: str | None = None
+
+
+class PodAddress(msgspec.Struct, gc=False):
+    """core/v1 Pod: its address and namespace, for the search path of whoever asks and for names of pods."""
+
+    metadata: PodMeta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
     @property
     def addresses(self) -> list[str]:
         """The pod's own addresses; none while it has none, shares the node's, or is over and gave them back."""
-        if self.spec.hostNetwork or self.status.phase in ("Succeeded", "Failed"):
-            return []
+        return [] if self.spec.hostNetwork or self._over else self._all
+
+    @property
+    def named(self) -> list[bytes]:
+        """The addresses, packed, that its namespace has names for when names of pods are verified: also those in the
+        node's network, none of a pod on its way out (as CoreDNS)."""
+        return [] if self._over or self.metadata.deletionTimestamp else [ip_rdata(a)[1] for a in self._all]
+
+    @property
+    def _over(self) -> bool:
+        return self.status.phase in ("Succeeded", "Failed")
+
+    @property
+    def _all(self) -> list[str]:
         return [p.ip for p in self.status.podIPs if p.ip] or ([self.status.podIP] if self.status.podIP else [])
 
 

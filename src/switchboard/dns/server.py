@@ -24,7 +24,7 @@ from switchboard.dns.listener import WILDCARDS, Listener
 from switchboard.dns.records import EndpointSlice, Namespace, PodAddress, Service
 from switchboard.dns.responder import Responder
 from switchboard.dns.upstream import Address
-from switchboard.dns.zone import Zone
+from switchboard.dns.zone import Pods, Zone
 from switchboard.objects.errors import StatusError
 from switchboard.transport.server import Server
 
@@ -46,6 +46,7 @@ class DnsSettings:
     stubs: Mapping[str, Sequence[Address]] = field(default_factory=dict)  # domain -> who is asked about it
     hosts: Path | None = None
     autopath: bool = True
+    pods: Pods = Pods.INSECURE
     query_log: bool = False
     status_port: int = 0  # /health, /ready, /metrics on the first listening address; 0 for none
     announce_ip: str = ""  # keep Service kube-system/kube-dns at this address, with ourselves behind it; "" for not
@@ -63,6 +64,7 @@ class DnsServer:
         self.link = ApiLink(client.transport)
         self._client = Client(self.link, user_agent="switchboard-dns")
         self.zone = Zone(settings.domain, settings.networks, [a for a in settings.listen if a not in WILDCARDS])
+        self.zone.pods = settings.pods
         self._pods_at: dict[str, PodAddress] = {}
         self._searches: list[str] = []  # of the node's own resolv.conf
         self.responder = Responder(self.zone, self._search_path_at if settings.autopath else None)
@@ -93,7 +95,7 @@ class DnsServer:
                 group.create_task(self._services.run())
                 group.create_task(self._slices.run())
                 group.create_task(self._namespaces.run())
-                if settings.autopath:
+                if self._follows_pods:
                     group.create_task(self._pods.run())
                 group.create_task(self._read_at_last())
                 await self._sync()
@@ -106,10 +108,16 @@ class DnsServer:
             self.listener.close()
             await web.close(0)
 
+    @property
+    def _follows_pods(self) -> bool:
+        return self._settings.autopath or self._settings.pods is Pods.VERIFIED
+
     async def _sync(self) -> None:
         """Wait until the cluster is known. Namespaces may be forbidden to us: then those with Services must do."""
         await self._services.synced.wait()
         await self._slices.synced.wait()
+        if self._settings.pods is Pods.VERIFIED:  # or names of pods that are there would be absent
+            await self._pods.synced.wait()
         try:
             async with asyncio.timeout(_WAIT):
                 await self._namespaces.synced.wait()
@@ -147,6 +155,9 @@ class DnsServer:
 
     def _pod_changed(self, old: PodAddress | None, new: PodAddress | None) -> None:
         meta = (new or old or _never()).metadata
+        if self.zone.pods is Pods.VERIFIED:
+            had, has = old.named if old is not None else (), new.named if new is not None else ()
+            self.responder.forget(self.zone.put_pod(meta.namespace, had, has))
         for address in old.addresses if old is not None else ():
             known = self._pods_at.get(address)
             # an address may have gone to another pod before this one's end is told

@@ -77,7 +77,7 @@ def _cache(figures: Figures) -> list[str]:
     counted, denials = forwarder.counted, forwarder.cache.denials()
     success, denial = (f'server="{figures.server}",type="{kind}",zones=".",view=""' for kind in ("success", "denial"))
     entries = {success: len(forwarder.cache) - denials, denial: denials}
-    hits = {success: counted["hits"], denial: counted["denials"]}
+    hits = {success: counted["hits"], denial: counted["denials"] + counted["failures"]}
     return [
         *_metric("coredns_cache_entries", entries),
         *_metric("coredns_cache_hits_total", hits),

@@ -5,7 +5,7 @@ Names (Kubernetes DNS specification 1.1.0, and CoreDNS where the specification i
     <service>.<ns>.svc.<zone>                  A/AAAA, or the endpoints' when headless, or CNAME (ExternalName); SRV
     _<port>._<proto>.<service>.<ns>.svc.<zone> SRV
     <hostname>.<service>.<ns>.svc.<zone>       A/AAAA of one endpoint
-    1-2-3-4.<ns>.pod.<zone>                    A/AAAA of that very address
+    1-2-3-4.<ns>.pod.<zone>                    A/AAAA of that very address, by the mode of pods
     dns-version.<zone>                         TXT
     <reversed address>.in-addr.arpa, ip6.arpa  PTR of Services and of endpoints
 
@@ -15,7 +15,9 @@ Every lookup tells what it depended on, so that whoever keeps its answer knows w
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Hashable, Iterable
+from enum import StrEnum
 
 from switchboard.dns import message as m
 from switchboard.dns import servicenames
@@ -30,6 +32,14 @@ _DNS_SERVICE: Key = ("kube-system", "kube-dns")
 _SERIAL: Key = ("", "serial")  # what an answer that shows the serial depends on: every change; no namespace is ""
 
 
+class Pods(StrEnum):
+    """Which names below `pod.<zone>` there are, as CoreDNS's `pods` has it."""
+
+    DISABLED = "disabled"  # none
+    INSECURE = "insecure"  # those of every address, whoever has it
+    VERIFIED = "verified"  # those of pods' addresses, in the pod's namespace
+
+
 class Zone:
     """Services and endpoints of the whole cluster, asked by name."""
 
@@ -38,6 +48,7 @@ class Zone:
     ) -> None:
         """`networks`: CIDRs whose reverse names are ours also where nothing stands (cluster and pod ranges);
         `servers`: the name server's addresses as long as the cluster has no Service kube-dns."""
+        self.pods = Pods.INSECURE
         self.domain = domain.rstrip(".").lower()
         self.apex = m.encode_name(self.domain)
         self._top = m.labels(self.apex)
@@ -48,6 +59,7 @@ class Zone:
         self._spaces: dict[str, int] = {}  # namespace -> Services in it, and one for its own object
         # packed address -> Services that have it, once for the Service itself and once for each slice
         self._by_ip: dict[bytes, tuple[Key, ...]] = {}
+        self._pods: Counter[tuple[str, bytes, str]] = Counter()  # pods at an address; kept when names are verified
         self.serial = 1
 
     # -- changes: each gives the keys whose answers are no longer true ------------------------------------------------
@@ -84,6 +96,18 @@ class Zone:
     def put_namespace(self, name: str, there: bool) -> set[Hashable]:
         """A namespace came or went; one that is there has names also before its first Service."""
         return self._count(name, 1 if there else -1)
+
+    def put_pod(self, space: str, before: Iterable[bytes], after: Iterable[bytes]) -> set[Hashable]:
+        """A pod of the namespace had the (packed) addresses `before` and has those of `after`."""
+        if self.pods is not Pods.VERIFIED:
+            return set()
+        was, now = ({_pod_key(space, packed) for packed in addresses} for addresses in (before, after))
+        for key in was - now:
+            self._pods[key] -= 1
+            if self._pods[key] <= 0:
+                del self._pods[key]
+        self._pods.update(now - was)
+        return set(was ^ now)
 
     def _count(self, space: str, change: int) -> set[Hashable]:
         count = self._spaces.get(space, 0) + change
@@ -148,7 +172,7 @@ class Zone:
             return self._apex(name, qtype)
         if rest[-1] == "svc":
             return self._svc(name, rest[:-1], qtype, depth)
-        if rest[-1] == "pod":
+        if rest[-1] == "pod" and self.pods is not Pods.DISABLED:
             return self._pod(name, rest[:-1], qtype)
         if rest == ["dns-version"]:
             return of_type([Record(name, m.TXT, VERSION_TTL, m.txt_rdata("1.1.0"))], qtype)
@@ -223,6 +247,10 @@ class Zone:
         records = [Record(name, t, TTL, d) for t, d in ([m.ip_rdata(address)] if address and len(rest) == 2 else [])]
         answer = of_type(records, qtype)
         answer.depends = (space,)
+        if records and self.pods is Pods.VERIFIED:
+            key = _pod_key(space, records[0].rdata)
+            answer = answer if key in self._pods else Answer(m.NXDOMAIN)
+            answer.depends = (space, key)
         return answer
 
     def _reverse(self, name: bytes, where: Place, qtype: int) -> Answer:
@@ -273,6 +301,11 @@ class Zone:
             except ValueError:
                 continue  # with a long domain, a name may not exist at all
         return list(names)
+
+
+def _pod_key(space: str, packed: bytes) -> tuple[str, bytes, str]:
+    """What answers about a pod's name depend on; unlike any Service's key."""
+    return space, packed, "pod"
 
 
 def _labels(entry: Entry, piece: EndpointSlice | None) -> dict[bytes, str]:
