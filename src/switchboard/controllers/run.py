@@ -25,6 +25,7 @@ from switchboard.controllers.namespace import NamespaceController
 from switchboard.controllers.nodelifecycle import NodeLifecycleController
 from switchboard.controllers.persistentvolume import PersistentVolumeController
 from switchboard.controllers.podgc import PodGarbageCollector
+from switchboard.controllers.policytypes import PolicyTypesController
 from switchboard.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from switchboard.controllers.resourcequota import ResourceQuotaController
 from switchboard.controllers.serviceaccount import RootCaController, ServiceAccountController
@@ -61,6 +62,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     ResourceQuotaController,
     CertificateController,
     HorizontalController,
+    PolicyTypesController,
 )
 
 
