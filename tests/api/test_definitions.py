@@ -55,7 +55,9 @@ SCALE = {"specReplicasPath": "spec", "statusReplicasPath": ".foo", "labelSelecto
               "Required value: must not be empty if x-kubernetes-list-type is map"}),
         ({"schema": schema(a=keyed(**{"x-kubernetes-list-type": "set", "x-kubernetes-list-map-keys": ["k"]}))},
          {f"{SCHEMA}.properties[a].x-kubernetes-list-type":
-              'Invalid value: "set": must be map if x-kubernetes-list-map-keys is non-empty'}),
+              'Invalid value: "set": must be map if x-kubernetes-list-map-keys is non-empty',
+          f"{SCHEMA}.properties[a].items.x-kubernetes-map-type":
+              "Invalid value: null: must be atomic as item of a list with x-kubernetes-list-type=set"}),
         ({"schema": schema(metadata={"type": "object", "properties": {"name": {"type": "string"}}})}, {}),
         ({"subresources": {"scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}}}, {}),
     ],

@@ -47,17 +47,10 @@ class CustomType:
     def validate(self, obj: Object, old: Object | None, sub: str) -> list[FieldError]:
         """Every violation of metadata rules, schema and expression rules.
 
-        An update may keep what was wrong before (KEP-4008): violations that the stored object has too do not count.
+        An update may keep what was wrong before (KEP-4008).
         """
-        found = self.structural.validate(obj)
-        if old is None:
-            return [*validate.create(self.kind, obj), *found, *self.structural.rules(obj, None, found)]
-        errors = validate.update(self.kind, obj, old, sub)
-        if found:
-            before = set(self.structural.validate(old))
-            found = [e for e in found if e not in before or not _untouched(e.field, obj, old)]
-            if all(e.field == "<nil>" for e in found):
-                found = []
+        found = self.structural.validate(obj, old)
+        errors = validate.create(self.kind, obj) if old is None else validate.update(self.kind, obj, old, sub)
         return [*errors, *found, *self.structural.rules(obj, old, found)]
 
     def from_storage(self, obj: Object) -> Object:
@@ -70,26 +63,6 @@ class CustomType:
     def to_storage(self, obj: Object) -> Object:
         """An object of this version as it is stored."""
         return self.conversion.store(obj, self.kind.storage[1])
-
-
-def _untouched(path: str, obj: Object, old: Object) -> bool:
-    """Whether the field of a violation, or for a missing one its parent, is as it was."""
-    parts = path.replace("[", ".[").split(".")
-    new: Any = obj
-    before: Any = old
-    for part in parts:
-        if new == before:
-            return True
-        if part.startswith("[") and isinstance(new, list) and isinstance(before, list):
-            index = part[1:-1]
-            if not index.isdigit() or int(index) >= min(len(new), len(before)):
-                return False
-            new, before = new[int(index)], before[int(index)]
-        elif isinstance(new, dict) and isinstance(before, dict) and part in new and part in before:
-            new, before = new[part], before[part]
-        else:
-            return False
-    return bool(new == before)
 
 
 def kinds_of(crd: Object, conversion: Conversion) -> list[Kind]:

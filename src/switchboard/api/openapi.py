@@ -15,6 +15,7 @@ import msgspec
 from switchboard.api import openapi_v2
 from switchboard.api.documents import Document
 from switchboard.api.openapi_paths import META, base_path, paths, schema_name
+from switchboard.api.selection import selectable_fields
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
@@ -246,6 +247,9 @@ def custom_schemas(kind: Kind) -> dict[str, Schema]:
     base["properties"] = dict(base.get("properties") or {}) | named | {"metadata": {"$ref": f"{META}.ObjectMeta"}}
     base["type"] = "object"
     base["x-kubernetes-group-version-kind"] = [gvk | {"kind": kind.kind}]
+    selectable = selectable_fields(kind)
+    if selectable:
+        base["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in selectable]
     items = {"type": "array", "items": {"$ref": schema_name(kind)}}
     many: Schema = {
         "description": f"{kind.list_kind} is a list of {kind.kind} objects.",

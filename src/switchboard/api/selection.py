@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from switchboard.api import typed
 from switchboard.api.keyspace import decode, split_key
 from switchboard.objects import fieldselectors, selectors
 from switchboard.objects.fieldselectors import FieldSelector
@@ -40,12 +41,12 @@ class Selection:
     def __init__(self, kind: Kind, label_text: str, field_text: str) -> None:
         self.labels: LabelSelector = selectors.parse_query(label_text) if label_text else selectors.EVERYTHING
         self.fields: FieldSelector = (
-            fieldselectors.parse(field_text, kind, _selectable(kind)) if field_text else fieldselectors.EVERYTHING
+            fieldselectors.parse(field_text, kind, selectable_fields(kind)) if field_text else fieldselectors.EVERYTHING
         )
         self.name = self.fields.exact("metadata.name")
-        self.match: Match | None = self._compile()
+        self.match: Match | None = self._compile(kind)
 
-    def _compile(self) -> Match | None:
+    def _compile(self, kind: Kind) -> Match | None:
         label_tests = [requirement.test() for requirement in self.labels.requirements]
         names_only = all(r.field in ("metadata.name", "metadata.namespace") for r in self.fields.requirements)
         if self.fields.everything:
@@ -55,12 +56,13 @@ class Selection:
             if not label_tests:
                 return None
         matches_labels, fields = self.labels.matches, self.fields.matches
+        shown = None if names_only or not kind.custom else _shower(kind)
 
         def matches_fields(record: Record) -> bool:
             if names_only:
                 _, _, namespace, name = split_key(record.key)
                 return fields({"metadata": {"name": name, "namespace": namespace}})
-            return fields(_decoded(record))
+            return fields(_decoded(record) if shown is None else shown(_decoded(record)))
 
         if not label_tests:
             return matches_fields
@@ -72,7 +74,13 @@ class Selection:
         return records if match is None else [record for record in records if match(record)]
 
 
-def _selectable(kind: Kind) -> list[str]:
+def _shower(kind: Kind) -> Callable[[Any], Any]:
+    """What makes a stored object one of the version whose fields are selected; the stored one is shared."""
+    type_ = typed.custom(kind)
+    return lambda stored: type_.from_storage(typed.copy_of(stored))
+
+
+def selectable_fields(kind: Kind) -> list[str]:
     """`selectableFields` of a custom kind's version (KEP-4358)."""
     extra = kind.extra
     if not isinstance(extra, dict):

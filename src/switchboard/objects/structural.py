@@ -16,7 +16,7 @@ from switchboard.objects.errors import BadRequest, FieldError
 from switchboard.objects.scalars import WrongType
 from switchboard.objects.schema import walker
 from switchboard.objects.validate.fields import Errors, shown
-from switchboard.objects.validate.jsonschema import Schema, any_rules, check
+from switchboard.objects.validate.jsonschema import ABSENT, Schema, any_rules, check
 
 Object = dict[str, Any]
 # (object, old object) -> what the expression rules find; None as old object in a create
@@ -65,11 +65,16 @@ class Structural:
         has one."""
         _default(obj, self.schema)
 
-    def validate(self, obj: Object) -> list[FieldError]:
-        """What the schema says against an object, its rules aside."""
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """What the schema says against an object, its rules aside.
+
+        An update may keep what was wrong before: fields that are as in `old`, and doubles in lists if there were some.
+        """
         errs = Errors()
-        check(obj, self.schema, "", errs, root=True)
-        _list_types(obj, self.schema, "", errs)
+        check(obj, self.schema, "", errs, root=True, old=ABSENT if old is None else old)
+        doubles = list_doubles(obj, self.schema)
+        if doubles and (old is None or not list_doubles(old, self.schema)):
+            errs += doubles
         return errs
 
     def rules(self, obj: Object, old: Object | None, found: list[FieldError]) -> list[FieldError]:
@@ -132,6 +137,20 @@ def _default(value: Any, schema: Schema) -> None:
             value[name] = copy.deepcopy(below["default"])
         else:
             _default(inner, below)
+
+
+def list_doubles(value: Any, schema: Schema, path: str = "") -> Errors:
+    """What stands twice in sets, or has a key of a map twice."""
+    errs = Errors()
+    _list_types(value, schema, path, errs)
+    return errs
+
+
+def pruned(value: Any, schema: Schema) -> Any:
+    """A copy of a value without what its schema does not name."""
+    made = copy.deepcopy(value)
+    _prune(made, schema, "", [])
+    return made
 
 
 def _list_types(value: Any, schema: Schema, path: str, errs: Errors) -> None:

@@ -17,6 +17,15 @@ class FieldPathError(ValueError):
 
 def field_path(text: str, schema: Schema) -> str:
     """The path as field errors print it, beginning with a dot. Raises FieldPathError."""
+    return _followed(text, schema)[0]
+
+
+def schema_at(text: str, schema: Schema) -> Schema:
+    """The schema to which a path leads. Raises FieldPathError."""
+    return _followed(text, schema)[1]
+
+
+def _followed(text: str, schema: Schema) -> tuple[str, Schema]:
     tokens = iter(_TOKEN.findall(text))
     made = ""
     for token in tokens:
@@ -37,7 +46,7 @@ def field_path(text: str, schema: Schema) -> str:
             schema, made = rest, f"{made}[{name}]"
         else:
             raise FieldPathError("does not refer to a valid field")
-    return made
+    return made, schema
 
 
 def _next(tokens: Any) -> str:

@@ -17,6 +17,7 @@ from switchboard.objects.cel.syntax import CompileError
 from switchboard.objects.cel.types import STRING, Type, optional
 from switchboard.objects.cel.values import NONE, CelError, CostExceeded, Optional
 from switchboard.objects.errors import FieldError
+from switchboard.objects.validate.jsonschema import by_key, key_of
 
 Object = dict[str, Any]
 CALL_LIMIT, OBJECT_BUDGET = 1_000_000, 10_000_000
@@ -250,18 +251,6 @@ def _inside(node: Node, value: Any, old: Any, path: str) -> Iterator[tuple[Node,
             if below is not None:
                 yield below, inner, old.get(key) if comparable else None, here
     elif isinstance(value, list) and node.items is not None:
-        before = _by_key(node.schema, old)
+        before = by_key(node.schema, old)
         for i, inner in enumerate(value):
-            yield node.items, inner, before.get(_key(node.schema, inner)), f"{path}[{i}]"
-
-
-def _key(schema: Schema, item: Any) -> str:
-    keys = schema.get("x-kubernetes-list-map-keys") or ()
-    return repr([item.get(key) for key in keys]) if isinstance(item, dict) else ""
-
-
-def _by_key(schema: Schema, old: Any) -> dict[str, Any]:
-    """The old items of a list whose items are known by keys."""
-    if schema.get("x-kubernetes-list-type") != "map" or not isinstance(old, list):
-        return {}
-    return {_key(schema, item): item for item in old}
+            yield node.items, inner, before.get(key_of(node.schema, inner)), f"{path}[{i}]"

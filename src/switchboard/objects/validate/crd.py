@@ -8,6 +8,7 @@ from switchboard.objects import names
 from switchboard.objects.validate.admission import client_config
 from switchboard.objects.validate.fields import Errors, Raw, go_struct
 from switchboard.objects.validate.jsonschema import any_rules
+from switchboard.objects.validate.structural import check_defaults, check_node, selectable_fields
 
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -103,6 +104,8 @@ def _versions(spec: Object, errs: Errors) -> None:
         where = "spec.validation.openAPIV3Schema" if single else f"{path}.schema.openAPIV3Schema"
         before = len(errs)
         _root(schema, bool((version.get("subresources") or {}).get("status") is not None), where, errs)
+        if len(errs) == before:
+            check_defaults(schema, where, errs)
         if len(errs) == before and any_rules(schema):
             from switchboard.objects.cel.definitions import check_rules  # only who has rules pays for the language
 
@@ -115,6 +118,13 @@ def _versions(spec: Object, errs: Errors) -> None:
 
 def _shared(versions: list[Object], errs: Errors) -> None:
     """Subresources and columns, told at the top when all versions have the same, as upstream keeps them there."""
+    fields = [(v.get("selectableFields"), (v.get("schema") or {}).get("openAPIV3Schema")) for v in versions]
+    single = all(each[0] == fields[0][0] for each in fields)
+    for i, (selectable, schema) in enumerate(fields[:1] if single else fields):
+        if selectable and schema:
+            selectable_fields(
+                selectable, schema, "spec.selectableFields" if single else f"spec.versions[{i}].selectableFields", errs
+            )
     for field, check in (("subresources", _subresources), ("additionalPrinterColumns", _columns)):
         single = all(version.get(field) == versions[0].get(field) for version in versions)
         for i, version in enumerate(versions[:1] if single else versions):
@@ -201,6 +211,7 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
     if kind == "array" and "items" not in schema:
         errs.required(f"{path}.items", "must be specified")
     _list_type(schema, path, errs)
+    check_node(schema, path, errs)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     told = (properties.get("metadata") or {}).get("properties") if root else None
     if set(told or ()) - {"name", "generateName"}:
@@ -244,6 +255,27 @@ def _list_type(schema: Object, path: str, errs: Errors) -> None:
     elif isinstance(items, dict) and items.get("type") != "object":
         only = "must be object if parent array's x-kubernetes-list-type is map"
         errs.invalid(f"{path}.items.type", items.get("type") or "", only)
+    elif isinstance(items, dict):
+        _map_keys(items, keys or [], path, errs)
+
+
+def _map_keys(items: Object, keys: list[str], path: str, errs: Errors) -> None:
+    where, properties = f"{path}.x-kubernetes-list-map-keys", items.get("properties") or {}
+    for i, key in enumerate(keys):
+        found, here = properties.get(key), f"{path}.items.properties[{key}]"
+        if key in keys[:i]:
+            errs.invalid(where, keys, "must not contain duplicate entries")
+        if found is None:
+            errs.invalid(where, keys, "entries must all be names of item properties")
+            continue
+        if found.get("type") in ("array", "object"):
+            only = "must be a scalar type if parent array's x-kubernetes-list-type is map"
+            errs.invalid(f"{here}.type", found["type"], only)
+        because = "this property is in x-kubernetes-list-map-keys, so it"
+        if key not in (items.get("required") or ()) and found.get("default") is None:
+            errs.required(f"{here}.default", f"{because} must have a default or be a required property")
+        if found.get("nullable"):
+            errs.forbidden(f"{here}.nullable", f"{because} cannot be nullable")
 
 
 _MIXED = "may have mixed case, but should otherwise match: "

@@ -49,8 +49,16 @@ def any_rules(schema: Any) -> bool:
     return isinstance(schema, list) and any(any_rules(inner) for inner in schema)
 
 
-def check(value: Any, schema: Schema, path: str, errs: Errors, *, root: bool = False) -> None:
-    """Add every violation; fields are visited in the order of their names."""
+ABSENT: Any = object()
+
+
+def check(value: Any, schema: Schema, path: str, errs: Errors, *, root: bool = False, old: Any = ABSENT) -> None:
+    """Add every violation; fields are visited in the order of their names.
+
+    `old` is the value that this one replaces: what an update leaves as it was is not held against it (KEP-4008).
+    """
+    if old is not ABSENT and value == old:
+        return
     if value is None and schema.get("nullable"):
         return
     if not _type(value, schema, path, errs):
@@ -58,9 +66,9 @@ def check(value: Any, schema: Schema, path: str, errs: Errors, *, root: bool = F
     if schema.get("enum") and value not in schema["enum"]:
         errs.unsupported(path, value, schema["enum"])
     if isinstance(value, dict):
-        _object(value, schema, path, errs, root)
+        _object(value, schema, path, errs, root, old)
     elif isinstance(value, list):
-        _array(value, schema, path, errs)
+        _array(value, schema, path, errs, old)
     elif isinstance(value, str):
         _string(value, schema, path, errs)
     elif not isinstance(value, bool) and value is not None:
@@ -81,7 +89,8 @@ def _type(value: Any, schema: Schema, path: str, errs: Errors) -> bool:
     return False
 
 
-def _object(value: dict[str, Any], schema: Schema, path: str, errs: Errors, root: bool) -> None:
+def _object(value: dict[str, Any], schema: Schema, path: str, errs: Errors, root: bool, old: Any) -> None:
+    before = old if isinstance(old, dict) and schema.get("x-kubernetes-map-type") != "atomic" else {}
     properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
     for name in schema.get("required") or ():
         if name not in value:
@@ -91,7 +100,7 @@ def _object(value: dict[str, Any], schema: Schema, path: str, errs: Errors, root
             continue
         below = properties.get(name, rest)
         if isinstance(below, dict):
-            check(value[name], below, f"{path}.{name}" if path else name, errs)
+            check(value[name], below, f"{path}.{name}" if path else name, errs, old=before.get(name, ABSENT))
     size = len(value)
     if size < schema.get("minProperties", 0):
         errs.invalid(path, size, f"{path} in body should have at least {schema['minProperties']} properties")
@@ -99,15 +108,30 @@ def _object(value: dict[str, Any], schema: Schema, path: str, errs: Errors, root
         errs.too_many(path, size, schema["maxProperties"])
 
 
-def _array(value: list[Any], schema: Schema, path: str, errs: Errors) -> None:
+def by_key(schema: Schema, items: Any) -> dict[str, Any]:
+    """The items of a list whose items are known by keys, by these; nothing for other lists."""
+    if schema.get("x-kubernetes-list-type") != "map" or not isinstance(items, list):
+        return {}
+    return {key_of(schema, item): item for item in items}
+
+
+def key_of(schema: Schema, item: Any) -> str:
+    """The keys of an item, as text; "" for what has none."""
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
+    return repr([item.get(key) for key in keys]) if isinstance(item, dict) else ""
+
+
+def _array(value: list[Any], schema: Schema, path: str, errs: Errors, old: Any) -> None:
     size = len(value)
     if size < schema.get("minItems", 0):
         errs.invalid(path, size, f"{path} in body should have at least {schema['minItems']} items")
     if size > schema.get("maxItems", size):
         errs.too_many(path, size, schema["maxItems"])
     if isinstance(schema.get("items"), dict):
+        before = by_key(schema, old)
         for i, entry in enumerate(value):
-            check(entry, schema["items"], f"{path}[{i}]", errs)
+            earlier = before.get(key_of(schema, entry), ABSENT) if before else ABSENT
+            check(entry, schema["items"], f"{path}[{i}]", errs, old=earlier)
     if schema.get("uniqueItems") and len({shown(entry) for entry in value}) != size:
         errs.invalid(path, value, f"{path} in body shouldn't contain duplicates")
 
