@@ -57,10 +57,15 @@ class FakeUpstream(asyncio.DatagramProtocol):
 
     async def __aenter__(self) -> FakeUpstream:
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-        self.port = self._transport.get_extra_info("sockname")[1]
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
-        return self
+        while True:
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+            self.port = self._transport.get_extra_info("sockname")[1]
+            try:
+                self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+            except OSError:  # free for UDP only: somebody's connection has it
+                self._transport.close()
+                continue
+            return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
