@@ -54,6 +54,33 @@ def test_a_verb_there_is_not_is_answered_with_the_nearest(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("name", "advice"), [(configs.DEFAULT_NAME, "switchboard up\n"), ("two", "switchboard up --name two\n")]
+)
+def test_kubectl_on_a_stopped_cluster_says_how_to_start_it(
+    name: str, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs.new(name).save()
+    monkeypatch.setenv(
+        "SWITCHBOARD_CLUSTER", name
+    )  # perhaps for this one command: the advice has the name all the same
+    assert main(["kubectl", "get", "pods"]) == 1
+    assert capsys.readouterr().err == f"switchboard kubectl: cluster {name} is down\nwhat to do: start it: {advice}"
+    assert main(["status"]) == 1
+    assert capsys.readouterr().out == f"cluster {name} is down (start it: {advice[:-1]})\n"
+
+
+@pytest.mark.parametrize("words", [["version", "--client"], ["config", "view"], ["get", "--help"], []])
+def test_kubectl_does_alone_what_it_can(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configs.new(configs.DEFAULT_NAME)
+    config.save()
+    (config.state / "kubeconfig").write_text("{}")
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execvp", lambda _, argv: became.append(argv))
+    assert not main(["kubectl", *words])
+    assert [argv[2:] for argv in became] == [words]
+
+
+@pytest.mark.parametrize(
     "words", [["ip"], ["status"], ["kubeconfig"], ["kubectl", "get", "pods"], ["logs"], ["image", "list"]]
 )
 def test_without_a_cluster_every_verb_says_how_to_get_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,14 +180,14 @@ def test_a_port_that_is_taken_is_stepped_over(stopped: PrivateCluster) -> None:
 
 def test_host_access_can_be_had_and_given_back(stopped: PrivateCluster) -> None:
     stopped.up()
-    plain = footprint(stopped)["routes"]
+    plain = stopped.run("ip", "route").stdout
     address = stopped.get("service", "kubernetes")["spec"]["clusterIP"]
     probe = ("curl", "-sk", "--max-time", "2", f"https://{address}/readyz")
     assert stopped.run(*probe, check=False).returncode != 0
     stopped.up("--host-access")
     wait_for(lambda: stopped.run(*probe, check=False).returncode == 0, what="the ClusterIP to answer")
     stopped.up("--no-host-access")
-    assert footprint(stopped)["routes"] == plain
+    assert stopped.run("ip", "route").stdout == plain
 
 
 def test_the_built_in_load_balancer_is_a_switch(stopped: PrivateCluster) -> None:

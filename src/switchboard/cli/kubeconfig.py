@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from switchboard.cluster.access import admin_yaml
+from switchboard.cluster.config import command
 from switchboard.cluster.errors import ClusterError
 
 from .options import cluster, parser
@@ -18,5 +19,6 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     try:
         print(admin_yaml(config), end="")
     except FileNotFoundError as error:
-        raise ClusterError(f"cluster {config.name} has no certificates yet: {error}", "switchboard up") from error
+        advice = f"start it: {command('up', config.name)}"
+        raise ClusterError(f"cluster {config.name} has no certificates yet: {error}", advice) from error
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from switchboard.cluster import running
-from switchboard.cluster.config import ClusterConfig
+from switchboard.cluster.config import ClusterConfig, command
 from switchboard.cluster.processes import table
 
 from .options import cluster, parser
@@ -30,7 +30,7 @@ def _table(config: ClusterConfig, content: dict[str, object]) -> str:
     live = {process.name: process for process in running.processes(config)}
     nodes = running.nodes(config)
     if not live:
-        return f"cluster {config.name} is down (start it: switchboard up)"
+        return f"cluster {config.name} is down (start it: {command('up', config.name)})"
     lines = [f"cluster   {config.name}", f"server    {config.api_url}"]
     for node in nodes:
         state = "Ready" if node["ready"] else "NotReady"

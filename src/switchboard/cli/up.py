@@ -112,7 +112,7 @@ def _next(config: ClusterConfig, where: str, progress: Progress) -> None:
         progress.say(f'kubectl uses it: context "{config.name}" in {where}')
         kubectl = "kubectl"
     else:
-        kubectl = f"{launcher()} kubectl{option}"
+        kubectl = f"{launcher()}{option} kubectl"  # what comes after `kubectl` is kubectl's
     progress.say("Try:")
     progress.say(f"  {kubectl} create deployment web --image=nginx:alpine --replicas=3")
     progress.say(f"  {kubectl} expose deployment web --port=80 --type=NodePort")

@@ -45,6 +45,12 @@ def default_name() -> str:
     return os.environ.get("SWITCHBOARD_CLUSTER", DEFAULT_NAME)
 
 
+def command(words: str, name: str) -> str:
+    """What to type for a verb of the cluster of that name: for advice. Named also where the environment names it: it
+    may do so for one command only."""
+    return f"switchboard {words}" + ("" if name == DEFAULT_NAME else f" --name {name}")
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """Everything that distinguishes one cluster from another."""
@@ -249,7 +255,7 @@ def load(name: str) -> ClusterConfig | None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ClusterError(
             f"{path} is not a cluster's description: {error!r}",
-            f"mend it, or forget the cluster: switchboard delete --name {name}",
+            f"mend it, or forget the cluster: {command('delete', name)}",
         ) from error
 
 
@@ -257,8 +263,7 @@ def load_existing(name: str) -> ClusterConfig:
     """Like `load`, but a cluster that was never started is an error that says how to start it."""
     config = load(name)
     if config is None:
-        option = "" if name == DEFAULT_NAME else f" --name {name}"
-        raise ClusterError(f"there is no cluster {name!r} here", f"start it: switchboard up{option}")
+        raise ClusterError(f"there is no cluster {name!r} here", f"start it: {command('up', name)}")
     return config
 
 

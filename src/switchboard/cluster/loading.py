@@ -15,14 +15,14 @@ from switchboard.images.oci import Layout
 from switchboard.images.publish import publish, published
 
 from . import containerd, running
-from .config import ClusterConfig
+from .config import ClusterConfig, command
 from .errors import ClusterError
 
 
 def load(config: ClusterConfig, source: IO[bytes]) -> list[str]:
     """Load every named image of an archive. Returns their full names; raises ClusterError."""
     if not running.supervisor(config):
-        raise ClusterError(f"cluster {config.name} is not up", "switchboard up")
+        raise ClusterError(f"cluster {config.name} is not up", command("up", config.name))
     storage = config.state / "registry"
     storage.mkdir(parents=True, exist_ok=True)
     try:
@@ -77,7 +77,8 @@ def _import(config: ClusterConfig, layout: Layout, loaded: list[archive.Loaded])
             pass
         said = process.stdout.read().decode(errors="replace").strip()
     if process.returncode:
-        raise ClusterError(f"containerd did not take the image: {said}", "see: switchboard logs containerd")
+        advice = f"see: {command('logs containerd', config.name)}"
+        raise ClusterError(f"containerd did not take the image: {said}", advice)
 
 
 def _ctr(config: ClusterConfig) -> list[str]:

@@ -97,7 +97,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         _wait_mirror(patience)
         containerd.look_upstream(config)
         if builder:
-            _wait_images(builder, progress)
+            _wait_images(builder, progress, configs.command("up", config.name))
         _pull_pause(config)
         return Result(config, False, containerd_seconds, ready)
 
@@ -108,8 +108,7 @@ def locked(name: str) -> Iterator[None]:
     path = configs.run_base() / f".{configs.check_name(name)}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _lock(path):
             try:
                 yield
             finally:
@@ -117,6 +116,21 @@ def locked(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise ClusterError(f"could not lock {path}: {error}", "run as root") from error
     stop._remove_if_empty(path.parent)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """The file at `path`, locked: not one that whoever had the lock before took away while we waited for it."""
+    while True:
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                gone = path.stat().st_ino != os.fstat(file.fileno()).st_ino
+            except FileNotFoundError:
+                gone = True
+            if not gone:
+                yield
+                return
 
 
 def decide(wish: Wish, progress: Progress) -> ClusterConfig:
@@ -133,7 +147,7 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
             said = ", ".join(f"{key} {getattr(known, key)} (asked for {value})" for key, value in different.items())
             raise ClusterError(
                 f"cluster {wish.name} was first started with {said}",
-                f"leave the option out, or forget the cluster first: switchboard delete --name {wish.name}",
+                f"leave the option out, or forget the cluster first: {configs.command('delete', wish.name)}",
             )
         return _switched(known, wish)
     config = configs.new(wish.name, **fixed)
@@ -273,7 +287,8 @@ class Patience:
         for name in dying or ["node", "server"]:
             path = self.config.logs / f"{name}.log"
             lines += [f"the end of {path}:", *tail(path, 12)]
-        raise ClusterError("\n".join(lines), "mend what the log says, then run `switchboard up` again: it repairs")
+        again = configs.command("up", self.config.name)
+        raise ClusterError("\n".join(lines), f"mend what the log says, then run `{again}` again: it repairs")
 
 
 def _known(config: ClusterConfig) -> dict[str, Any]:
@@ -350,7 +365,7 @@ def _start_images(config: ClusterConfig) -> subprocess.Popen[str] | None:
     return subprocess.Popen([*argv, str(config.images), str(storage)], stdout=subprocess.PIPE, text=True)
 
 
-def _wait_images(builder: subprocess.Popen[str], progress: Progress) -> None:
+def _wait_images(builder: subprocess.Popen[str], progress: Progress, again: str) -> None:
     since = progress.elapsed
     failed = ""
     assert builder.stdout
@@ -361,7 +376,7 @@ def _wait_images(builder: subprocess.Popen[str], progress: Progress) -> None:
             progress.doing(line)
     if builder.wait() or failed:
         progress.say(f"  images        the stand-in images could not be made: {failed or 'no reason given'}")
-        progress.say("                the cluster runs; `switchboard up` tries again")
+        progress.say(f"                the cluster runs; `{again}` tries again")
         return
     progress.done("images", "the mirror has the stand-in images", since)
 

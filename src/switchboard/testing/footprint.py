@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from switchboard.cluster import cgroups
 
 from .cluster import PrivateCluster
+from .host import Host
+
+_NOT_OURS = ("/etc", "/opt/cni", "/opt/containerd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log/pods")
+_SETTINGS = tuple(f"/proc/sys/net/{part}" for part in ("ipv4/ip_forward", "ipv4/conf", "ipv6/conf", "bridge"))
+_SHARED = ("/run", "/var/lib/cni", "/var/log", "/var/cache", "/dev/shm", "/opt")
 
 
 def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
@@ -20,9 +26,13 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
     return {
         "links": host.run("ip", "-br", "link").stdout.splitlines(),
         "addresses": host.run("ip", "-br", "addr").stdout.splitlines(),
-        "routes": host.run("ip", "route").stdout.splitlines(),
-        "rules": host.run("nft", "list", "ruleset").stdout.splitlines(),
-        "forwarding": host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.splitlines(),
+        "routes": [
+            line for family in "46" for line in _lines(host, "ip", f"-{family}", "route", "show", "table", "all")
+        ],
+        "policies": [line for family in "46" for line in _lines(host, "ip", f"-{family}", "rule")],
+        "rules": _lines(host, "nft", "list", "ruleset"),
+        "neighbours": _lines(host, "ip", "neigh", "show", "proxy"),
+        "settings": sorted(_lines(host, "grep", "-rs", "", *_SETTINGS)),
         "namespaces": [entry for entry in sorted(os.listdir("/run/netns")) if name in entry],
         "mounts": [
             line for line in Path("/proc/mounts").read_text().splitlines() if any(mark in line for mark in marks)
@@ -30,7 +40,36 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
         "processes": _processes(marks),
         "groups": _groups(name),
         "run": [run] if os.path.exists(run) else [],
+        "files": _files(),
+        "named": _named(name),
     }
+
+
+def _lines(host: Host, *argv: str) -> list[str]:
+    return host.run(*argv, check=False).stdout.splitlines()
+
+
+def _files() -> list[str]:
+    """Every file of the folders that no cluster has any business in, with its size and last change."""
+    found = []
+    for top in _NOT_OURS:
+        for folder, folders, files in os.walk(top):
+            for name in [*folders, *files]:
+                with suppress(FileNotFoundError):
+                    about = os.lstat(f"{folder}/{name}")
+                    found.append(f"{folder}/{name} {about.st_size} {about.st_mtime_ns}")
+    return sorted(found)
+
+
+def _named(name: str) -> list[str]:
+    """Whatever is called after the cluster where programs leave things."""
+    return sorted(
+        f"{folder}/{entry}"
+        for top in _SHARED
+        for folder, folders, files in os.walk(top)
+        for entry in [*folders, *files]
+        if name in entry and not entry.endswith("-host")  # the test's own namespace
+    )
 
 
 def shim_sockets(cluster: PrivateCluster) -> list[Path]:
