@@ -121,6 +121,23 @@ async def test_pods_end_gracefully(api: ApiServer) -> None:
     assert (await api.call("GET", pods + "/p"))[0] == 404
 
 
+async def test_a_pods_generation_counts_what_clients_want_of_it(api: ApiServer) -> None:
+    await api.call("POST", "/api/v1/namespaces/ns/serviceaccounts", {"metadata": {"name": "default"}})
+    pod = "/api/v1/namespaces/ns/pods/p"
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    body = {"metadata": {"name": "p", "generation": 100}, "spec": spec}
+    assert (await api.call("POST", "/api/v1/namespaces/ns/pods", body))[1]["metadata"]["generation"] == 1
+    assert (await api.call("POST", f"{pod}/binding", {"target": {"kind": "Node", "name": "n"}}))[0] == 201
+    assert (await api.call("GET", pod))[1]["metadata"]["generation"] == 1  # where it runs is not
+    for patch, generation in (
+        ({"metadata": {"annotations": {"a": "b"}}}, 1),
+        ({"spec": {"activeDeadlineSeconds": 5000}}, 2),
+        ({"metadata": {"generation": 1}}, 2),
+    ):
+        assert (await api.call("PATCH", pod, patch, MERGE))[1]["metadata"]["generation"] == generation
+    assert (await api.call("DELETE", f"{pod}?gracePeriodSeconds=60"))[1]["metadata"]["generation"] == 3
+
+
 async def test_eviction_respects_the_budget(api: ApiServer) -> None:
     await api.call("POST", "/api/v1/namespaces/ns/serviceaccounts", {"metadata": {"name": "default"}})
     pods, budgets = "/api/v1/namespaces/ns/pods", "/apis/policy/v1/namespaces/ns/poddisruptionbudgets"

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.api import negotiate, query, typed
-from switchboard.api.kinds.pods import qos_class
 from switchboard.api.kinds.pools import Cidr, band
 from switchboard.api.paths import parse
 from switchboard.api.proxying import split_name
@@ -17,6 +16,7 @@ from switchboard.api.yamlbody import load
 from switchboard.objects import schema
 from switchboard.objects.errors import BadRequest, Invalid, NotAcceptable
 from switchboard.objects.kinds import Registry
+from switchboard.objects.podresources import qos_class
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 from switchboard.node import cri
 from switchboard.node.configs import dns_config, hosts_file, oom_score, qos_class, resources
-from switchboard.node.environment import ConfigFailure, Referred, environment, expand
+from switchboard.node.environment import Referred, environment, expand
+from switchboard.node.failures import ConfigFailure
 from switchboard.node.fields import resource_field
 from switchboard.node.observed import Container, Observed, Sandbox, ordered
 from switchboard.node.register import status_patch

@@ -176,6 +176,41 @@ def test_resize_touches_resources_only() -> None:
     assert paths(changed(old, with_container(resources={"requests": {"cpu": "1"}}, image="x:2"), "resize")) == ["spec"]
 
 
+def test_resize_keeps_names_quality_of_service_and_what_was_set() -> None:
+    def asked(much: str, big: str, **limits: str) -> dict[str, Any]:
+        return {"requests": {"cpu": much, "memory": big}, **({"limits": limits} if limits else {})}
+
+    old = with_container(resources=asked("1", "1Gi", cpu="2", memory="2Gi"))
+    assert changed(old, with_container(resources=asked("2", "2Gi", cpu="2", memory="2Gi")), "resize") == [
+        'metadata: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing'
+    ]
+    assert changed(old, with_container(resources=asked("1", "1Gi", cpu="2")), "resize") == [
+        "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed"
+    ]
+    asking = with_container(resources=asked("1", "1Gi"))
+    assert changed(asking, with_container(resources={"requests": {"cpu": "1"}}), "resize") == [
+        "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"
+    ]
+    one, other = {"name": "a", "image": "x"}, {"name": "b", "image": "x"}
+    both = pod(containers=[one, other])
+    assert changed(both, pod(containers=[other, one]), "resize") == [
+        f"spec.containers[{i}].name: Forbidden: containers may not be renamed or reordered on resize" for i in (0, 1)
+    ]
+    assert changed(both, pod(containers=[one]), "resize") == [
+        "spec.containers: Forbidden: containers may not be added or removed on resize"
+    ]
+
+
+def test_an_overridden_hostname() -> None:
+    def said(**more: object) -> list[str]:
+        return paths(problems(pod(**{"hostnameOverride": "my.host", **more})))
+
+    assert said() == []
+    for more in ({"hostNetwork": True}, {"setHostnameAsFQDN": True}, {"hostnameOverride": "A_b"}):
+        assert said(**more) == ["spec.hostnameOverride"]
+    assert "spec.hostnameOverride" in said(hostnameOverride="a" * 65)
+
+
 def test_status_addresses() -> None:
     bad = {**pod(), "status": {"podIPs": [{"ip": "foo"}]}}
     assert changed(pod(), bad, "status")[0].startswith('status.podIPs[0]: Invalid value: "foo": must be a valid IP')

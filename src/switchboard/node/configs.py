@@ -16,6 +16,7 @@ from switchboard.node import cri
 from switchboard.node import observed as o
 from switchboard.node.fields import amount_of
 from switchboard.node.settings import NodeSettings
+from switchboard.objects import podresources
 
 Object = dict[str, Any]
 
@@ -43,8 +44,10 @@ def labels(pod: Object, container: str = "") -> dict[str, str]:
 
 
 def hostname_of(pod: Object, domain: str) -> str:
-    """The pod's hostname: given, or its name; at most 63 bytes; the FQDN when asked for."""
+    """The pod's hostname: overridden (KEP-4762), given, or its name; at most 63 bytes; the FQDN when asked for."""
     spec = pod["spec"]
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
     name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
     if spec.get("setHostnameAsFQDN") and spec.get("subdomain"):
         return f"{name}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}"
@@ -106,9 +109,8 @@ def sandbox_config(pod: Object, settings: NodeSettings, attempt: int, resolv_con
     if groups:
         security["supplemental_groups"] = groups
     linux: Object = {"cgroup_parent": cgroup_of(pod, settings), "security_context": security}
-    sysctls = {s["name"]: s["value"] for s in context.get("sysctls") or ()}
-    if sysctls:
-        linux["sysctls"] = sysctls
+    if wanted := sysctls(pod):
+        linux["sysctls"] = wanted
     return {
         "metadata": {"name": meta["name"], "uid": meta["uid"], "namespace": meta["namespace"], "attempt": attempt},
         "hostname": "" if host_network else hostname_of(pod, settings.cluster_domain),
@@ -118,6 +120,31 @@ def sandbox_config(pod: Object, settings: NodeSettings, attempt: int, resolv_con
         "annotations": dict(meta.get("annotations") or {}),
         "linux": linux,
     }
+
+
+_SAFE_SYSCTLS = frozenset(
+    "kernel.shm_rmid_forced net.ipv4.ip_local_port_range net.ipv4.tcp_syncookies net.ipv4.ping_group_range"
+    " net.ipv4.ip_unprivileged_port_start net.ipv4.ip_local_reserved_ports net.ipv4.tcp_keepalive_time"
+    " net.ipv4.tcp_fin_timeout net.ipv4.tcp_keepalive_intvl net.ipv4.tcp_keepalive_probes net.ipv4.tcp_rmem"
+    " net.ipv4.tcp_wmem".split()
+)
+
+
+def sysctls(pod: Object) -> dict[str, str]:
+    """The kernel parameters a pod asks for, their names with dots."""
+    found = (pod["spec"].get("securityContext") or {}).get("sysctls") or ()
+    return {_dotted(s["name"]): s["value"] for s in found}
+
+
+def _dotted(name: str) -> str:
+    """`net/ipv4/x` as `net.ipv4.x`; what comes first of `.` and `/` separates, as for sysctl(8)."""
+    first = next((c for c in name if c in "./"), ".")
+    return name.translate(str.maketrans("./", "/.")) if first == "/" else name
+
+
+def forbidden_sysctl(pod: Object) -> str | None:
+    """The first kernel parameter that pods may not set here (pkg/kubelet/sysctl/allowlist.go)."""
+    return next((name for name in sysctls(pod) if name not in _SAFE_SYSCTLS), None)
 
 
 def cgroup_of(pod: Object, settings: NodeSettings) -> str:
@@ -252,16 +279,7 @@ def qos_class(pod: Object) -> str:
     stated = (pod.get("status") or {}).get("qosClass")
     if stated:
         return str(stated)
-    every = _every(pod["spec"])
-    named = [c.get("resources") or {} for c in every]
-    if not any(r.get("limits") or r.get("requests") for r in named):
-        return "BestEffort"
-    for r in named:
-        limits, requests = r.get("limits") or {}, r.get("requests") or {}
-        for kind in ("cpu", "memory"):
-            if kind not in limits or amount_of(requests.get(kind, limits[kind])) != amount_of(limits[kind]):
-                return "Burstable"
-    return "Guaranteed"
+    return podresources.qos_class(pod["spec"])
 
 
 def oom_score(pod: Object, container: Object, memory: int) -> int:
@@ -289,6 +307,9 @@ def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> str:
         "fe00::2\tip6-allrouters",
     ]
     name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+    if spec.get("hostnameOverride"):  # neither hostname nor subdomain counts beside it
+        lines += [f"{ip}\t{spec['hostnameOverride']}" for ip in ips]
+        return "\n".join([*lines, *_aliases(spec)]) + "\n"
     full = f"{name}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}" if spec.get("subdomain") else ""
     lines += ["\t".join(filter(None, (ip, full, name))) for ip in ips]
     return "\n".join([*lines, *_aliases(spec)]) + "\n"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Any, Final
 
+from switchboard.node import cri
 from switchboard.node.actions import act
 from switchboard.node.observed import Container
 from switchboard.node.runtime import CriRuntime
@@ -27,4 +29,30 @@ async def end(runtime: CriRuntime, spec: Object, container: Container, ip: str, 
         if not outcome.reached:
             say("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.message}")
         grace = max(_LEAST, grace - (clock() - began))
+    name = (spec.get("lifecycle") or {}).get("stopSignal")
+    if name and container.running and grace > 0:
+        await runtime.signal(container.id, signal_number(name))
+        if await _ended(runtime, container.id, grace):
+            return
+        grace = 0.0
     await runtime.stop_container(container.id, grace)
+
+
+def signal_number(name: str) -> int:
+    """`SIGUSR1` or `SIGRTMIN+3` as a number; SIGTERM for what is none here."""
+    base, _, more = name.replace("-", "+-").partition("+")
+    number = getattr(signal, base, signal.SIGTERM)
+    return int(number) + (int(more) if more else 0)
+
+
+async def _ended(runtime: CriRuntime, ident: str, seconds: float) -> bool:
+    """Whether a container ends within so many seconds."""
+    clock = asyncio.get_running_loop().time
+    until, pause = clock() + seconds, 0.01
+    while (await runtime.container_status(ident)).get("state", cri.CREATED) == cri.RUNNING:
+        left = until - clock()
+        if left <= 0:
+            return False
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, 0.2)
+    return True

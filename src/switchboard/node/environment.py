@@ -10,16 +10,15 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from switchboard.node.envfiles import from_file
+from switchboard.node.failures import ConfigFailure
 from switchboard.node.fields import FieldFailure, pod_field, resource_field
 
 Object = dict[str, Any]
 _NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-
-
-class ConfigFailure(Exception):
-    """A container cannot be made from its spec: what stands as CreateContainerConfigError."""
 
 
 @dataclass(slots=True)
@@ -31,6 +30,7 @@ class Referred:
     services: Iterable[Object] = ()  # those of the pod's namespace
     kubernetes: Object | None = None  # Service default/kubernetes
     allocatable: Mapping[str, str] = field(default_factory=dict)  # of the node, for limits that are not set
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of volumes, by name
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -109,6 +109,8 @@ def _referred(
             return resource_field(pod, container, source["resourceFieldRef"], referred.allocatable)
     except FieldFailure as why:
         raise ConfigFailure(str(why)) from None
+    if "fileKeyRef" in source:
+        return from_file(source["fileKeyRef"], referred.folders)
     secret = "secretKeyRef" in source
     ref = source["secretKeyRef" if secret else "configMapKeyRef"]
     found = (referred.secrets if secret else referred.config_maps).get(ref["name"])

@@ -15,7 +15,8 @@ from switchboard.client import Client, Disconnected
 from switchboard.client.resources import CONFIGMAPS, SECRETS, SERVICES, Resource
 from switchboard.node import configs, cri
 from switchboard.node.actions import act
-from switchboard.node.environment import ConfigFailure, Referred, command, environment, expand
+from switchboard.node.environment import Referred, command, environment, expand
+from switchboard.node.failures import ConfigFailure
 from switchboard.node.imagevolumes import mount_images
 from switchboard.node.lost import next_attempt
 from switchboard.node.observed import Observed
@@ -90,7 +91,7 @@ class Maker:
         latest = seen.latest(container["name"])
         attempt = latest.attempt + 1 if latest is not None else next_attempt(pod, container["name"])
         try:
-            values = await self._environment(pod, container, seen.ips)
+            values = await self._environment(pod, container, seen.ips, folders)
             of_images = await mount_images(pod, container, self.images, self.runtime, self.settings, secrets, say)
             mounts = self._mounts(pod, container, {**folders, **of_images}, attempt, values, seen.ips)
             await self._check_user(pod, container, image)
@@ -145,7 +146,9 @@ class Maker:
         names = {s["name"] for s in pod["spec"].get("imagePullSecrets") or () if s.get("name")}
         return list((await self.volumes.fetch(SECRETS, pod, names)).values()) if names else []
 
-    async def _environment(self, pod: Object, container: Object, ips: list[str]) -> dict[str, str]:
+    async def _environment(
+        self, pod: Object, container: Object, ips: list[str], folders: Mapping[str, Path]
+    ) -> dict[str, str]:
         maps, secrets = _names(container)
         space = pod["metadata"]["namespace"]
         links = pod["spec"].get("enableServiceLinks", True)
@@ -155,7 +158,7 @@ class Maker:
             self._services(space) if links else _nothing(),
             self._kubernetes(),
         )
-        referred = Referred(found_maps, found_secrets, services, kubernetes, self.volumes.allocatable)
+        referred = Referred(found_maps, found_secrets, services, kubernetes, self.volumes.allocatable, folders)
         return environment(pod, container, ips, self.settings.ips, referred)
 
     async def _services(self, space: str) -> list[Object]:

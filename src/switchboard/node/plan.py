@@ -36,6 +36,7 @@ class Plan:
     stop_sandbox: bool = False  # everything has ended for good
     start: list[Object] = field(default_factory=list)  # container specs; several are started one after the other
     again: float | None = None
+    restart_all: bool = False  # kill and forget all containers, then begin anew (rule RestartAllContainers)
     held: list[Container] = field(default_factory=list)  # ended containers whose back-off is not over
 
     def wait(self, seconds: float) -> None:
@@ -48,9 +49,21 @@ def is_sidecar(container: Object) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
-def restarts(policy: str, ended: Container) -> bool:
-    """Whether a container that ended so is started again under a pod's restart policy."""
+def restarts(policy: str, container: Object, ended: Container) -> bool:
+    """Whether a container that ended so is started again: by its rules, its own policy (KEP-5307), its pod's."""
+    if rule_for(container, ended) is not None:
+        return True
+    policy = container.get("restartPolicy") or policy
     return policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0)
+
+
+def rule_for(container: Object, ended: Container) -> str | None:
+    """The action of the first restart rule that an exit code meets."""
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (ended.exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return str(rule["action"])
+    return None
 
 
 def specs(pod: Object) -> Iterator[Object]:
@@ -66,6 +79,13 @@ def decide(pod: Object, seen: Observed, facts: Facts) -> Plan:
     plan = Plan()
     spec = pod["spec"]
     policy = spec.get("restartPolicy", "Always")
+    if not facts.over and any(
+        (t := _in_sandbox(seen, c["name"])) is not None and t.exited and rule_for(c, t) == "RestartAllContainers"
+        for c in specs(pod)
+    ):
+        plan.kill = [(c, "Restarting all containers of the pod") for c in seen.running()]
+        plan.restart_all = True
+        return plan
     if facts.over or finished(pod, seen):
         plan.kill = [(c, "") for c in seen.running()]  # sidecars outlive the containers, not the pod
         plan.stop_sandbox = seen.sandbox is not None
@@ -115,7 +135,7 @@ def _init(spec: Object, policy: str, seen: Observed, facts: Facts, plan: Plan) -
             continue
         if begun or (latest is not None and latest.exited and latest.exit_code == 0):
             continue
-        if latest is None or (latest.exited and policy != "Never"):
+        if latest is None or (latest.exited and restarts(policy, container, latest)):
             _again(container, latest, facts, plan)
         return False
     return True
@@ -125,10 +145,10 @@ def _main(container: Object, policy: str, seen: Observed, facts: Facts, plan: Pl
     latest = _in_sandbox(seen, container["name"])
     if latest is None:
         older = seen.latest(container["name"])  # of an earlier sandbox: its back-off counts
-        if older is None or not older.exited or restarts(policy, older):
+        if older is None or not older.exited or restarts(policy, container, older):
             _again(container, older, facts, plan)
     elif latest.exited:
-        if restarts(policy, latest):
+        if restarts(policy, container, latest):
             _again(container, latest, facts, plan)
     elif latest.running and latest.hash and latest.hash != facts.hash(container):
         plan.kill.append((latest, f"Container {container['name']} definition changed, will be restarted"))
@@ -154,12 +174,11 @@ def finished(pod: Object, seen: Observed) -> bool:
     """Whether a pod has ended for good: every container ended and none comes back, or an init container failed."""
     spec = pod["spec"]
     policy = spec.get("restartPolicy", "Always")
-    if policy == "Always":
-        return False
     for container in spec.get("initContainers") or ():
         latest = seen.latest(container["name"])
-        failed = latest is not None and latest.exited and latest.exit_code != 0
-        if failed and policy == "Never" and not is_sidecar(container):
+        if latest is None or not latest.exited or latest.exit_code == 0 or is_sidecar(container):
+            continue
+        if not restarts(policy, container, latest):
             return True
-    tries = [seen.latest(c["name"]) for c in spec.get("containers") or ()]
-    return bool(tries) and all(t is not None and t.exited and not restarts(policy, t) for t in tries)
+    tries = [(c, seen.latest(c["name"])) for c in spec.get("containers") or ()]
+    return bool(tries) and all(t is not None and t.exited and not restarts(policy, c, t) for c, t in tries)

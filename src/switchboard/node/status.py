@@ -102,6 +102,8 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
     }
     if latest is not None:
         status["containerID"] = f"containerd://{latest.id}"
+    if stop := (spec.get("lifecycle") or {}).get("stopSignal"):
+        status["stopSignal"] = stop
     if spec.get("volumeMounts"):
         status["volumeMounts"] = [_mounted(m) for m in spec["volumeMounts"]]
     allocated = how.allocated(spec)
@@ -132,8 +134,9 @@ def _states(
         return {"running": {"startedAt": rfc3339(latest.started)}}, last
     if not latest.exited:
         return {"waiting": _waiting(pod, seen, error, init=init)}, last
-    policy = "Always" if init and is_sidecar(spec) else pod["spec"].get("restartPolicy", "Always")
-    again = restarts(policy, latest) and not (init and latest.exit_code == 0 and not is_sidecar(spec))
+    again = restarts(pod["spec"].get("restartPolicy", "Always"), spec, latest) and not (
+        init and latest.exit_code == 0 and not is_sidecar(spec)
+    )
     terminated = {"terminated": _terminated(latest, how)}
     if again and not how.terminating:
         if error is not None:

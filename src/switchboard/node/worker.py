@@ -162,6 +162,7 @@ class PodWorker:
     async def _live(self) -> float | None:
         await self._observe()
         self._check_deadline()
+        self._check_admission()
         if self._over:
             self._resizer.close()
         self._allocated = self._resizer.allocate(self.pod)
@@ -170,14 +171,14 @@ class PodWorker:
         plan = decide(self._allocated, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
         self._say_held(plan)
-        if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start:
+        if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start or plan.restart_all:
             pause = min(pause, await self._carry_out(plan))
             await self._observe()
             self._report()
             rest = decide(self._allocated, self.seen, self._facts())
             if rest.new_sandbox:
                 pause = min(pause, max(0.0, self._sandbox_retry - time.monotonic()))
-            elif rest.start or rest.kill:
+            elif rest.start or rest.kill or rest.restart_all:
                 pause = min([pause, *self._waits()])  # a step was the condition of the next one
         if self._stale or time.monotonic() - self._refreshed > _RESYNC:
             self._stale = False
@@ -217,6 +218,13 @@ class PodWorker:
             self._failure = ("DeadlineExceeded", message)
             self._say("Normal", "DeadlineExceeded", message)
 
+    def _check_admission(self) -> None:
+        """Refuse a pod that has not begun here and may not."""
+        forbidden = configs.forbidden_sysctl(self.pod)
+        if forbidden and not self._over and not self.seen.sandboxes:
+            self._failure = ("SysctlForbidden", f'forbidden sysctl: "{forbidden}" not allowlisted')
+            self._say("Warning", *self._failure)
+
     @property
     def _over(self) -> bool:
         """Whether the pod has ended for good."""
@@ -238,6 +246,8 @@ class PodWorker:
             await asyncio.gather(*kills)
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
+        if plan.restart_all:
+            return await self._forget_all()
         if plan.new_sandbox:
             left = self._sandbox_retry - time.monotonic()
             if left > 0:
@@ -294,7 +304,8 @@ class PodWorker:
             self._say(kind, reason, message, container)
 
         try:
-            await self._maker.start(self._allocated, container, self.seen, config, self._folders, say)
+            pod = {**self._allocated, "status": self._teller.told}  # of what it was told the next try's number is made
+            await self._maker.start(pod, container, self.seen, config, self._folders, say)
         except (PullFailure, StartFailure) as why:
             await asyncio.sleep(_SETTLE)
             if not await self._has_sandbox():  # it went away under us, and a new one comes first
@@ -309,6 +320,17 @@ class PodWorker:
         await self._forget_older(name)
         await self._observe()
         return _RESYNC
+
+    async def _forget_all(self) -> float:
+        """After all containers ended: tell it, and have the runtime forget them, so that the pod begins anew."""
+        await self._observe()
+        self._report()
+        for tries in list(self.seen.containers.values()):
+            for old in tries:
+                await self._runtime.remove_container(old.id)
+                self._observer.forget(old.id)
+                self._resizer.forget(old.id)
+        return 0.0
 
     async def _has_sandbox(self) -> bool:
         await self._observe()

@@ -13,6 +13,8 @@ from switchboard.objects import quantity
 Object = dict[str, Any]
 Amounts = dict[str, int]
 
+_COMPUTE = ("cpu", "memory")
+
 
 def amounts(given: Mapping[str, Any] | None) -> Amounts:
     """Quantities as numbers; what is no quantity counts as nothing."""
@@ -89,3 +91,39 @@ def of_pod(spec: Object, part: str = "requests") -> Amounts:
     if part == "limits":
         overhead = {name: value for name, value in overhead.items() if name in total}
     return _add(total, overhead)
+
+
+def qos_class(spec: Object) -> str:
+    """Guaranteed, Burstable or BestEffort (`pkg/apis/core/v1/helper/qos`)."""
+    requests: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    guaranteed = True
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    if spec.get("resources"):
+        containers = [{"resources": spec["resources"]}]
+    for container in containers:
+        resources = container.get("resources") or {}
+        mine = {k: v for k, v in (resources.get("requests") or {}).items() if k in _COMPUTE and _positive(v)}
+        most = {k: v for k, v in (resources.get("limits") or {}).items() if k in _COMPUTE and _positive(v)}
+        requests |= mine
+        limits |= most
+        if set(most) != set(_COMPUTE) or any(not _equal(mine.get(k, v), v) for k, v in most.items()):
+            guaranteed = False
+    if not requests and not limits:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _positive(value: Any) -> bool:
+    try:
+        return quantity.parse("0") < quantity.parse(str(value))
+    except ValueError:
+        return False
+
+
+def _equal(left: Any, right: Any) -> bool:
+    try:
+        one, other = quantity.parse(str(left)), quantity.parse(str(right))
+        return not one < other and not other < one
+    except ValueError:
+        return False

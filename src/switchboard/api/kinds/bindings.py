@@ -71,7 +71,6 @@ def _assign(pod: Object, binding: Object) -> None:
     if spec.get("schedulingGates"):
         raise Conflict.of("pods/binding", "", name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
-    meta["generation"] = meta.get("generation", 0) + 1
     notes = binding.get("metadata", {}).get("annotations")
     if notes:
         meta["annotations"] = {**(meta.get("annotations") or {}), **notes}

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api.kinds.base import DeleteOptions, Object, Strategy
 from switchboard.api.metadata import now
-from switchboard.objects.quantity import parse as parse_quantity
+from switchboard.objects.podresources import qos_class
 
 if TYPE_CHECKING:
     from switchboard.api.call import Call
 
 _DEFAULT_GRACE = 30
-_COMPUTE = ("cpu", "memory")
 
 
 class PodStrategy(Strategy):
@@ -62,8 +61,12 @@ class PodStrategy(Strategy):
                 obj["spec"].pop("ephemeralContainers", None)
         elif call.sub == "resize":
             for name in ("containers", "initContainers"):
-                if name in obj["spec"]:
-                    obj["spec"][name] = _resized(obj["spec"][name], wanted.get(name) or ())
+                before, after = obj["spec"].get(name) or (), wanted.get(name) or ()
+                if [c.get("name") for c in before] != [c.get("name") for c in after]:
+                    obj["spec"] = wanted  # validation says what is wrong with it
+                    break
+                if before:
+                    obj["spec"][name] = _resized(before, after)
         if obj["spec"] != old.get("spec"):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
@@ -92,39 +95,3 @@ def _resized(containers: list[Object], wanted: Any) -> list[Object]:
                     changed[field] = new[field]
         out.append(changed)
     return out
-
-
-def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort (`pkg/apis/core/v1/helper/qos`)."""
-    requests: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    guaranteed = True
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    if spec.get("resources"):
-        containers = [{"resources": spec["resources"]}]
-    for container in containers:
-        resources = container.get("resources") or {}
-        mine = {k: v for k, v in (resources.get("requests") or {}).items() if k in _COMPUTE and _positive(v)}
-        most = {k: v for k, v in (resources.get("limits") or {}).items() if k in _COMPUTE and _positive(v)}
-        requests |= mine
-        limits |= most
-        if set(most) != set(_COMPUTE) or any(not _equal(mine.get(k, v), v) for k, v in most.items()):
-            guaranteed = False
-    if not requests and not limits:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
-
-
-def _positive(value: Any) -> bool:
-    try:
-        return parse_quantity("0") < parse_quantity(str(value))
-    except ValueError:
-        return False
-
-
-def _equal(left: Any, right: Any) -> bool:
-    try:
-        one, other = parse_quantity(str(left)), parse_quantity(str(right))
-        return not one < other and not other < one
-    except ValueError:
-        return False

@@ -7,6 +7,7 @@ import copy
 from typing import Any
 
 from switchboard.objects import names
+from switchboard.objects.podresources import qos_class
 from switchboard.objects.validate import containers, pods
 from switchboard.objects.validate.fields import Errors
 
@@ -202,8 +203,14 @@ def ephemeral_update(obj: Object, old: Object, errs: Errors) -> None:
 
 
 def resize(obj: Object, old: Object, errs: Errors) -> None:
-    """The resize subresource: only cpu and memory of containers that are there."""
+    """The resize subresource: only cpu and memory of containers that are there (ValidatePodResize)."""
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    if not _same_containers(spec, before, errs):
+        return
+    qos = (old.get("status") or {}).get("qosClass") or qos_class(before)
+    if qos_class(spec) != qos:
+        errs.invalid("metadata", qos, "Pod QOS Class may not change as a result of resizing")
+    _nothing_removed(spec, before, errs)
     if _without_resources(spec) != _without_resources(before):
         errs.forbidden("spec", "only cpu and memory resources are mutable")
     around = containers.Pod(spec)
@@ -211,6 +218,30 @@ def resize(obj: Object, old: Object, errs: Errors) -> None:
         for i, container in enumerate(spec.get(name) or ()):
             if container.get("resources"):
                 containers.resources(container["resources"], f"spec.{name}[{i}].resources", around.claims, errs)
+
+
+def _same_containers(spec: Object, before: Object, errs: Errors) -> bool:
+    same = True
+    for field in ("containers", "initContainers"):
+        now, then = spec.get(field) or [], before.get(field) or []
+        if len(now) != len(then):
+            errs.forbidden(f"spec.{field}", f"{field} may not be added or removed on resize")
+            same = False
+            continue
+        for i, (one, other) in enumerate(zip(now, then, strict=True)):
+            if one.get("name") != other.get("name"):
+                errs.forbidden(f"spec.{field}[{i}].name", f"{field} may not be renamed or reordered on resize")
+                same = False
+    return same
+
+
+def _nothing_removed(spec: Object, before: Object, errs: Errors) -> None:
+    for field in ("containers", "initContainers"):
+        for i, (one, other) in enumerate(zip(spec.get(field) or (), before.get(field) or (), strict=True)):
+            now, then = one.get("resources") or {}, other.get("resources") or {}
+            for part in ("requests", "limits"):
+                if set(then.get(part) or ()) - set(now.get(part) or ()):
+                    errs.forbidden(f"spec.{field}[{i}].resources.{part}", f"resource {part} cannot be removed")
 
 
 def _without_resources(spec: Object) -> Object:

@@ -126,6 +126,7 @@ def _names(spec: Object, path: str, errs: Errors) -> None:
     for name in ("hostname", "subdomain"):
         if spec.get(name):
             errs.check(f"{path}.{name}", spec[name], names.dns_label)
+    _hostname_override(spec, path, errs)
     if spec.get("tolerations"):
         tolerations(spec["tolerations"], f"{path}.tolerations", errs)
     for i, alias in enumerate(spec.get("hostAliases") or ()):
@@ -140,6 +141,19 @@ def _names(spec: Object, path: str, errs: Errors) -> None:
     for name, amount in (spec.get("overhead") or {}).items():
         containers.resource(name, amount, f"{path}.overhead[{name}]", errs)
     security.system(spec, path, errs)
+
+
+def _hostname_override(spec: Object, path: str, errs: Errors) -> None:
+    name, here = spec.get("hostnameOverride"), f"{path}.hostnameOverride"
+    if name is None:
+        return
+    if len(name) > 64:
+        errs.too_long(here, 64)
+    errs.check(here, name, names.dns_subdomain)
+    if spec.get("hostNetwork"):
+        errs.forbidden(here, "may not be specified when `hostNetwork` is true")
+    if spec.get("setHostnameAsFQDN"):
+        errs.forbidden(here, "may not be specified when `setHostnameAsFQDN` is true")
 
 
 def _gates(spec: Object, path: str, errs: Errors) -> None:
