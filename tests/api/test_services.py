@@ -147,6 +147,19 @@ async def test_the_first_objects(api: ApiServer) -> None:
     assert cidr["spec"]["cidrs"] == ["10.96.0.0/16"] and cidr["status"]["conditions"][0]["status"] == "True"
 
 
+async def test_where_the_server_is_and_by_what_it_is_known() -> None:
+    async with ApiServer(settings=Settings(advertise_address="192.0.2.1", root_ca="a certificate")) as api:
+        _, info = await api.call("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info")
+        assert "server: https://192.0.2.1:" in info["data"]["kubeconfig"]
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+        async with asyncio.timeout(5):
+            while not (await api.call("GET", leases))[1]["items"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        (lease,) = (await api.call("GET", leases))[1]["items"]
+        assert lease["metadata"]["labels"]["apiserver.kubernetes.io/identity"] == "kube-apiserver"
+        assert lease["spec"]["holderIdentity"].startswith(lease["metadata"]["name"] + "_")
+
+
 async def test_advice_becomes_a_warning(api: ApiServer) -> None:
     api.app.advisers.append(lambda obj: [f"advice about {obj['metadata']['name']}"])
     response = await api.request("POST", SERVICES, service("s"))

@@ -20,7 +20,8 @@ from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
 from switchboard.api.crd import Definitions
 from switchboard.api.deleting import delete, delete_collection
-from switchboard.api.identity import Identity
+from switchboard.api.flowcontrol import Flows, Headers
+from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
 from switchboard.api.kubelets import KubeletDialer
@@ -67,6 +68,13 @@ _HANDLERS: dict[str, Handler] = {
 }
 
 
+def _with(response: Response, headers: Headers | None) -> Response:
+    """A response with more headers; its own list may be shared."""
+    if headers is not None:
+        response.headers = response.headers + headers
+    return response
+
+
 class App:
     """The API over a store. `handle` is a transport handler; `handle_as` is for the in-process client."""
 
@@ -91,6 +99,7 @@ class App:
                 *([authn.anonymous] if self.settings.anonymous else []),
             ]
         )
+        self.flows = Flows(self)
         self.admission = plugins.chain(self)
         self.webhooks = Webhooks(self)
         self.definitions = Definitions(self)
@@ -147,46 +156,64 @@ class App:
             raise refusal(attributes, reason)
 
     def _dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
-        started = time.perf_counter()
         target = parse(request.path)
+        verb = self._verb(request, target) if target.is_resource else request.method.lower()
+        flow = None if identity is LOOPBACK else self.flows.headers(identity, verb, target)
+        try:
+            return self._answered(identity, request, target, verb, flow)
+        except Exception as e:
+            return _with(self.failed(request, e), flow)
+
+    def _answered(
+        self, identity: Identity, request: Request, target: Target, verb: str, flow: Headers | None
+    ) -> Response | Awaitable[Response]:
+        started = time.perf_counter()
         if not target.is_resource:
             if not identity.is_master:
-                verb = request.method.lower()
                 self.authorise(Attributes(identity, verb, path=request.path))
             backend = self.aggregation.find(request.path) if self.aggregation.served else None
             if backend is not None:
-                return self._guarded(backend.answer(request, identity), request, None, started)
-            return self._guarded(self.nonresource.handle(request, identity), request, None, started)
-        verb = self._verb(request, target)
+                return self._guarded(backend.answer(request, identity), request, None, started, flow)
+            return self._guarded(self.nonresource.handle(request, identity), request, None, started, flow)
         if not identity.is_master:
             self.authorise(self._attributes(identity, request, target, verb))
         if self.aggregation.served and (target.group, target.version) in self.aggregation.served:
             backend = self.aggregation.served[target.group, target.version]
-            return self._guarded(backend.answer(request, identity), request, None, started)
+            return self._guarded(backend.answer(request, identity), request, None, started, flow)
         call = self._call(request, identity, target, verb)
         handler = self._handler(call)
         if call.kind.custom and call.kind.extra.type.conversion.webhook is not None:
             waiting = conversion.answer(lambda: self._call(request, identity, target, verb), handler)
-            return self._guarded(waiting, request, call, started)
-        return self._guarded(handler(call), request, call, started)
+            return self._guarded(waiting, request, call, started, flow)
+        return self._guarded(handler(call), request, call, started, flow)
 
     def _guarded(
-        self, result: Response | Awaitable[Response], request: Request, call: Call | None, started: float
+        self,
+        result: Response | Awaitable[Response],
+        request: Request,
+        call: Call | None,
+        started: float,
+        flow: Headers | None,
     ) -> Response | Awaitable[Response]:
         if isinstance(result, Response):
             self.metrics.observe(request, call, result.status, started)
-            return result
-        return self._finish(result, request, call, started)
+            return _with(result, flow)
+        return self._finish(result, request, call, started, flow)
 
     async def _finish(
-        self, waiting: Awaitable[Response], request: Request, call: Call | None, started: float
+        self,
+        waiting: Awaitable[Response],
+        request: Request,
+        call: Call | None,
+        started: float,
+        flow: Headers | None,
     ) -> Response:
         try:
             response = await waiting
         except Exception as e:
             response = self.failed(request, e, call)
         self.metrics.observe(request, call, response.status, started)
-        return response
+        return _with(response, flow)
 
     @staticmethod
     def _verb(request: Request, target: Target) -> str:

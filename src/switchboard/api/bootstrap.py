@@ -8,6 +8,7 @@ Everything is written in one turn of the loop, so that it is one commit.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import logging
 from collections.abc import Awaitable
@@ -36,6 +37,7 @@ _KEPT = (
     "/core/endpoints/default/kubernetes",
     "/discovery.k8s.io/endpointslices/default/kubernetes",
     "/networking.k8s.io/servicecidrs/kubernetes",
+    "/flowcontrol.apiserver.k8s.io/",
 )
 _KEEP_PAUSE = 0.5  # seconds: one who fights with us is answered twice a second
 _CIDR_FINALIZER = "networking.k8s.io/service-cidr-finalizer"
@@ -88,6 +90,10 @@ def _essentials(app: App) -> list[Awaitable[Any]]:
     for name in NAMESPACES:
         waits += _namespace(app, name)
     waits += _authentication_of_extensions(app)
+    waits += _cluster_info(app)
+    from switchboard.api import flowcontrol  # which writes its objects by what is here
+
+    waits += flowcontrol.objects(app)
     return waits + _service_cidr(app) + _kubernetes_service(app) + _endpoints(app)
 
 
@@ -160,6 +166,32 @@ def _authentication_of_extensions(app: App) -> list[Awaitable[Any]]:
         return []
     kind = _kind(app, "", "v1", "configmaps")
     return write(app, kind, _object(kind, "extension-apiserver-authentication", "kube-system", data=data))
+
+
+def _cluster_info(app: App) -> list[Awaitable[Any]]:
+    """Where the API is and by what it is known, for those who join (kubeadm's `cluster-info`)."""
+    settings = app.settings
+    if not settings.root_ca or not settings.advertise_address:
+        return []
+    address = settings.advertise_address
+    host = f"[{address}]" if ":" in address else address
+    certificate = base64.b64encode(settings.root_ca.encode()).decode()
+    lines = (
+        "apiVersion: v1",
+        "clusters:",
+        "- cluster:",
+        f"    certificate-authority-data: {certificate}",
+        f"    server: https://{host}:{settings.advertise_port}",
+        '  name: ""',
+        "contexts: null",
+        'current-context: ""',
+        "kind: Config",
+        "users: null",
+        "",
+    )
+    kind = _kind(app, "", "v1", "configmaps")
+    data = {"kubeconfig": "\n".join(lines)}
+    return _absent(app, kind, _object(kind, "cluster-info", "kube-public", data=data))
 
 
 def _service_cidr(app: App) -> list[Awaitable[Any]]:

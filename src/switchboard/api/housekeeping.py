@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import availability, bootstrap, cidrs
+from switchboard.api import availability, bootstrap, cidrs, flowcontrol, serverlease
 from switchboard.api.keyspace import decode, encode
 from switchboard.api.metadata import parse_time
 from switchboard.store.errors import Changed, StoreError
@@ -83,4 +83,12 @@ async def _forget(app: App, record: Record) -> int:
     return 1
 
 
-JOBS: tuple[Job, ...] = (bookmarks, expire_events, cidrs.run, bootstrap.keep, availability.run)
+JOBS: tuple[Job, ...] = (
+    bookmarks,
+    expire_events,
+    cidrs.run,
+    bootstrap.keep,
+    availability.run,
+    flowcontrol.observe,
+    serverlease.keep,
+)

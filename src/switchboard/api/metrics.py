@@ -7,6 +7,8 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
+from switchboard.api import flowcontrol
+
 if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.call import Call
@@ -107,6 +109,12 @@ class Metrics:
                 f'apiserver_storage_objects{{resource="{kind.resource}"}} {app.store.count(kind.storage_prefix)}'
                 for kind in app.registry.kinds()
                 if "list" in kind.verbs and kind.storage[1] == kind.version and kind.storage[0] == kind.group
+            ),
+            "# HELP apiserver_flowcontrol_nominal_limit_seats Nominal number of seats of each priority level.",
+            "# TYPE apiserver_flowcontrol_nominal_limit_seats gauge",
+            *(
+                f'apiserver_flowcontrol_nominal_limit_seats{{priority_level="{name}"}} {n}'
+                for name, n in sorted(flowcontrol.seats(app).items())
             ),
             "# HELP process_resident_memory_bytes Resident memory size.",
             "# TYPE process_resident_memory_bytes gauge",

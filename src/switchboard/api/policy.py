@@ -69,8 +69,8 @@ def _binding(kind: str, meta: Object, role_kind: str, role: str, subjects: tuple
     return made | {"roleRef": reference}
 
 
-def _aggregate(label: str) -> dict[str, str]:
-    return {f"{GROUP}/{label}": "true"}
+def _aggregate(labels: str) -> dict[str, str]:
+    return {f"{GROUP}/{label}": "true" for label in labels.split()}
 
 
 def defaults() -> Iterator[tuple[str, Object]]:

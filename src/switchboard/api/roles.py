@@ -71,6 +71,7 @@ CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         f"networking.k8s.io : ingresses ingresses/status networkpolicies : {READ}",
         f"resource.k8s.io : resourceclaims resourceclaims/status resourceclaimtemplates : {READ}",
     ),
+    "system:aggregated-metrics-reader": (f"metrics.k8s.io : nodes pods : {READ}",),  # a metrics server brings it
     "system:heapster": (f"- : events namespaces nodes pods : {READ}", f"extensions : deployments : {READ}"),
     "system:node": (
         "authentication.k8s.io : tokenreviews : create",
@@ -184,8 +185,9 @@ CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
 
 # Roles that are the union of others: name -> label of those that go in.
 AGGREGATED = {"admin": "aggregate-to-admin", "edit": "aggregate-to-edit", "view": "aggregate-to-view"}
-# Which of these are part of which: `view` is in `edit`, and `edit` in `admin`.
+# Which of these are part of which (several are told apart by spaces): `view` is in `edit`, and `edit` in `admin`.
 LABELS = {
+    "system:aggregated-metrics-reader": "aggregate-to-admin aggregate-to-edit aggregate-to-view",
     "edit": "aggregate-to-admin",
     "view": "aggregate-to-edit",
     "system:aggregate-to-admin": "aggregate-to-admin",

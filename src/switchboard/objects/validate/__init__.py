@@ -23,6 +23,7 @@ from switchboard.objects.validate import (
     core,
     crd,
     endpoints,
+    flowcontrol,
     generic,
     metadata,
     network,
@@ -63,11 +64,12 @@ def _template_object(obj: Object, errs: Errors) -> None:
     pods.template(obj.get("template") or {}, "template", errs)
 
 
-_ADMISSION, _RBAC, _NETWORK, _STORAGE = (
+_ADMISSION, _RBAC, _NETWORK, _STORAGE, _FLOWS = (
     "admissionregistration.k8s.io",
     "rbac.authorization.k8s.io",
     "networking.k8s.io",
     "storage.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 )
 _SEGMENT = metadata.path_segment
 _RULES: dict[tuple[str, str], Rules] = {
@@ -134,6 +136,8 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_ADMISSION, "MutatingAdmissionPolicy"): Rules(admission.mutating_policy),
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): Rules(admission.validating_binding),
     (_ADMISSION, "MutatingAdmissionPolicyBinding"): Rules(admission.mutating_binding),
+    (_FLOWS, "FlowSchema"): Rules(flowcontrol.flow_schema, status=flowcontrol.status),
+    (_FLOWS, "PriorityLevelConfiguration"): Rules(flowcontrol.priority_level, status=flowcontrol.status),
     ("scheduling.k8s.io", "PriorityClass"): Rules(policy.priority_class, change=policy.priority_class_update),
     (_STORAGE, "StorageClass"): Rules(policy.storage_class, change=policy.storage_class_update),
     (_STORAGE, "CSIDriver"): Rules(policy.csi_driver),
