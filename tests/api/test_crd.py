@@ -350,6 +350,8 @@ async def test_a_watch_of_another_version_sees_converted_objects(api: ApiServer)
         arrived = asyncio.Event()
 
         class Writer:
+            local = False
+
             def write(self, data: bytes) -> int:
                 pieces.append(data)
                 arrived.set()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.testing.apiserver import ApiServer
 from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Response
@@ -23,6 +24,8 @@ async def make(api: ApiServer, *names: str, **labels: str) -> None:
 
 class Recorder:
     """A push writer that keeps what it is given."""
+
+    local = False
 
     def __init__(self) -> None:
         self.data = b""
@@ -210,3 +213,42 @@ async def test_over_http(api: ApiServer) -> None:
         refused = await client.request("GET", f"{api.url}{CONFIGS}", [("authorization", "Bearer wrong")])
         assert refused.status == 401
     assert not api.app.watchers
+
+
+async def test_who_hears_of_a_change_first(api: ApiServer) -> None:
+    order: list[tuple[str, str]] = []
+
+    class Named(Recorder):
+        def __init__(self, name: str, *, local: bool = False) -> None:
+            super().__init__()
+            self.name, self.local = name, local
+
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            order.extend((self.name, event["type"]) for event in map(json.loads, data.splitlines()))
+
+    async def follow(target: str, name: str, identity: Identity = LOOPBACK, *, local: bool = False) -> Named:
+        recorder = Named(name, local=local)
+        response = await api.request("GET", f"{target}?watch=true", identity=identity)
+        assert response.push is not None
+        response.push(recorder)
+        return recorder
+
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    proxy = Identity("system:kube-proxy", ("system:authenticated",))
+    everyone = [
+        await follow(slices, "somebody"),
+        await follow("/apis/discovery.k8s.io/v1/endpointslices", "proxy", proxy),
+        await follow(slices, "reader", local=True),
+    ]
+    await api.call("POST", slices, {"metadata": {"name": "a"}, "addressType": "IPv4", "endpoints": []})
+    for recorder in everyone:
+        await recorder.until(1)
+    assert sorted(order[:2]) == [("proxy", "ADDED"), ("reader", "ADDED")]
+    assert order[2:] == [("somebody", "ADDED")]
+    order.clear()
+    others = [await follow(CONFIGS, "somebody"), await follow(CONFIGS, "reader", local=True)]
+    await make(api, "a")
+    for recorder in others:
+        await recorder.until(1)
+    assert order == [("reader", "ADDED"), ("somebody", "ADDED")]

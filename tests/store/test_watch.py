@@ -146,3 +146,66 @@ async def test_encodings_are_shared_and_given_back(store):
     assert first.cache == {}
     del first, second, watches
     gc.collect()
+
+
+async def test_late_subscribers_and_writers_are_told_after_what_the_first_made_of_a_change(store):
+    order: list[object] = []
+
+    def react(events):
+        order.append(("first", events[-1].record.key))
+        if events[-1].record.key == f"{CM}a":
+            asyncio.get_running_loop().call_soon(lambda: written.append(store.put(f"{CM}b", value)))
+
+    def late(events):
+        order.append(("late", [e.record.key for e in events], store.head(f"{CM}b") is not None))
+
+    written: list = []
+    store.subscribe(CM, store.revision, react)
+    store.subscribe(CM, store.revision, late, late=True)
+    write = asyncio.ensure_future(store.put(f"{CM}a", value))
+    write.add_done_callback(lambda _: order.append("writer"))
+    record = await write
+    assert store.told == record.revision
+    await written[0]
+    assert order == [
+        ("first", f"{CM}a"),
+        ("late", [f"{CM}a"], True),  # the reaction is on its way already
+        "writer",
+        ("first", f"{CM}b"),
+        ("late", [f"{CM}b"], True),
+    ]
+
+
+async def test_what_late_subscribers_have_not_heard_is_not_told_as_told(store):
+    told: list[int] = []
+    before = store.revision
+    store.subscribe(CM, before, lambda _: told.append(store.told))
+    heard: list[int] = []
+    store.subscribe(CM, before, lambda events: heard.extend(e.revision for e in events), late=True)
+    records = await asyncio.gather(*(store.put(f"{CM}{i}", value) for i in range(3)))
+    assert told == [before]
+    assert store.told == records[-1].revision
+    assert heard == [record.revision for record in records]
+
+
+async def test_a_late_subscriber_who_comes_in_between_hears_of_nothing_twice(store):
+    heard: list[int] = []
+    begin = store.revision
+
+    def first(_):
+        store.subscribe(CM, begin, lambda events: heard.extend(e.revision for e in events), late=True)
+
+    subscription = store.subscribe(CM, begin, first)
+    record = await store.put(f"{CM}a", value)
+    subscription.close()
+    again = await store.put(f"{CM}a", value)
+    assert heard == [record.revision, again.revision]
+
+
+async def test_a_store_that_closes_has_told_everybody(tmp_path):
+    store = Store.open(tmp_path / "s.db")
+    heard: list[int] = []
+    store.subscribe(CM, store.revision, lambda events: heard.extend(e.revision for e in events), late=True)
+    write = store.put(f"{CM}a", value)
+    await store.close()
+    assert heard == [(await write).revision]

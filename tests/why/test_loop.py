@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from switchboard.client import Informer
 from switchboard.client import resources as r
 from switchboard.why import loop as why_loop
@@ -12,6 +14,11 @@ from switchboard.why.loop import Watcher
 from switchboard.why.world import World
 
 Object = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(why_loop, "LAG", 0.0)
 
 
 class Says:

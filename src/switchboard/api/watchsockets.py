@@ -20,6 +20,8 @@ _PROTOCOLS = ("", "binary.k8s.io")
 class SocketWriter:
     """A push writer in front of a WebSocket: keeps lines until its pump has sent them."""
 
+    local = False
+
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
         self._size = 0

@@ -22,6 +22,8 @@ class Pipe:
     together.
     """
 
+    local = True
+
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._ready = asyncio.Event()

@@ -5,9 +5,10 @@ the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms
 wait needs no Python. With the append in the thread, too, it and the loop took the interpreter from each other, and a
 batch of 16 writers was 0.85 ms on its way, not 0.4. While the disk is waited for, the next batch gathers. Readers
 (`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that read-modify-write chains do
-not wait for the disk. A failed commit takes back its batch and all that was queued behind it: nothing that was not on
-disk is ever shown. Numbers of failed writes are not used again by this process. After a failed sync nobody knows what
-the disk has, so nothing more is written until the store is opened anew.
+not wait for the disk. Who is told of a commit first has some turns of the loop to make something of it; writers and
+late subscribers are told then, or when the next batch is at the disk. A failed commit takes back its batch and all that
+was queued behind it: nothing that was not on disk is ever shown. Numbers of failed writes are not used again by this
+process. After a failed sync nobody knows what the disk has, so nothing more is written until the store is opened anew.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ HISTORY_BYTES = 24 << 20  # what the history alone may keep in memory
 WATCH_LIMIT = 4096  # events a watcher may be behind
 _COMPACT = 256  # dropped events that make a compaction worth its commit
 _MAX_BATCH_BYTES = 8 << 20  # so that one commit stays short whatever is queued
+_TURNS = 3  # of the loop, in which who is told first has read, decided and written
 
 
 class _Write:
@@ -64,7 +66,8 @@ class Store:
         floor = disk.floor()
         self._history = History(floor, history, history_bytes)
         self._garbage: list[Event] = []  # dropped from the history, rows still on disk
-        self._feed = Feed()
+        self._feed, self._late_feed = Feed(), Feed()
+        self._untold: list[tuple[list[_Write], list[Event]]] = []  # commits that only the first have been told of
         self._pending: dict[str, _Write] = {}  # the newest write on its way, by key
         self._queue: list[_Write] = []
         self._busy = False  # the writer has a batch, or a hand-over is scheduled
@@ -158,6 +161,11 @@ class Store:
         """How many committed keys begin with `prefix`."""
         return self._state.count(prefix)
 
+    @property
+    def told(self) -> int:
+        """The revision up to which every subscriber has been told."""
+        return self._untold[0][1][0].revision - 1 if self._untold else self.revision
+
     # Watching
 
     def watch(self, prefix: str, since: int, *, limit: int = WATCH_LIMIT) -> Watch:
@@ -169,15 +177,18 @@ class Store:
         watch.attach(self._feed.add(prefix, max(since, self.revision), watch.feed, watch.close))
         return watch
 
-    def subscribe(self, prefix: str, since: int, sink: Sink, ended: Callable[[], None] | None = None) -> Subscription:
+    def subscribe(
+        self, prefix: str, since: int, sink: Sink, ended: Callable[[], None] | None = None, *, late: bool = False
+    ) -> Subscription:
         """As `watch`, without a buffer: `sink(events)` is called on the loop, at once for what is to be replayed.
 
         The list is shared by all sinks and must not be changed. A sink that raises is dropped. `ended` is called if the
-        store closes first. Raises Compacted.
+        store closes first. `late`: told together with the writers, after the others. Raises Compacted.
         """
         self._require_open()
         replay = self._replay(prefix, since)
-        subscription = self._feed.add(prefix, max(since, self.revision), sink, ended)
+        feed = self._late_feed if late else self._feed
+        subscription = feed.add(prefix, max(since, self.revision), sink, ended)
         if replay:
             sink(replay)
         return subscription
@@ -260,6 +271,7 @@ class Store:
             self._committed(batch, error)
         else:
             self._work.put(lambda: self._sync(batch))
+            self._tell()
 
     # The thread that waits for the disk
 
@@ -308,11 +320,28 @@ class Store:
         else:
             events = [self._apply(write) for write in batch]
             self._garbage += self._history.trim()
+            self._untold.append((batch, events))
             self._feed.publish(events)
+            if len(self._untold) == 1:
+                self._tell_after(_TURNS)
+        self._next()
+
+    def _tell_after(self, turns: int) -> None:
+        """Tell the rest when the first have had their turns, unless a batch of theirs comes before."""
+        if turns and self._untold:
+            assert self._loop is not None
+            self._loop.call_soon(self._tell_after, turns - 1)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the rest: those who wrote, and late subscribers."""
+        untold, self._untold = self._untold, []
+        for batch, events in untold:
+            self._late_feed.publish(events)
             for write in batch:
                 if not write.done.done():
                     write.done.set_result(write.record)
-        self._next()
 
     def _apply(self, write: _Write) -> Event:
         record = write.record
@@ -378,7 +407,9 @@ class Store:
         if self._busy:
             self._idle = loop.create_future()
             await self._idle
+        self._tell()
         self._feed.close()
+        self._late_feed.close()
         self._work.put(None)
         await loop.run_in_executor(None, self._thread.join)
         self._disk.close()

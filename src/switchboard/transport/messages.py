@@ -51,7 +51,12 @@ Upgrade = Callable[[Connection], Awaitable[None]]
 
 
 class PushWriter(Protocol):
-    """Where a pushed stream writes to: from the event loop, without waiting and without a task per client."""
+    """Where a pushed stream writes to: from the event loop, without waiting and without a task per client.
+
+    `local`: its reader is in this process.
+    """
+
+    local: bool
 
     @property
     def buffered(self) -> int:

@@ -399,6 +399,7 @@ class ChunkWriter:
     """A stream that its maker pushes into from the event loop, without a task per client (`Response.push`)."""
 
     __slots__ = ("_chunked", "_on_close", "_transport", "finished")
+    local = False
 
     def __init__(self, transport: asyncio.Transport, chunked: bool, finished: asyncio.Future[None]) -> None:
         self._transport = transport

@@ -17,6 +17,7 @@ from switchboard.why.verdict import ailment, names_ports, why
 from switchboard.why.world import World
 
 GRACE = 1.0
+LAG = 0.02  # seconds until a change of a pod is looked at: packets wait for what others make of it
 _WARNED = "SelectorMatchesNoPods"
 _OTHERS = ("NoSuchTargetPort", "NoReadyPods")  # pods match, and give no endpoint
 _MENDED = "SelectorMatchesPods"
@@ -68,7 +69,7 @@ class Watcher:
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and (new is None or old["metadata"].get("labels") != new["metadata"].get("labels")):
             for service in self._world.selecting(old):
-                self._loop.add(_key(service))
+                self._loop.add_after(_key(service), LAG)
         if new is not None:
             self._health_changed(old, new)
         self._neighbour_changed(old, new)
@@ -81,14 +82,14 @@ class Watcher:
         if failed or shaped:
             for service in self._world.selecting(new):
                 if failed or names_ports(service):
-                    self._loop.add(_key(service))
+                    self._loop.add_after(_key(service), LAG)
 
     def _neighbour_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None and _shape(old) == _shape(new):
             return  # a status update changes nothing that a selector sees
         space = (new or old or {})["metadata"].get("namespace", "")
         for key in self._empty.get(space, ()):
-            self._loop.add(key)
+            self._loop.add_after(key, LAG)
 
     def _fill(self, key: str, *, empty: bool = False) -> None:
         """Remember whether a Service is without pods."""
