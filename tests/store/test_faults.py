@@ -8,10 +8,13 @@ import shutil
 import signal
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from switchboard.store import kernelsync
 from switchboard.store.errors import StoreCorrupt, StoreError
 from switchboard.store.store import Store
 
@@ -292,28 +295,90 @@ def test_damage_in_the_middle_of_the_write_ahead_log_is_said(tmp_path):
         assert wal.read_bytes() == damaged
 
 
-async def test_after_a_failed_sync_nothing_more_is_written_and_what_was_acknowledged_is_there(tmp_path, monkeypatch):
-    store = Store.open(tmp_path / "store.db")
-    await store.put("/core/pods/ns/a", lambda revision: b"1")
-    real = os.fdatasync
+def thread_syncs(monkeypatch) -> Callable[[], None]:
+    """A store whose thread waits, as where the kernel has no asynchronous I/O; call the result to break it."""
+    monkeypatch.setattr(kernelsync, "binding", lambda: None)
 
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fdatasync", failing)
+    return lambda: monkeypatch.setattr(os, "fdatasync", failing)
+
+
+def kernel_syncs(monkeypatch) -> Callable[[], None]:
+    """A store that leaves the waiting to the kernel; call the result to have the kernel's answers be errors."""
+    module = kernelsync.binding()
+    assert module is not None
+    broken = []
+
+    class Failing:
+        def __init__(self, real):
+            self.real = real
+
+        def set_callback(self, told):
+            self.real.set_callback(lambda result: told((1 << 64) - 5 if broken else result))
+
+    class Context:
+        def __init__(self, max_requests):
+            self.real = module.Context(max_requests=max_requests)
+            self.fileno, self.poll, self.process_events = self.real.fileno, self.real.poll, self.real.process_events
+
+        def submit(self, operation):
+            return self.real.submit(operation.real)
+
+    operation = SimpleNamespace(fdsync=lambda descriptor: Failing(module.Operation.fdsync(descriptor)))
+    monkeypatch.setattr(kernelsync, "binding", lambda: SimpleNamespace(Context=Context, Operation=operation))
+    return lambda: broken.append(True)
+
+
+@pytest.mark.parametrize("syncs", [thread_syncs, kernel_syncs])
+async def test_after_a_failed_sync_nothing_more_is_written_and_what_was_acknowledged_is_there(
+    tmp_path, monkeypatch, syncs
+):
+    breaking = syncs(monkeypatch)
+    store = Store.open(tmp_path / "store.db")
+    for number in (b"0", b"1"):
+        await store.put("/core/pods/ns/a", lambda revision, number=number: number)
+    breaking()
     with pytest.raises(StoreError, match="Input/output error"):
         await store.put("/core/pods/ns/b", lambda revision: b"2")
     assert store.head("/core/pods/ns/b") is None  # never shown
-    monkeypatch.setattr(os, "fdatasync", real)
     with pytest.raises(StoreError, match="until the store is opened again"):
         store.put("/core/pods/ns/c", lambda revision: b"3")
     await store.close()
+    monkeypatch.undo()
     again = Store.open(tmp_path / "store.db")
     try:
         assert again.get("/core/pods/ns/a").value == b"1"
         await again.put("/core/pods/ns/c", lambda revision: b"3")
     finally:
         await again.close()
+
+
+async def test_a_kernel_that_refuses_to_begin_a_sync_says_nothing_of_the_disk(tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "store.db")
+    try:
+        await store.put("/core/pods/ns/a", lambda revision: b"1")
+        refused = []
+        monkeypatch.setattr(kernelsync.KernelSync, "start", lambda self, log, done: refused.append(log) is not None)
+        await store.put("/core/pods/ns/a", lambda revision: b"2")
+        await store.put("/core/pods/ns/a", lambda revision: b"3")
+        assert len(refused) == 1, "it is asked once; then the thread waits"
+        assert store.get("/core/pods/ns/a").value == b"3"
+    finally:
+        await store.close()
+
+
+async def test_what_has_no_sync_is_refused_by_the_kernel_at_once():
+    kernel = kernelsync.KernelSync.open(asyncio.get_running_loop())
+    assert kernel is not None
+    reader, writer = os.pipe()
+    try:
+        assert not kernel.start(reader, lambda error: None)
+    finally:
+        kernel.close()
+        os.close(reader)
+        os.close(writer)
 
 
 async def test_the_write_ahead_log_stays_small(tmp_path):

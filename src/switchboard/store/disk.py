@@ -6,11 +6,11 @@ the revision up to which that has happened, so revisions never go back even when
 
 Durability: what synchronous=FULL does, an fsync of the write-ahead log behind every commit
 (https://sqlite.org/pragma.html#pragma_synchronous), in two halves. `append` writes a batch to the log, without a sync
-(synchronous=NORMAL), which takes 0.1 ms and no waiting; `sync` makes it durable and may run in another thread, as it
-needs nothing of SQLite and no GIL. The log is filled with zeros to its usual size first: a sync of a file that grows
-takes longer, since its length is written too (a put alone 0.41-0.63 ms, 0.32-0.48 without, on ext4). A batch is one
-multi-row INSERT in autocommit mode. `checkpoint` folds the log into the database, in a thread as well, instead of
-SQLite's own in the middle of a commit.
+(synchronous=NORMAL), which takes 0.1 ms and no waiting; `sync` makes it durable and may run in another thread, or be
+left to the kernel (`filled_log`), as it needs nothing of SQLite. The log is filled with zeros to its usual size first:
+a sync of a file that grows takes longer, since its length is written too (a put alone 0.41-0.63 ms, 0.32-0.48 without,
+on ext4). A batch is one multi-row INSERT in autocommit mode. `checkpoint` folds the log into the database, in a thread
+as well, instead of SQLite's own in the middle of a commit.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Disk:
             self._roll_back()
             raise self._translate("write to", error) from error
         except OSError as error:
-            raise StoreError(f"cannot write to the store {self._path}: {error}") from error
+            raise self.failure(error) from error
         self._log_pages += _COMMIT_PAGES + sum(len(row.value) for row in rows) // _PAGE
 
     def sync(self) -> None:
@@ -205,7 +205,16 @@ class Disk:
             try:
                 os.fdatasync(self._log)
             except OSError as error:
-                raise StoreError(f"cannot write to the store {self._path}: {error}") from error
+                raise self.failure(error) from error
+
+    def failure(self, error: OSError) -> StoreError:
+        """What a failed sync is to those who wait for it."""
+        return StoreError(f"cannot write to the store {self._path}: {error}")
+
+    @property
+    def filled_log(self) -> int | None:
+        """Descriptor whose fdatasync is all that `sync` would do; None before the first `sync`."""
+        return self._log if self._filled else None
 
     def _fill(self, log: int) -> None:
         """Zeros behind the log's end, which are no frames to SQLite; a disk without room for them goes on without."""

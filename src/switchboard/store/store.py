@@ -1,14 +1,15 @@
 """The store: state in memory, log on disk, group commit.
 
 A write gets its revision and its place at once, on the event loop; it is then queued. What queued during one turn of
-the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms), and a thread waits for the disk: that
-wait needs no Python. With the append in the thread, too, it and the loop took the interpreter from each other, and a
-batch of 16 writers was 0.85 ms on its way, not 0.4. While the disk is waited for, the next batch gathers. Readers
-(`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that read-modify-write chains do
-not wait for the disk. Who is told of a commit first has some turns of the loop to make something of it; writers and
-late subscribers are told then, or when the next batch is at the disk. A failed commit takes back its batch and all that
-was queued behind it: nothing that was not on disk is ever shown. Numbers of failed writes are not used again by this
-process. After a failed sync nobody knows what the disk has, so nothing more is written until the store is opened anew.
+the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms), and the kernel waits for the disk
+(`kernelsync.py`); a thread does where the kernel cannot, and for what is rare. Any step in a thread, be it only the
+wait, costs more than it saves: thread and loop take the interpreter from each other. While the disk is waited for, the
+next batch gathers. Readers (`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that
+read-modify-write chains do not wait for the disk. Who is told of a commit first has some turns of the loop to make
+something of it; writers and late subscribers are told then, or when the next batch is at the disk. A failed commit
+takes back its batch and all that was queued behind it: nothing that was not on disk is ever shown. Numbers of failed
+writes are not used again by this process. After a failed sync nobody knows what the disk has, so nothing more is
+written until the store is opened anew.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from switchboard.store.disk import Disk, Row, checksum
 from switchboard.store.errors import Changed, StoreError
 from switchboard.store.feed import Feed, Sink, Subscription, Watch
 from switchboard.store.history import History
+from switchboard.store.kernelsync import KernelSync
 from switchboard.store.record import Event, Index, Record
 from switchboard.store.table import State, table_name
 
@@ -75,6 +77,7 @@ class Store:
         self._broken: Exception | None = None  # a sync failed
         self._idle: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._kernel: KernelSync | None = None
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.revision = floor
         self._state = self._load(floor)
@@ -244,6 +247,7 @@ class Store:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
+            self._kernel = KernelSync.open(loop)
         if record.revision != self._assigned + 1:
             raise RuntimeError("encode() wrote to the store")
         self._assigned = record.revision
@@ -270,10 +274,24 @@ class Store:
         except Exception as error:
             self._committed(batch, error)
         else:
-            self._work.put(lambda: self._sync(batch))
+            self._make_durable(batch)
             self._tell()
 
-    # The thread that waits for the disk
+    def _make_durable(self, batch: list[_Write]) -> None:
+        log = self._disk.filled_log
+        if self._kernel is not None and log is not None:
+            if self._kernel.start(log, lambda error: self._synced(batch, error)):
+                return
+            self._kernel.close()
+            self._kernel = None
+        self._work.put(lambda: self._sync(batch))
+
+    def _synced(self, batch: list[_Write], error: OSError | None) -> None:
+        if error is not None:
+            self._broken = self._disk.failure(error)
+        self._committed(batch, self._broken)
+
+    # The thread, for what waits for the disk in Python
 
     def _write_loop(self) -> None:
         while (job := self._work.get()) is not None:
@@ -392,7 +410,8 @@ class Store:
             del self._garbage[: 2 * _COMPACT]
             self._work.put(lambda: self._compact(dropped))
         elif self._queue:
-            self._hand_over()
+            assert self._loop is not None
+            self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
         else:
             self._busy = False
             if self._idle is not None and not self._idle.done():
@@ -410,6 +429,8 @@ class Store:
         self._tell()
         self._feed.close()
         self._late_feed.close()
+        if self._kernel is not None:
+            self._kernel.close()
         self._work.put(None)
         await loop.run_in_executor(None, self._thread.join)
         self._disk.close()
