@@ -174,3 +174,16 @@ async def test_discovery_and_registration(api: ApiServer) -> None:
 @pytest.mark.parametrize(("seconds", "want"), [(15.0134, "15.013s"), (60.5, "1m0.5s"), (2, "2s"), (0.25, "0.25s")])
 def test_durations(seconds: float, want: str) -> None:
     assert go_duration(seconds) == want
+
+
+async def test_openapi_describes_both_kinds(api: ApiServer) -> None:
+    _, index = await api.call("GET", "/openapi/v3")
+    url = index["paths"]["apis/metrics.k8s.io/v1beta1"]["serverRelativeURL"]
+    _, document = await api.call("GET", url)
+    pods = document["paths"][f"{ROOT}/namespaces/{{namespace}}/pods"]["get"]
+    assert pods["x-kubernetes-group-version-kind"]["kind"] == "PodMetrics"
+    schemas = document["components"]["schemas"]
+    assert "containers" in schemas["io.k8s.metrics.v1beta1.PodMetrics"]["properties"]
+    assert "usage" in schemas["io.k8s.metrics.v1beta1.NodeMetrics"]["properties"]
+    _, older = await api.call("GET", "/openapi/v2")
+    assert older["definitions"]["io.k8s.metrics.v1beta1.NodeMetrics"] and f"{ROOT}/nodes" in older["paths"]

@@ -126,6 +126,18 @@ async def test_portforward_in_channels(api: ApiServer, pod: str, client: HttpCli
         await ws.close()
 
 
+async def test_portforward_in_channels_ends_with_its_last_port(api: ApiServer, pod: str, client: HttpClient) -> None:
+    ws = await socket(client, api, pod + "/portforward?ports=80,81", "v4.channel.k8s.io")
+    async with asyncio.timeout(10):
+        assert [m.data[0] for m in [await ws.receive() for _ in range(4)] if m is not None] == [0, 1, 2, 3]
+        await ws.send(b"\x00bye")
+        await ws.send(b"\x02still here")
+        answer = await ws.receive()
+        assert answer is not None and answer.data == b"\x02still here"
+        await ws.send(b"\x02bye")
+        assert await ws.receive() is None
+
+
 async def test_logs(api: ApiServer, pod: str, client: HttpClient, agent: FakeAgent) -> None:
     headers = [("authorization", f"Bearer {api.token}")]
     answer = await client.request("GET", pod + "/log?tailLines=3&follow=true", headers)

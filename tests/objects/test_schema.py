@@ -126,6 +126,13 @@ def test_what_is_always_written_is_filled_in() -> None:
     slice_, _ = cleaned(made("discovery.k8s.io/v1", "EndpointSlice", addressType="IPv4", endpoints=[]))
     assert slice_["endpoints"] is None and slice_["ports"] is None
     assert cleaned(made("rbac.authorization.k8s.io/v1", "Role"))[0]["rules"] is None
+    set_, _ = cleaned(made("apps/v1", "StatefulSet", spec={"selector": {}, "template": {}}))
+    assert set_["spec"]["serviceName"] == ""
+    claim = made("v1", "PersistentVolumeClaim", spec={"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}})
+    assert cleaned(claim)[0]["spec"]["dataSource"]["apiGroup"] is None
+    scaler = made("autoscaling/v2", "HorizontalPodAutoscaler", spec={}, status={})
+    assert cleaned(scaler)[0]["status"] == {"currentMetrics": None, "desiredReplicas": 0}
+    assert cleaned(made("networking.k8s.io/v1", "NetworkPolicy", spec={}))[0]["spec"] == {"podSelector": {}}
     pod = made("v1", "Pod", status={"conditions": [{"type": "Ready", "status": "True"}]})
     assert cleaned(pod)[0]["status"]["conditions"][0]["lastProbeTime"] is None
 
@@ -137,7 +144,7 @@ def test_empty_structs_that_are_pointers_stay() -> None:
 
 def test_presence_tables_name_real_fields() -> None:
     known = {presence.short(name): body.get("properties", {}) for name, body in definitions().items()}
-    for table in (presence.POINTERS, presence.ALWAYS, presence.NULL_TIMES):
+    for table in (presence.POINTERS, presence.ALWAYS, presence.NULLS):
         for name, fields in table.items():
             assert fields <= set(known[name]), name
 

@@ -27,6 +27,7 @@ from switchboard.transport.messages import Connection, Request, Response
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
+    from switchboard.objects.kinds import Registry
     from switchboard.store.record import Event
 
 Object = dict[str, Any]
@@ -41,7 +42,9 @@ FAILURES = (HttpFailure, TimeoutError, OSError, CallFailed, StatusError, ValueEr
 
 
 class Backend(Protocol):
-    """Who serves a group-version that the registry does not hold; `resources` are as plain discovery has them."""
+    """Who serves a group-version that the registry does not hold; `resources` are as plain discovery has them.
+
+    `openapi` is where its own OpenAPI v3 is; `kinds` what this server describes in its place."""
 
     name: str
     group: str
@@ -50,6 +53,7 @@ class Backend(Protocol):
     available: bool
     resources: list[Object] | None
     openapi: str
+    kinds: Registry | None
 
     async def answer(self, request: Request, identity: Identity) -> Response:
         """The answer to a request that is authorised."""
@@ -58,6 +62,8 @@ class Backend(Protocol):
 
 class Remote:
     """One registered group-version: its APIService, how to reach it, and what it said of itself."""
+
+    kinds: Registry | None = None
 
     def __init__(self, app: App, service: Object) -> None:
         spec = service["spec"]

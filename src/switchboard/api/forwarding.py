@@ -31,14 +31,18 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
     try:
         data_streams: dict[int, SpdyStream] = {}
         for i, port in enumerate(ports):
-            for offset, kind in ((1, "error"), (0, "data")):
-                headers = {"streamtype": kind, "port": str(port), "requestid": str(i)}
-                stream = await session.open(headers)
-                if kind == "data":
-                    data_streams[2 * i] = stream
-                await channels.send(2 * i + offset, struct.pack("<H", port))
-                tasks.append(asyncio.ensure_future(_outgoing(channels, 2 * i + offset, stream)))
-        await _incoming(channels, data_streams)
+            pair = {}
+            for channel, kind in ((2 * i + 1, "error"), (2 * i, "data")):
+                pair[channel] = await session.open({"streamtype": kind, "port": str(port), "requestid": str(i)})
+            data_streams[2 * i] = pair[2 * i]
+            for channel in sorted(pair):
+                await channels.send(channel, struct.pack("<H", port))
+                tasks.append(asyncio.ensure_future(_outgoing(channels, channel, pair[channel])))
+        incoming = asyncio.ensure_future(_incoming(channels, data_streams))
+        tasks.append(incoming)
+        # When nothing more comes out of any port, the client is told so by the end of its connection.
+        outgoing = asyncio.gather(*tasks[:-1])
+        await asyncio.wait([incoming, outgoing], return_when=asyncio.FIRST_COMPLETED)
     except (ConnectionError, TimeoutError):
         pass  # the client sees its connection end
     finally:

@@ -41,7 +41,7 @@ class OpenApi:
 
     def __init__(self, registry: Registry, aggregation: Aggregation | None = None) -> None:
         self._registry, self._aggregation = registry, aggregation
-        self._seen = -1
+        self._seen = (-1, -1)
         self._hashes: dict[str, str] = {}
         self._documents: dict[str, Document] = {}
 
@@ -77,13 +77,15 @@ class OpenApi:
 
     def _refresh(self) -> None:
         """Forget documents of group-versions whose kinds changed; v2 and the index contain them all."""
-        if self._seen == self._registry.changes:
+        changes = self._registry.changes, self._aggregation.changes if self._aggregation is not None else 0
+        if self._seen == changes:
             return
-        self._seen = self._registry.changes
+        self._seen = changes
         fresh = {}
-        for group in self._registry.groups():
-            for version in self._registry.versions(group):
-                fresh[base_path(group, version).lstrip("/")] = _hash(self._registry.kinds(group, version))
+        for registry in self._registries():
+            for group in registry.groups():
+                for version in registry.versions(group):
+                    fresh[base_path(group, version).lstrip("/")] = _hash(registry.kinds(group, version))
         same = {key for key, value in fresh.items() if self._hashes.get(key) == value}
         changed = fresh != self._hashes
         self._documents = {
@@ -91,13 +93,18 @@ class OpenApi:
         }
         self._hashes = fresh
 
+    def _registries(self) -> list[Registry]:
+        """Where the kinds are that this server describes."""
+        served = self._aggregation.served.values() if self._aggregation is not None else ()
+        return [self._registry, *(backend.kinds for backend in served if backend.kinds is not None)]
+
     def _build(self, key: str) -> Document:
         if key == "index":
             return Document([msgspec.json.encode(self._index())])
         if key == "v2-json":
-            return Document(openapi_v2.as_json(self._registry, self._definitions()))
+            return Document(openapi_v2.as_json(self._registries(), self._definitions()))
         if key == "v2-protobuf":
-            return Document(openapi_v2.as_protobuf(self._registry, self._definitions()), _V2_PROTOBUF)
+            return Document(openapi_v2.as_protobuf(self._registries(), self._definitions()), _V2_PROTOBUF)
         group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
         return Document(self._v3(group, version), etag=self._hashes[key])
 
@@ -105,7 +112,7 @@ class OpenApi:
         found = {
             key: {"serverRelativeURL": f"/openapi/v3/{key}?hash={value}"} for key, value in sorted(self._hashes.items())
         }
-        groups = [f"apis/{group}" for group in self._registry.groups() if group]
+        groups = [f"apis/{group}" for registry in self._registries() for group in registry.groups() if group]
         for remote in self._aggregation.remotes.values() if self._aggregation is not None else ():
             if remote.openapi:
                 found[remote.path.lstrip("/")] = {"serverRelativeURL": remote.openapi}
@@ -115,10 +122,10 @@ class OpenApi:
 
     def _v3(self, group: str, version: str) -> Iterator[bytes]:
         yield b'{"openapi":"3.0.0","info":' + msgspec.json.encode(INFO) + b',"paths":'
-        items = ((path, item) for path, item in paths(self._registry, group, version))
-        yield from _object(items)
+        registry = next(r for r in self._registries() if r.versions(group))
+        yield from _object(paths(registry, group, version))
         yield b',"components":{"schemas":'
-        yield from _object((name, v3_schema(s)) for name, s in self._schemas(self._registry.kinds(group, version)))
+        yield from _object((name, v3_schema(s)) for name, s in self._schemas(registry.kinds(group, version)))
         bearer = {
             "BearerToken": {"type": "apiKey", "description": "A bearer token", "name": "authorization", "in": "header"}
         }
@@ -148,7 +155,7 @@ class OpenApi:
             yield name, everything[name]
 
     def _definitions(self) -> Iterator[tuple[str, Schema]]:
-        return self._schemas(self._registry.kinds())
+        return self._schemas(kind for registry in self._registries() for kind in registry.kinds())
 
 
 def _hash(kinds: Iterable[Kind]) -> str:

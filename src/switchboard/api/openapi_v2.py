@@ -6,7 +6,7 @@ in memory. The protobuf's messages are in `objects/data/openapi_v2_protobuf.json
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,12 +26,12 @@ _SECURITY = {
 }
 
 
-def as_json(registry: Registry, definitions: Iterable[tuple[str, Schema]]) -> Iterator[bytes]:
+def as_json(registries: Sequence[Registry], definitions: Iterable[tuple[str, Schema]]) -> Iterator[bytes]:
     """The document in pieces of JSON."""
     encode = msgspec.json.encode
     yield b'{"swagger":"2.0","info":' + encode(_INFO) + b',"paths":{'
     comma = b""
-    for path, item in _paths(registry):
+    for path, item in _paths(registries):
         yield comma + encode(path) + b":" + encode(item)
         comma = b","
     yield b'},"definitions":{'
@@ -42,11 +42,12 @@ def as_json(registry: Registry, definitions: Iterable[tuple[str, Schema]]) -> It
     yield b'},"securityDefinitions":' + encode(_SECURITY) + b',"security":[{"BearerToken":[]}]}\n'
 
 
-def _paths(registry: Registry) -> Iterator[tuple[str, Schema]]:
-    for group in registry.groups():
-        for version in registry.versions(group):
-            for path, item in paths(registry, group, version):
-                yield path, _path_item(item)
+def _paths(registries: Sequence[Registry]) -> Iterator[tuple[str, Schema]]:
+    for registry in registries:
+        for group in registry.groups():
+            for version in registry.versions(group):
+                for path, item in paths(registry, group, version):
+                    yield path, _path_item(item)
 
 
 # --- v3 -> v2 ---
@@ -127,7 +128,7 @@ def _chunk(number: int, body: bytes) -> bytes:
     return write_varint(number << 3 | BYTES) + write_varint(len(body)) + body
 
 
-def as_protobuf(registry: Registry, definitions: Iterable[tuple[str, Schema]]) -> Iterator[bytes]:
+def as_protobuf(registries: Sequence[Registry], definitions: Iterable[tuple[str, Schema]]) -> Iterator[bytes]:
     """The document as an `openapi.v2.Document` message, in pieces."""
     codec = _codec()
     yield codec.encode("Document", {"swagger": "2.0", "info": _INFO})
@@ -136,7 +137,7 @@ def as_protobuf(registry: Registry, definitions: Iterable[tuple[str, Schema]]) -
     path_number = next(int(n) for n, entry in table["Paths"]["fields"].items() if entry[0] == "path")
     pieces = [
         _chunk(path_number, codec.encode("NamedPathItem", {"name": path, "value": _message_of_item(item)}))
-        for path, item in _paths(registry)
+        for path, item in _paths(registries)
     ]
     yield _chunk(number["paths"], b"".join(pieces))
     schemas = [

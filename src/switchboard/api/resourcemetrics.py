@@ -6,7 +6,7 @@ Source: kubernetes-sigs/metrics-server pkg/api/{node,pod}.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +14,14 @@ from switchboard.api import answers
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import decode, encode_any
 from switchboard.api.negotiate import accept
+from switchboard.api.openapi_paths import META
 from switchboard.api.paths import Target, parse
 from switchboard.api.query import first
 from switchboard.api.query import parse as parse_query
 from switchboard.api.usage import NODE, Usage, Use
 from switchboard.objects import selectors
 from switchboard.objects.errors import BadRequest, MethodNotAllowed, NotFound
+from switchboard.objects.kinds import Kind, Registry
 from switchboard.objects.quantity import NANO, Quantity
 from switchboard.transport.messages import Request, Response
 
@@ -34,6 +36,22 @@ _KINDS: Final = {"nodes": "NodeMetrics", "pods": "PodMetrics"}
 _VERBS: Final = ["get", "list"]
 
 
+def _described() -> Iterator[Kind]:
+    """The two kinds as OpenAPI shows them."""
+    quantity = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+    text = {"type": "string"}
+    usage = {"type": "object", "additionalProperties": {"$ref": quantity}}
+    container = {"type": "object", "required": ["name", "usage"], "properties": {"name": text, "usage": usage}}
+    own = {"nodes": {"usage": usage}, "pods": {"containers": {"type": "array", "items": container}}}
+    for plural, kind in _KINDS.items():
+        shared = {"timestamp": {"$ref": f"{META}.Time"}, "window": text}
+        names = ["timestamp", "window", *own[plural]]
+        schema = {"type": "object", "required": names, "properties": {**shared, **own[plural]}}
+        yield Kind(
+            GROUP, VERSION, kind, plural, "", plural == "pods", tuple(_VERBS), list_kind=f"{kind}List", schema=schema
+        )
+
+
 class ResourceMetrics:
     """The group-version, in the shape of `aggregation.Remote`."""
 
@@ -42,6 +60,7 @@ class ResourceMetrics:
     path = f"/apis/{_API}"
     available = True
     openapi = ""
+    kinds: Registry | None = Registry(_described())
 
     def __init__(self, app: App) -> None:
         assert app.kubelet is not None

@@ -8,7 +8,7 @@ HorizontalPodAutoscalers v1 and v2; `convert.py` turns the stored form into anot
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -172,14 +172,17 @@ def _order(kind: Kind) -> tuple[Any, ...]:
 class Registry:
     """Every kind served, built-in or dynamic. Lookups are dict accesses; `changes` counts additions and removals."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Iterable[Kind] | None = None) -> None:
+        """The built-in kinds, or the given ones alone."""
         self.changes = 0
         self._by_plural: dict[tuple[str, str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str, str], Kind] = {}
         self._by_definition: dict[str, Kind] = {}
-        for group_version, listing in table("discovery").items():
-            for kind in _built_in(group_version, listing["resources"]):
-                self.add(kind)
+        if kinds is None:
+            listings = table("discovery").items()
+            kinds = (kind for version, listing in listings for kind in _built_in(version, listing["resources"]))
+        for kind in kinds:
+            self.add(kind)
         self.changes = 0
 
     def add(self, kind: Kind) -> None:

@@ -97,7 +97,7 @@ core.v1.PortStatus error
 core.v1.Probe terminationGracePeriodSeconds
 core.v1.ProjectedVolumeSource defaultMode
 core.v1.ReplicationControllerSpec replicas
-core.v1.ScaleIOPersistentVolumeSource
+core.v1.ResourceHealth message
 core.v1.SeccompProfile localhostProfile
 core.v1.Secret immutable
 core.v1.SecretEnvSource optional
@@ -137,6 +137,7 @@ resource.v1.DeviceConstraint distinctAttribute matchAttribute
 resource.v1.DeviceRequestAllocationResult adminAccess shareID
 resource.v1.DeviceToleration tolerationSeconds
 resource.v1.ExactDeviceRequest adminAccess
+resource.v1.NodeAllocatableResourceMapping capacityKey
 resource.v1.ResourceSliceSpec allNodes nodeName perDeviceNodeSelection
 scheduling.v1.PriorityClass preemptionPolicy
 storage.v1.CSIDriverSpec attachRequired fsGroupPolicy nodeAllocatableUpdatePeriodSeconds podInfoOnMount
@@ -166,12 +167,17 @@ apiregistration.v1.ServiceReference port
 # Optional in the schema, written even when empty.
 _ALWAYS = """
 apps.v1.StatefulSetOrdinals start
+apps.v1.StatefulSetSpec serviceName
 apps.v1.StatefulSetStatus availableReplicas replicas
 authentication.v1.TokenRequestStatus token
 core.v1.Event reportingComponent reportingInstance
 core.v1.ResourceFieldSelector divisor
+core.v1.NodeRuntimeHandler name
 core.v1.ServicePort targetPort
 discovery.v1.EndpointSlice endpoints ports
+flowcontrol.v1.FlowSchemaSpec matchingPrecedence
+flowcontrol.v1.QueuingConfiguration handSize queueLengthLimit queues
+networking.v1.NetworkPolicySpec podSelector
 policy.v1.PodDisruptionBudgetStatus currentHealthy desiredHealthy disruptionsAllowed expectedPods
 rbac.v1.ClusterRole rules
 rbac.v1.Role rules
@@ -179,18 +185,22 @@ rbac.v1.RoleRef apiGroup
 scheduling.v1.PriorityClass value
 """
 
-# Times that are structs in Go, so that an unset one is written as null.
-_NULL_TIMES = """
+# Written as null when unset: times that are structs in Go, lists and pointers without omitempty.
+_NULLS = """
 apiextensions.v1.CustomResourceDefinitionCondition lastTransitionTime
 apiregistration.v1.APIServiceCondition lastTransitionTime
 apps.v1.DaemonSetCondition lastTransitionTime
 apps.v1.DeploymentCondition lastTransitionTime lastUpdateTime
 apps.v1.ReplicaSetCondition lastTransitionTime
 apps.v1.StatefulSetCondition lastTransitionTime
+authentication.v1.TokenRequestSpec audiences boundObjectRef expirationSeconds
 authentication.v1.TokenRequestStatus expirationTimestamp
 autoscaling.v2.HorizontalPodAutoscalerCondition lastTransitionTime
+autoscaling.v2.HorizontalPodAutoscalerStatus currentMetrics
 batch.v1.JobCondition lastProbeTime lastTransitionTime
 certificates.v1.CertificateSigningRequestCondition lastTransitionTime lastUpdateTime
+core.v1.AzureFilePersistentVolumeSource secretNamespace
+core.v1.ContainerImage names
 core.v1.ContainerStateRunning startedAt
 core.v1.ContainerStateTerminated finishedAt startedAt
 core.v1.Event eventTime firstTimestamp lastTimestamp
@@ -199,12 +209,22 @@ core.v1.NamespaceCondition lastTransitionTime
 core.v1.NodeCondition lastHeartbeatTime lastTransitionTime
 core.v1.PersistentVolumeClaimCondition lastProbeTime lastTransitionTime
 core.v1.PodCondition lastProbeTime lastTransitionTime
+core.v1.ProjectedVolumeSource sources
 core.v1.ReplicationControllerCondition lastTransitionTime
+core.v1.TypedLocalObjectReference apiGroup
+core.v1.TypedObjectReference apiGroup
 events.v1.Event eventTime deprecatedFirstTimestamp deprecatedLastTimestamp
 events.v1.EventSeries lastObservedTime
 flowcontrol.v1.FlowSchemaCondition lastTransitionTime
+flowcontrol.v1.LimitedPriorityLevelConfiguration nominalConcurrencyShares
 flowcontrol.v1.PriorityLevelConfigurationCondition lastTransitionTime
+flowcontrol.v1.ResourcePolicyRule namespaces
 meta.v1.Condition lastTransitionTime
+networking.v1.IngressClassParametersReference scope
+resource.v1.AllocatedDeviceStatus conditions
+resource.v1.CapacityRequestPolicy default
+resource.v1.DeviceClaim requests
+storage.v1.CSINodeDriver topologyKeys
 storage.v1.VolumeError time
 """
 
@@ -220,7 +240,7 @@ def _read(text: str) -> dict[str, frozenset[str]]:
 
 POINTERS = _read(_POINTERS)
 ALWAYS = _read(_ALWAYS)
-NULL_TIMES = _read(_NULL_TIMES)
+NULLS = _read(_NULLS)
 
 
 def short(definition: str) -> str:

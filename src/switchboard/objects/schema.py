@@ -22,7 +22,7 @@ from typing import Any
 from switchboard.objects import quantity, scalars
 from switchboard.objects.errors import BadRequest
 from switchboard.objects.kinds import Kind
-from switchboard.objects.presence import ALWAYS, NULL_TIMES, POINTERS, short
+from switchboard.objects.presence import ALWAYS, NULLS, POINTERS, short
 from switchboard.objects.scalars import WrongType, word
 from switchboard.objects.types import definitions
 
@@ -200,24 +200,28 @@ def _fills(
     """What is written though nobody set it: structs that are not pointers, zero values without omitempty."""
     key = short(name)
     always = ALWAYS.get(key, frozenset())
-    times = NULL_TIMES.get(key, frozenset())
+    nulls = NULLS.get(key, frozenset())
     required = frozenset(schema.get("required", ())) | always
     found: list[tuple[str, Callable[[], Any]]] = []
     for field, sub in schema.get("properties", {}).items():
         if "$ref" in sub and sub.get("default") == {}:
             found.append((field, _filled(fields[field])))
-        elif field in times:
+        elif field in nulls:
             found.append((field, _nothing))
         elif field in required:
             if "default" in sub and not sub["default"]:
                 found.append((field, type(sub["default"])))
-            elif sub.get("type") == "array":
-                found.append((field, _nothing))
+            elif sub.get("type") == "array" or field in always:
+                found.append((field, _filled(fields[field]) if _is_struct(sub) else _empty_of(sub)))
             elif sub.get("$ref") == _INT_OR_STRING:
                 found.append((field, int))
             elif sub.get("$ref") == _QUANTITY:
                 found.append((field, lambda: "0"))
     return found
+
+
+def _is_struct(schema: Schema) -> bool:
+    return "$ref" in schema and schema["$ref"] not in _SPECIAL
 
 
 def _nothing() -> None:

@@ -1,7 +1,7 @@
 """A node agent for tests of the API server: the kubelet's streaming paths without containers.
 
-`/exec` and `/attach` copy stdin to stdout and end with a Status; `/portForward` echoes streams; `/containerLogs` sends
-lines; `/dial/<host>/<port>` opens a real TCP connection. It is a `KubeletDialer` itself, over real HTTP on 127.0.0.1.
+`/exec` and `/attach` copy stdin to stdout and end with a Status; `/portForward` echoes streams until `bye`;
+`/containerLogs` sends lines; `/dial/<host>/<port>` opens a real TCP connection. It is a `KubeletDialer` itself, over real HTTP on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -129,16 +129,20 @@ async def _echo(connection: Connection) -> None:
     session = SpdySession(connection, server=True)
     running = asyncio.ensure_future(session.run())
     copies = []
+    errors: dict[str, SpdyStream] = {}
 
     async def copy(stream: SpdyStream) -> None:
-        while data := await stream.read():
+        while (data := await stream.read()) and data != b"bye":
             await stream.write(data)
         await stream.write_eof()
+        await errors[stream.headers["requestid"]].write_eof()
 
     while (stream := await session.accept()) is not None:
         await stream.reply()
         if stream.headers.get("streamtype") == "data":
             copies.append(asyncio.ensure_future(copy(stream)))
+        else:
+            errors[stream.headers["requestid"]] = stream
     for task in copies:
         task.cancel()
     await running

@@ -116,7 +116,7 @@ async def self_rules(call: Call) -> Response:
 
 def _component(name: str) -> Object:
     healthy = {"type": "Healthy", "status": "True", "message": "ok"}
-    return {"metadata": {"name": name, "creationTimestamp": None}, "conditions": [healthy]}
+    return {"metadata": {"name": name}, "conditions": [healthy]}
 
 
 _COMPONENTS = ("controller-manager", "etcd-0", "scheduler")
