@@ -1,7 +1,8 @@
 """A node agent for tests of the API server: the kubelet's streaming paths without containers.
 
 `/exec` and `/attach` copy stdin to stdout and end with a Status; `/portForward` echoes streams until `bye`;
-`/containerLogs` sends lines; `/dial/<host>/<port>` opens a real TCP connection. It is a `KubeletDialer` itself, over real HTTP on 127.0.0.1.
+`/containerLogs` sends lines; `/dial/<host>/<port>` opens a real TCP connection. It is a `KubeletDialer` itself, over
+real HTTP on 127.0.0.1.
 """
 
 from __future__ import annotations
