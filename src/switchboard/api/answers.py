@@ -1,4 +1,4 @@
-"""Responses: JSON or YAML, pretty, gzip, Warning headers, Status objects.
+"""Responses: JSON, YAML or protobuf, pretty, gzip, Warning headers, Status objects.
 
 gzip as upstream (`endpoints/handlers/responsewriters/writers.go`): only when asked for and above 128 KiB, level 1.
 """
@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from switchboard.api.negotiate import PLAIN, YAML, Accepted
-from switchboard.objects.errors import StatusError
+from switchboard.api.negotiate import JSON, PLAIN, PROTOBUF, YAML, Accepted, accept, refuse_protobuf
+from switchboard.objects import protobuf
+from switchboard.objects.errors import NotAcceptable, StatusError
 from switchboard.transport.messages import Request, Response
 
 _GZIP_ABOVE = 128 * 1024
@@ -52,6 +53,9 @@ def encoded(
     if accepted.media == YAML:
         headers[0] = ("content-type", YAML)
         body = [_to_yaml(b"".join(body))]
+    elif accepted.media == PROTOBUF:
+        headers[0] = ("content-type", PROTOBUF)
+        body = [to_protobuf(b"".join(body))]
     elif pretty or accepted.pretty:
         body = [_prettify(b"".join(body))]
     if warnings:
@@ -74,6 +78,14 @@ def wants_pretty(request: Request, pretty: list[str] | None) -> bool:
 
 def _prettify(data: bytes) -> bytes:
     return json.dumps(msgspec.json.decode(data), indent=2, ensure_ascii=False).encode() + _NEWLINE
+
+
+def to_protobuf(data: bytes) -> bytes:
+    """The JSON of an object or a list as protobuf; NotAcceptable when its kind has no message."""
+    obj = msgspec.json.decode(data)
+    if protobuf.message_of(obj["apiVersion"], obj["kind"]) is None:
+        raise refuse_protobuf()
+    return protobuf.encode_unknown(obj)
 
 
 def _to_yaml(data: bytes) -> bytes:
@@ -107,16 +119,20 @@ def warning_header(message: str) -> str:
     return f'299 - "{escaped}"'
 
 
-def failure(error: StatusError, *, warnings: list[str] | None = None, media: str = "application/json") -> Response:
-    """An error as a Status answer."""
+def failure(error: StatusError, *, warnings: list[str] | None = None, accept_header: str | None = None) -> Response:
+    """An error as a Status answer, in a media type that the client takes, else in JSON."""
+    try:
+        media = accept(accept_header).media
+    except NotAcceptable:
+        media = JSON
     headers = json_headers()
     headers.extend(error.headers.items())
     if warnings:
         headers.extend(("warning", warning_header(w)) for w in _fitting(warnings))
     body = msgspec.json.encode(status_of(error)) + _NEWLINE
-    if media == YAML:
-        headers[0] = ("content-type", YAML)
-        body = _to_yaml(body)
+    if media != JSON:
+        headers[0] = ("content-type", media)
+        body = _to_yaml(body) if media == YAML else to_protobuf(body)
     return Response(error.code, headers, body)
 
 

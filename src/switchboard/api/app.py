@@ -302,7 +302,7 @@ class App:
             status = InternalError("Internal error occurred")
         if isinstance(status, Unauthorized):
             status = Unauthorized("Unauthorized")
-        return answers.failure(status, warnings=warnings)
+        return answers.failure(status, warnings=warnings, accept_header=request.headers.get("accept"))
 
     # What the verbs ask of the app
 

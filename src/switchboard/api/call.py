@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api import deprecations, query
 from switchboard.api.identity import Identity
-from switchboard.api.negotiate import Accepted, accept
+from switchboard.api.negotiate import PROTOBUF, Accepted, accept, refuse_protobuf
 from switchboard.api.paths import Target
 from switchboard.api.query import ListOptions, Params, WriteOptions
 from switchboard.objects.kinds import Kind, Subresource
@@ -61,6 +61,8 @@ class Call:
         self.subresource: Subresource | None = None
         self.params: Params = query.parse(request.query)
         self.accepted: Accepted = accept(request.headers.get("accept"))
+        if self.accepted.media == PROTOBUF and kind.custom and not self.accepted.form:
+            raise refuse_protobuf()
         self.options: WriteOptions = query.WriteOptions()
         deprecated = deprecations.KINDS.get((kind.group, kind.version, kind.plural))
         self.warnings: list[str] = [deprecated] if deprecated is not None else []

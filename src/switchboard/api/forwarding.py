@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from typing import Any
 
 from switchboard.api.piping import pipe
 from switchboard.api.remotecommand import Channels
@@ -41,8 +42,8 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
         incoming = asyncio.ensure_future(_incoming(channels, data_streams))
         tasks.append(incoming)
         # When nothing more comes out of any port, the client is told so by the end of its connection.
-        outgoing = asyncio.gather(*tasks[:-1])
-        await asyncio.wait([incoming, outgoing], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [incoming, asyncio.gather(*tasks[:-1])]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     except (ConnectionError, TimeoutError):
         pass  # the client sees its connection end
     finally:

@@ -1,7 +1,9 @@
-"""Accept headers: which encoding (JSON, YAML), which form (object, Table, PartialObjectMetadata), watch or not.
+"""Accept headers: which encoding (JSON, YAML, protobuf), which form (object, Table,
+PartialObjectMetadata), watch or not.
 
 Rules from `apiserver/pkg/endpoints/handlers/negotiation/negotiate.go`: clauses in order of preference, `as=` forms only
-where the endpoint knows them, protobuf answers are never produced (a client that lists it lists JSON too).
+where the endpoint knows them. JSON is what is stored, so a client that takes it gets it, whatever else it prefers;
+protobuf is for those that list neither JSON nor YAML.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import NamedTuple
 from switchboard.objects.errors import NotAcceptable
 
 OBJECT, TABLE, PARTIAL, PARTIAL_LIST = "", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
-JSON, YAML = "application/json", "application/yaml"
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _FORMS = {TABLE: ("v1", "v1beta1"), PARTIAL: ("v1", "v1beta1"), PARTIAL_LIST: ("v1", "v1beta1")}
 
 
@@ -28,12 +30,17 @@ class Accepted(NamedTuple):
 
 PLAIN = Accepted()
 
-_MEDIA = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
 _UNSUPPORTED = (
     f"406: Not Acceptable\n\nAvailable representations: {_MEDIA}, "
     "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 )
 _UNSUPPORTED_FORM = f"only the following media types are accepted: {_MEDIA}"
+
+
+def refuse_protobuf() -> NotAcceptable:
+    """The error for protobuf of a kind that has no message: custom kinds, and those of other servers."""
+    return NotAcceptable(f"only the following media types are accepted: {JSON}, {YAML}", details={})
 
 
 def accept(header: str | None) -> Accepted:
@@ -59,11 +66,13 @@ def _accept(header: str) -> Accepted | None:
         except ValueError:
             quality = 1.0
         clauses.append((-quality, position, media.lower(), params))
+    protobuf = None
     for quality, _, media, params in sorted(clauses, key=lambda c: (c[0], c[1])):
         found = _clause(media, params) if quality < 0 else None
-        if found is not None:
+        if found is not None and found.media != PROTOBUF:
             return found
-    return None
+        protobuf = protobuf or found
+    return protobuf
 
 
 def _clause(media: str, params: dict[str, str]) -> Accepted | None:
@@ -71,6 +80,8 @@ def _clause(media: str, params: dict[str, str]) -> Accepted | None:
         encoding = JSON
     elif media in (YAML, "application/x-yaml", "text/yaml"):
         encoding = YAML
+    elif media == PROTOBUF and params.get("as") != TABLE:  # a Table has no such message
+        encoding = PROTOBUF
     else:
         return None
     pretty = params.get("pretty") in ("1", "true")

@@ -21,11 +21,11 @@ from switchboard.api.call import Call
 from switchboard.api.conversion import Needed
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import decode, encode, encode_any, prefix_of
-from switchboard.api.negotiate import OBJECT, PARTIAL, PARTIAL_LIST, TABLE, Accepted
+from switchboard.api.negotiate import JSON, OBJECT, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, Accepted
 from switchboard.api.query import ListOptions
 from switchboard.api.reading import refuse_future, revision_of
 from switchboard.api.selection import Selection
-from switchboard.objects import tables
+from switchboard.objects import protobuf, tables
 from switchboard.objects.errors import Gone, StatusError
 from switchboard.objects.kinds import Kind
 from switchboard.store.errors import Compacted
@@ -44,14 +44,27 @@ _ADDED, _MODIFIED, _DELETED = b"ADDED", b"MODIFIED", b"DELETED"
 class Form:
     """How one watcher wants its events: kind, media form and Table columns; `key` names it in `Event.cache`."""
 
-    __slots__ = ("accepted", "include", "key", "kind", "plain")
+    __slots__ = ("accepted", "include", "key", "kind", "plain", "protobuf")
 
     def __init__(self, kind: Kind, accepted: Accepted, include: str) -> None:
         self.kind = kind
         self.accepted = accepted
         self.include = include if accepted.form == TABLE else ""
         self.plain = accepted.form == OBJECT and typed.same_form(kind)
-        self.key = (kind.api_version, accepted.form, accepted.version, self.include)
+        self.protobuf = accepted.media == PROTOBUF
+        self.key = (kind.api_version, accepted.form, accepted.version, self.include, self.protobuf)
+
+    @property
+    def media(self) -> str:
+        """The content type of the stream. YAML has no streams: JSON stands in."""
+        return f"{PROTOBUF};stream=watch" if self.protobuf else JSON
+
+    def line(self, kind: bytes, obj: bytes) -> bytes:
+        """One event: a line of JSON, or a message with its length before it."""
+        if not self.protobuf:
+            return b'{"type":"%b","object":%b}\n' % (kind, obj)
+        event = protobuf.encode_event(kind, answers.to_protobuf(obj))
+        return len(event).to_bytes(4, "big") + event
 
     def object_bytes(self, value: bytes, *, columns: bool = False) -> bytes:
         """One stored object in this form."""
@@ -83,11 +96,7 @@ class Form:
             meta_rv = {"resourceVersion": str(revision)}
             version = f"meta.k8s.io/{self.accepted.version}"
             obj = {"kind": TABLE, "apiVersion": version, "metadata": meta_rv, "columnDefinitions": None, "rows": [row]}
-        return b'{"type":"BOOKMARK","object":%b}\n' % encode_any(obj)
-
-
-def _line(kind: bytes, obj: bytes) -> bytes:
-    return b'{"type":"%b","object":%b}\n' % (kind, obj)
+        return self.line(b"BOOKMARK", encode_any(obj))
 
 
 def with_revision(record: Record, revision: int) -> bytes:
@@ -100,12 +109,10 @@ def with_revision(record: Record, revision: int) -> bytes:
 class Watcher:
     """One watch: a sink of the store's feed that writes to a client."""
 
-    def __init__(self, call: Call, options: ListOptions, selection: Selection, prefix: str) -> None:
+    def __init__(self, call: Call, form: Form, options: ListOptions, selection: Selection, prefix: str) -> None:
         self._app = call.app
         self.kind = call.kind
-        self._form = Form(
-            call.kind, call.accepted, representing.include_of(call) if call.accepted.form == TABLE else ""
-        )
+        self._form = form
         self._options = options
         self._match = selection.match
         self._prefix = prefix
@@ -163,7 +170,7 @@ class Watcher:
         match, form = self._match, self._form
         for record in records:
             if match is None or match(record):
-                self._buffer.append(_line(_ADDED, form.object_bytes(record.value, columns=self._columns)))
+                self._buffer.append(form.line(_ADDED, form.object_bytes(record.value, columns=self._columns)))
                 self._columns = False
         if self._options.send_initial_events and self._options.bookmarks:
             self._buffer.append(form.bookmark(self._revision, _END_OF_INITIAL))
@@ -215,12 +222,12 @@ class Watcher:
             kind = _MODIFIED if before and after else _ADDED if after else _DELETED
         if self._columns:
             self._columns = False
-            return _line(kind, self._form.object_bytes(self._value(event, kind), columns=True))
+            return self._form.line(kind, self._form.object_bytes(self._value(event, kind), columns=True))
         key = (self._form.key, kind)
         cache = event.cache
         line = cache.get(key)
         if line is None:
-            line = cache[key] = _line(kind, self._form.object_bytes(self._value(event, kind)))
+            line = cache[key] = self._form.line(kind, self._form.object_bytes(self._value(event, kind)))
         found: bytes = line
         return found
 
@@ -253,7 +260,7 @@ class Watcher:
         writer = self._writer
         if writer is not None:
             self._buffer = None
-            writer.write(_line(b"ERROR", encode_any(answers.status_of(error))))
+            writer.write(self._form.line(b"ERROR", encode_any(answers.status_of(error))))
         self.end()
 
     def end(self) -> None:
@@ -287,15 +294,19 @@ def watch(call: Call) -> Response:
     if call.name:
         field = f"metadata.name={call.name}" + (f",{field}" if field else "")
     selection = Selection(call.kind, options.label_selector, field)
-    watcher = Watcher(call, options, selection, prefix_of(call.kind, call.namespace))
+    accepted = call.accepted
+    socket = "websocket" in call.request.headers.get("upgrade", "").lower()
+    if socket and accepted.media == PROTOBUF:
+        accepted = accepted._replace(media=JSON)  # its messages are lines of text
+    form = Form(call.kind, accepted, representing.include_of(call) if accepted.form == TABLE else "")
+    watcher = Watcher(call, form, options, selection, prefix_of(call.kind, call.namespace))
     if options.resource_version not in ("", "0"):
         refuse_future(call, revision_of(options.resource_version))
     try:
         watcher.prepare()
     except Gone as gone:
-        return _gone(call, gone)
-    media = "application/json"
-    if "websocket" in call.request.headers.get("upgrade", "").lower():
+        return _gone(form, gone)
+    if socket:
         from switchboard.api.watchsockets import upgrade
 
         return upgrade(call.request, watcher)
@@ -304,12 +315,12 @@ def watch(call: Call) -> Response:
         writer.on_close(watcher.stop)
         watcher.start(writer)
 
-    headers = [("content-type", media), ("cache-control", "no-cache, private")]
+    headers = [("content-type", form.media), ("cache-control", "no-cache, private")]
     headers.extend(("warning", answers.warning_header(w)) for w in call.warnings)
     return Response(200, headers, push=push)
 
 
-def _gone(call: Call, gone: Gone) -> Response:
+def _gone(form: Form, gone: Gone) -> Response:
     """An expired start is an ERROR event in a 200 stream, as upstream's watch cache sends it."""
-    line = _line(b"ERROR", encode_any(answers.status_of(gone)))
-    return Response(200, answers.json_headers(), line)
+    headers = [("content-type", form.media), *answers.json_headers()[1:]]
+    return Response(200, headers, form.line(b"ERROR", encode_any(answers.status_of(gone))))

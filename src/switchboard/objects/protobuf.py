@@ -78,6 +78,11 @@ def encode_unknown(obj: dict[str, Any]) -> bytes:
     return MAGIC + Codec(table, raw_bytes=True).encode("M", fields)
 
 
+def encode_event(type_: bytes, body: bytes) -> bytes:
+    """A `WatchEvent` whose object is a protobuf body."""
+    return _EVENTS.encode("Event", {"type": type_, "object": {"raw": body}})
+
+
 def encode(table: wire.Table, message: str, obj: dict[str, Any]) -> bytes:
     """A dict by a table of the caller's own; see `objects/wire.py`."""
     return Codec(table).encode(message, obj)
@@ -110,6 +115,10 @@ _SCALARS = Codec(
         "Items": {1: ["items", "[]string"]},
         "Duration": {1: ["duration", "int64"]},
     },
+    raw_bytes=True,
+)
+_EVENTS = Codec(
+    {"Event": {1: ["type", "bytes"], 2: ["object", "Raw"]}, "Raw": {1: ["raw", "bytes"]}},
     raw_bytes=True,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
