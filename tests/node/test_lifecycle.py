@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 from switchboard.client.resources import PODS
 from switchboard.testing.node import Node, condition, container
@@ -91,6 +92,56 @@ async def test_a_pod_with_a_sidecar_completes_without_it(node: Node) -> None:
     await node.apply("job", {"command": ["sleep", "0.2"]}, initContainers=[side], restartPolicy="Never")
     pod = await node.phase("job", "Succeeded")
     assert "terminated" in container(pod, "side")["state"]
+
+
+async def test_sidecars_end_after_the_containers_from_the_last_to_the_first(node: Node, tmp_path: Path) -> None:
+    """Their hooks do not wait; their signals do, and each has two seconds though the grace period is over by then."""
+    mounts = [{"name": "w", "mountPath": "/w"}]
+
+    def body(name: str, seconds: float) -> dict[str, object]:
+        note = f"echo {name} term >> /w/order; sleep {seconds}; echo {name} end >> /w/order; exit 0"
+        hook = {"preStop": {"exec": {"command": ["sh", "-c", f"echo {name} hook >> /w/order"]}}}
+        command = ["sh", "-c", f"trap '{note}' TERM; while true; do sleep 0.05; done"]
+        return {"command": command, "volumeMounts": mounts, "lifecycle": hook}
+
+    image = {"image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
+    sides = [{"name": name, **image, **body(name, 0.3)} for name in ("one", "two")]
+    volumes = [{"name": "w", "hostPath": {"path": str(tmp_path)}}]
+    more = {"initContainers": sides, "volumes": volumes, "terminationGracePeriodSeconds": 1}
+    await node.apply("ordered", body("main", 1.2), **more)
+    await node.ready("ordered")
+    await node.delete("ordered")
+    said = (tmp_path / "order").read_text().splitlines()
+    assert {"main hook", "one hook", "two hook", "main term"} <= set(said[: said.index("main end")])
+    assert {"one end", "two end"} <= set(said), "nobody was killed"
+
+
+async def test_sidecars_within_the_grace_period_end_in_turn(node: Node, tmp_path: Path) -> None:
+    mounts = [{"name": "w", "mountPath": "/w"}]
+
+    def body(name: str) -> dict[str, object]:
+        note = f"echo {name} term >> /w/order; sleep 0.2; echo {name} end >> /w/order; exit 0"
+        return {"command": ["sh", "-c", f"trap '{note}' TERM; while true; do sleep 0.05; done"], "volumeMounts": mounts}
+
+    image = {"image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
+    sides = [{"name": name, **image, **body(name)} for name in ("one", "two")]
+    volumes = [{"name": "w", "hostPath": {"path": str(tmp_path)}}]
+    await node.apply("turns", body("main"), initContainers=sides, volumes=volumes, terminationGracePeriodSeconds=20)
+    await node.ready("turns")
+    await node.delete("turns")
+    said = (tmp_path / "order").read_text().splitlines()
+    assert said == [f"{name} {what}" for name in ("main", "two", "one") for what in ("term", "end")]
+
+
+async def test_another_image_need_not_wait_for_the_back_off(node: Node) -> None:
+    await node.apply("mended", {"command": ["false"]})
+    waits = lambda p: "waiting" in container(p)["state"] and container(p)["restartCount"] == 1  # noqa: E731
+    await node.until("mended", waits, what="does not back off")
+    began = time.monotonic()
+    patch = {"spec": {"containers": [{"name": "c", "image": "busybox"}]}}  # another name, were it for the same
+    await node.client.patch(PODS, "mended", patch, "default", kind="strategic")
+    await node.until("mended", lambda p: container(p)["restartCount"] >= 2)
+    assert time.monotonic() - began < 8  # of the ten seconds
 
 
 async def test_deletion_runs_the_hook_signals_waits_and_says_how_it_ended(node: Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from switchboard.node import cri
@@ -16,11 +16,21 @@ Object = dict[str, Any]
 Say = Callable[[str, str, str], None]  # event type, reason, message
 
 _HOOK_AGENT: Final = "kube-lifecycle/1.36"
-_LEAST: Final = 2.0  # seconds between the signal and the kill, however long the hook took
+LEAST: Final = 2.0  # seconds between the signal and the kill, however long the hook and the others took
 
 
-async def end(runtime: CriRuntime, spec: Object, container: Container, ip: str, grace: float, say: Say) -> None:
-    """Hook, signal, and after `grace` seconds (the hook's time included) the kill. Raises RuntimeFailure."""
+async def end(
+    runtime: CriRuntime,
+    spec: Object,
+    container: Container,
+    ip: str,
+    grace: float,
+    say: Say,
+    before: Collection[asyncio.Future[None]] = (),
+) -> None:
+    """Hook, then the signal when all of `before` are over, and after `grace` seconds in all the kill. Raises
+    RuntimeFailure. The hook does not wait for `before` (as pkg/kubelet/kuberuntime/kuberuntime_termination_order.go).
+    """
     clock = asyncio.get_running_loop().time
     began = clock()
     hook = (spec.get("lifecycle") or {}).get("preStop")
@@ -28,14 +38,17 @@ async def end(runtime: CriRuntime, spec: Object, container: Container, ip: str, 
         outcome = await act(hook, spec, container.id, ip, runtime, grace, _HOOK_AGENT)
         if not outcome.reached:
             say("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.message}")
-        grace = max(_LEAST, grace - (clock() - began))
+    left = grace - (clock() - began)
+    if before and left > 0:
+        await asyncio.wait(before, timeout=left)
+    left = max(LEAST, grace - (clock() - began))
     name = (spec.get("lifecycle") or {}).get("stopSignal")
     if name and container.running and grace > 0:
         await runtime.signal(container.id, signal_number(name))
-        if await _ended(runtime, container.id, grace):
+        if await _ended(runtime, container.id, left):
             return
-        grace = 0.0
-    await runtime.stop_container(container.id, grace)
+        left = 0.0
+    await runtime.stop_container(container.id, left)
 
 
 def signal_number(name: str) -> int:

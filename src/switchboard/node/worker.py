@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from switchboard.node import configs
 from switchboard.node.backoff import Backoff
 from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
-from switchboard.node.ending import end
+from switchboard.node.ending import LEAST, end
 from switchboard.node.making import Maker, StartFailure
 from switchboard.node.observed import Container, Observed
 from switchboard.node.observing import Observer
@@ -102,6 +102,10 @@ class PodWorker:
         self.pod = pod
         if not was and self.deleting:
             self._interrupt()
+        images = {c["name"]: c.get("image") for c in specs(before)}
+        for container in specs(pod):
+            if container.get("image") != images.get(container["name"]):
+                self._retry.pop(container["name"], None)  # that try was of another image
         was_seen, to_see = matters(before), matters(pod)
         if urgent(was_seen, to_see):
             self._wake.set()
@@ -235,7 +239,11 @@ class PodWorker:
 
     def _wait(self, name: str, ended: Container) -> float:
         retry = self._retry.get(name, 0.0) - time.monotonic()
-        return max(retry, self._backoff.left(name, ended.finished, time.time()))
+        return max(retry, self._backoff.left(self._version(name), ended.finished, time.time()))
+
+    def _version(self, name: str) -> str:
+        """What the back-off goes by: a container with another image is another one, and need not wait."""
+        return next((f"{name} {configs.hash_of(c)}" for c in specs(self.pod) if c["name"] == name), name)
 
     async def _carry_out(self, plan: Plan) -> float:
         """The plan's steps; seconds until the pod should be looked at again."""
@@ -292,9 +300,10 @@ class PodWorker:
     async def _start(self, container: Object) -> float:
         """Start the next try of a container; seconds until it should be looked at again."""
         name = container["name"]
-        ended, backoff = self.seen.latest(name), self._backoff.entry(name)
-        if ended is not None and ended.exited:
-            self._backoff.next(name, time.time(), ended.finished)
+        version = self._version(name)
+        ended, backoff = self.seen.latest(name), self._backoff.entry(version)
+        if ended is not None and ended.exited and ended.hash in ("", configs.hash_of(container)):
+            self._backoff.next(version, time.time(), ended.finished)
         if not self._folders and self.pod["spec"].get("volumes"):
             self._folders = await self._maker.volumes.prepare(self.pod, self.seen.ips)
         assert self.seen.sandbox is not None
@@ -309,7 +318,7 @@ class PodWorker:
         except (PullFailure, StartFailure) as why:
             await asyncio.sleep(_SETTLE)
             if not await self._has_sandbox():  # it went away under us, and a new one comes first
-                self._backoff.undo(name, backoff)
+                self._backoff.undo(version, backoff)
                 return 0.0
             self._errors[name] = (why.reason, str(why))
             self._retry[name] = time.monotonic() + why.again
@@ -379,37 +388,39 @@ class PodWorker:
                 pass
 
     async def _stop_all(self) -> None:
-        """Stop all containers at once, then sidecars from the last to the first (KEP-753), within one grace period."""
+        """Stop all containers at once, but sidecars after them, from the last to the first (KEP-753), within one grace
+        period; one that is shortened meanwhile is shortened here too.
+        """
         sidecars = [c["name"] for c in self.pod["spec"].get("initContainers") or () if is_sidecar(c)]
-        began = time.monotonic()
         alive = list(self.seen.running())
-        await self._stop([c for c in alive if c.name not in sidecars], began)
-        for name in reversed(sidecars):
-            await self._stop([c for c in alive if c.name == name], began)
-
-    async def _stop(self, alive: list[Container], began: float) -> None:
-        """Stop these together; a grace period that is shortened meanwhile is shortened here too."""
+        ranks = [[c for c in alive if c.name not in sidecars]]
+        ranks += [[c for c in alive if c.name == name] for name in reversed(sidecars)]
         grace = self._grace()
-        left = max(0.0, grace - (time.monotonic() - began))
-        stops = {asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", left)): c for c in alive}
-        pending = set(stops)
+        stops: dict[asyncio.Future[None], Container] = {}
+        for rank in ranks:
+            before = tuple(stops)
+            for c in rank:
+                stops[asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", grace, before))] = c
         try:
-            while pending:
+            while any(not stop.done() for stop in stops):
                 self._wake.clear()
                 woken = asyncio.ensure_future(self._wake.wait())
-                await asyncio.wait({woken, *pending}, return_when=asyncio.FIRST_COMPLETED)
+                pending: set[asyncio.Future[Any]] = {woken, *(stop for stop in stops if not stop.done())}
+                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 woken.cancel()
-                pending = {stop for stop in stops if not stop.done()}
                 await self._observe()
                 self._report()
                 if self._grace() < grace:
                     grace = self._grace()
-                    hurry = [self._runtime.stop_container(stops[stop].id, grace) for stop in pending]
-                    await asyncio.gather(*hurry)
+                    for rank in ranks:
+                        await self._hurry([c for stop, c in stops.items() if c in rank and not stop.done()], grace)
             await asyncio.gather(*stops)
         finally:
             for stop in stops:
                 stop.cancel()
+
+    async def _hurry(self, containers: list[Container], grace: float) -> None:
+        await asyncio.gather(*(self._runtime.stop_container(c.id, max(LEAST, grace)) for c in containers))
 
     def _grace(self) -> float:
         meta, spec = self.pod["metadata"], self.pod["spec"]
@@ -417,7 +428,9 @@ class PodWorker:
         grace = float(given if given is not None else spec.get("terminationGracePeriodSeconds", 30))
         return min(grace, 2.0) if self.removed else grace
 
-    async def _kill(self, container: Container, message: str, grace: float) -> None:
+    async def _kill(
+        self, container: Container, message: str, grace: float, before: Collection[asyncio.Future[None]] = ()
+    ) -> None:
         spec = next((s for s in specs(self.pod) if s["name"] == container.name), {"name": container.name})
 
         def say(kind: str, reason: str, text: str) -> None:
@@ -425,7 +438,7 @@ class PodWorker:
 
         say("Normal", "Killing", message)
         ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
-        await end(self._runtime, spec, container, ip, grace, say)
+        await end(self._runtime, spec, container, ip, grace, say, before)
 
     async def _delete(self) -> None:
         """The last word: the pod may leave the API now."""
@@ -473,7 +486,7 @@ class PodWorker:
             started=self._probes.started,
             ready=self._probes.ready,
             errors=self._errors,
-            waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(name)),
+            waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(self._version(name))),
             pod_error=self._failure,
             terminating=self.deleting or self._over,
             messages=self._observer.messages,
