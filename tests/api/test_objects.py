@@ -155,6 +155,15 @@ async def test_eviction_respects_the_budget(api: ApiServer) -> None:
     assert (await api.call("POST", pods + "/a/eviction", eviction))[0] == 201
     status, refused = await api.call("POST", pods + "/b/eviction", {**eviction, "metadata": {"name": "b"}})
     assert status == 429 and refused["details"]["causes"][0]["reason"] == "DisruptionBudget"
+    status, going = await api.call("GET", pods + "/a")
+    told = next(c for c in going["status"]["conditions"] if c["type"] == "DisruptionTarget")
+    assert (told["status"], told["reason"]) == ("True", "EvictionByEvictionAPI") and "deletionTimestamp" in going[
+        "metadata"
+    ]
+    dry = {**eviction, "metadata": {"name": "b"}, "deleteOptions": {"dryRun": ["All"]}}
+    assert (await api.call("DELETE", budgets + "/x"))[0] == 200
+    assert (await api.call("POST", pods + "/b/eviction", dry))[0] == 201
+    assert [c["type"] for c in (await api.call("GET", pods + "/b"))[1]["status"]["conditions"]] == ["Ready"]
 
 
 async def test_scale(api: ApiServer) -> None:

@@ -229,11 +229,13 @@ class TestWorkloads:
                 "metadata": {"name": "data"},
                 "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
             }
+            mounted = template("db")
+            mounted["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
             spec = {
                 "replicas": 3,
                 "serviceName": "db",
                 "selector": {"matchLabels": {"app": "db"}},
-                "template": template("db"),
+                "template": mounted,
                 "volumeClaimTemplates": [claim],
             }
             await w.create(STATEFULSETS, {"metadata": {"name": "db"}, "spec": spec})
@@ -252,6 +254,8 @@ class TestWorkloads:
             pod = await w.get(PODS, "db-1")
             assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("db-1", "db")
             assert pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "1"
+            revision = (await w.get(STATEFULSETS, "db"))["status"]["currentRevision"]
+            assert pod["metadata"]["labels"]["controller-revision-hash"] == revision
             old = {p["metadata"]["uid"] for p in await w.list(PODS)}
             started.clear()
             await w.patch(STATEFULSETS, "db", {"spec": {"template": {"metadata": {"annotations": {"x": "y"}}}}})

@@ -185,14 +185,10 @@ class TestStateful:
         assert [n for n, _ in plan.create] == [5, 6]
 
     def test_status(self) -> None:
-        status = stateful.status(
-            self.sts(3), self.pods("r", "r", "o"), "old", "new", {"old": "db-old", "new": "db-new"}, NOW
-        )
-        assert (status["currentReplicas"], status["updatedReplicas"], status["currentRevision"]) == (1, 2, "db-old")
-        status = stateful.status(
-            self.sts(2), self.pods("r", "r"), "old", "new", {"old": "db-old", "new": "db-new"}, NOW
-        )
-        assert (status["currentReplicas"], status["currentRevision"]) == (2, "db-new")
+        status = stateful.status(self.sts(3), self.pods("r", "r", "o"), "old", "new", NOW)
+        assert (status["currentReplicas"], status["updatedReplicas"], status["currentRevision"]) == (1, 2, "old")
+        status = stateful.status(self.sts(2), self.pods("r", "r"), "old", "new", NOW)
+        assert (status["currentReplicas"], status["currentRevision"]) == (2, "new")
 
 
 class TestDaemons:

@@ -44,11 +44,11 @@ def claim_name(template: Object, pod_name: str) -> str:
     return f"{template['metadata']['name']}-{pod_name}"
 
 
-def pod_for(sts: Object, number: int, template: Object, digest: str) -> Object:
-    """The pod with this ordinal, of a revision's template."""
+def pod_for(sts: Object, number: int, template: Object, revision: str) -> Object:
+    """The pod with this ordinal, of the template of the revision of this name."""
     name = f"{sts['metadata']['name']}-{number}"
     pod = from_template(template, sts, name=name)
-    labels = {**(pod["metadata"].get("labels") or {}), HASH_LABEL: digest, NAME_LABEL: name, INDEX_LABEL: str(number)}
+    labels = {**(pod["metadata"].get("labels") or {}), HASH_LABEL: revision, NAME_LABEL: name, INDEX_LABEL: str(number)}
     spec = {**pod["spec"], "hostname": name}
     if sts["spec"].get("serviceName"):
         spec["subdomain"] = sts["spec"]["serviceName"]
@@ -96,7 +96,7 @@ def _healthy(pod: Object) -> bool:
 
 
 def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: float) -> Plan:
-    """The next step. `current` and `update` are the hashes of the two revisions."""
+    """The next step. `current` and `update` are the names of the two revisions."""
     out = Plan()
     if sts["metadata"].get("deletionTimestamp"):
         return out
@@ -189,14 +189,12 @@ def _update(
 
 
 def revision_of(pod: Object) -> str:
-    """The hash of the revision a pod was made from."""
+    """The name of the revision a pod was made from; a StatefulSet's pods have no bare hash in the label."""
     return str((pod["metadata"].get("labels") or {}).get(HASH_LABEL, ""))
 
 
-def status(
-    sts: Object, pods: Sequence[Object], current: str, update: str, names: Mapping[str, str], now: float
-) -> Object:
-    """The StatefulSet's status; `names` gives revision names by hash. A finished update makes the update current."""
+def status(sts: Object, pods: Sequence[Object], current: str, update: str, now: float) -> Object:
+    """The StatefulSet's status, from the names of both revisions. A finished update makes the update current."""
     mine = [pod for pod in pods if ordinal(sts, pod) is not None]
     least = sts["spec"].get("minReadySeconds") or 0
     alive = [pod for pod in mine if not pod["metadata"].get("deletionTimestamp") and not is_finished(pod)]
@@ -219,8 +217,8 @@ def status(
         "observedGeneration": sts["metadata"].get("generation", 0),
         "replicas": numbers.pop("replicas"),
         "availableReplicas": numbers.pop("availableReplicas"),
-        "currentRevision": names.get(current, old.get("currentRevision", "")),
-        "updateRevision": names.get(update, ""),
+        "currentRevision": current,
+        "updateRevision": update,
         "collisionCount": old.get("collisionCount") or 0,
     }
     out |= {key: value for key, value in numbers.items() if value}

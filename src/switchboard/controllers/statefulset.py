@@ -47,19 +47,20 @@ class StatefulSetController(Controller):
             return None
         update, revisions = await history.current(self.cache, sts, revisions)
         current = self._current(sts, revisions) or update
-        marks = history.digest(current), history.digest(update)
+        marks = current["metadata"]["name"], update["metadata"]["name"]
         todo = stateful.plan(sts, owned, *marks, self.clock())
         failed: StatusError | None = None
         try:
-            await self._carry_out(sts, todo, {history.digest(r): r for r in (update, current)})
+            await self._carry_out(sts, todo, {r["metadata"]["name"]: r for r in (update, current)})
         except StatusError as error:
             if not namespace_ends(error):
                 failed = error
-        again = await self._write_status(key, marks, revisions)
+        again = await self._write_status(key, marks)
         if failed is not None:
             raise failed
         in_use = {*marks, *(stateful.revision_of(pod) for pod in owned)}
-        await history.trim(self.cache, sts, revisions, in_use)
+        idle = [r for r in revisions if r["metadata"]["name"] not in in_use]
+        await history.trim(self.cache, sts, idle, set())
         return again
 
     @staticmethod
@@ -68,16 +69,16 @@ class StatefulSetController(Controller):
         return next((r for r in revisions if r["metadata"]["name"] == name), None)
 
     async def _carry_out(self, sts: Object, todo: stateful.Plan, revisions: dict[str, Object]) -> None:
-        jobs = [self._create(sts, number, digest, revisions[digest]) for number, digest in todo.create]
+        jobs = [self._create(sts, number, revisions[name]) for number, name in todo.create]
         jobs += [self._delete(sts, pod) for pod in todo.delete]
         for result in await asyncio.gather(*jobs, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
-    async def _create(self, sts: Object, number: int, digest: str, revision: Object) -> None:
+    async def _create(self, sts: Object, number: int, revision: Object) -> None:
         data = (revision.get("data") or {}).get("spec", {}).get("template") or sts["spec"]["template"]
         template = {key: value for key, value in data.items() if key != "$patch"}
-        pod = stateful.pod_for(sts, number, template, digest)
+        pod = stateful.pod_for(sts, number, template, revision["metadata"]["name"])
         name = pod["metadata"]["name"]
         for claim in stateful.claims_for(sts, name):
             await self._claim(sts, claim, name)
@@ -138,14 +139,13 @@ class StatefulSetController(Controller):
             except NotFound:
                 continue
 
-    async def _write_status(self, key: str, marks: tuple[str, str], revisions: list[Object]) -> float | None:
+    async def _write_status(self, key: str, marks: tuple[str, str]) -> float | None:
         sts = self.of(STATEFULSETS).get_key(key)
         if sts is None:
             return None
         now = self.clock()
         pods = list(self.of(PODS).by("controller", sts["metadata"]["uid"]))
-        names = {history.digest(r): r["metadata"]["name"] for r in revisions}
-        new = stateful.status(sts, pods, *marks, names, now)
+        new = stateful.status(sts, pods, *marks, now)
         if new != (sts.get("status") or {}):
             try:
                 await self.cache.update_status(STATEFULSETS, {**sts, "status": new})

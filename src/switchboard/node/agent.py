@@ -81,6 +81,7 @@ class Agent:
                 await registration.registered.wait()
                 self._volumes.allocatable, self._maker.memory = registration.allocatable, registration.memory
                 self._maker.room.allocatable = registration.allocatable
+                self._maker.node = lambda: registration.node
                 group.create_task(self.server.run())
                 self._pods.on_change(self._changed)
                 group.create_task(self._pods.run())

@@ -57,6 +57,7 @@ class Maker:
     watching: Watching
     memory: int = 0  # the node's, bytes
     room: Room = field(default_factory=Room)
+    node: Callable[[], Object] = dict  # the Node as last seen
     services: dict[str, list[Object]] = field(default_factory=dict)  # by namespace, as last seen
     kubernetes: Object | None = None
 

@@ -55,10 +55,14 @@ class Room:
         for wake in self._waiting.values():
             wake()
 
+    def others(self, uid: str) -> list[Object]:
+        """The specs of all other pods that have something."""
+        return [given for who, given in self._given.items() if who != uid]
+
     def shortage(self, uid: str, spec: Object) -> tuple[str, str] | None:
         """Why a pod cannot have the resources of this spec now (reason, message); None when it can."""
         before = of_pod(self._given.get(uid, {}))
-        others = [of_pod(given) for who, given in self._given.items() if who != uid]
+        others = [of_pod(given) for given in self.others(uid)]
         return shortage(before, of_pod(spec), others, amounts(self.allocatable))
 
 
@@ -92,6 +96,9 @@ class Resizer:
         self.pending: tuple[str, str] | None = None  # why what is asked for is not allocated
         self.error = ""  # why what is allocated is not in force
         self._begun = False
+
+    def enter(self, pod: Object) -> None:
+        """The pod is taken: it has room of its own from now on."""
         self._room.give(self._uid, self.allocated_pod(pod)["spec"])
 
     def allocated_pod(self, pod: Object) -> Object:

@@ -16,8 +16,9 @@ from typing import Any
 
 from switchboard.client import Client, Disconnected, EventRecorder
 from switchboard.client.events import reference
-from switchboard.client.resources import PODS
+from switchboard.client.resources import NODES, PODS
 from switchboard.node import configs
+from switchboard.node.admission import refusal
 from switchboard.node.backoff import Backoff
 from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
@@ -81,6 +82,9 @@ class PodWorker:
         self._refreshed = 0.0
         self._stale = False  # an object that volumes are filled from has changed
         self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
+        self._admitted = bool(self._teller.told.get("startTime"))  # begun under whoever was here before
+        if self._admitted and not self._over:
+            self._resizer.enter(pod)
 
     @property
     def uid(self) -> str:
@@ -115,6 +119,7 @@ class PodWorker:
     def remove(self) -> None:
         """The API does not have the pod any more."""
         self.removed = True
+        self._resizer.close()
         self._interrupt()
         self._wake.set()
 
@@ -166,10 +171,9 @@ class PodWorker:
     async def _live(self) -> float | None:
         await self._observe()
         self._check_deadline()
-        self._check_admission()
-        if self._over:
-            self._resizer.close()
-        self._allocated = self._resizer.allocate(self.pod)
+        await self._check_admission()
+        if not self._over:
+            self._allocated = self._resizer.allocate(self.pod)
         self._probes.doomed.update(await self._resizer.follow(self._allocated, self.seen, self._maker.memory))
         self._report()
         plan = decide(self._allocated, self.seen, self._facts())
@@ -222,12 +226,24 @@ class PodWorker:
             self._failure = ("DeadlineExceeded", message)
             self._say("Normal", "DeadlineExceeded", message)
 
-    def _check_admission(self) -> None:
-        """Refuse a pod that has not begun here and may not."""
-        forbidden = configs.forbidden_sysctl(self.pod)
-        if forbidden and not self._over and not self.seen.sandboxes:
-            self._failure = ("SysctlForbidden", f'forbidden sysctl: "{forbidden}" not allowlisted')
-            self._say("Warning", *self._failure)
+    async def _check_admission(self) -> None:
+        """Take the pod, or refuse one that has not begun here and may not."""
+        if self._admitted:
+            return
+        if not self._over and not self.seen.sandboxes:
+            refused = self._refusal(self._maker.node())
+            if refused is not None:  # the node may have changed since it was last asked for
+                refused = self._refusal(await self._client.get(NODES, self._settings.name))
+            if refused is not None:
+                self._failure = refused
+                self._say("Warning", *refused)
+        self._admitted = True
+        if not self._over:
+            self._resizer.enter(self.pod)
+
+    def _refusal(self, node: Object) -> tuple[str, str] | None:
+        room = self._maker.room
+        return refusal(self.pod, node, room.others(self.uid), room.allocatable)
 
     @property
     def _over(self) -> bool:
@@ -371,6 +387,7 @@ class PodWorker:
             await self._observe()
             self._report()
             await self._teller.flush()
+            self._resizer.close()
             await self._delete()
         for sandbox in self.seen.sandboxes:
             await self._runtime.remove_sandbox(sandbox.id)
@@ -478,6 +495,8 @@ class PodWorker:
         base = {**self.pod, "status": {**told, "conditions": [*(told.get("conditions") or ()), *others]}}
         if not self.removed:
             self._teller.tell(pod_status(base, self.seen, self._circumstances()))
+        if self._over:
+            self._resizer.close()  # whoever hears of the end may use what it had
 
     def _circumstances(self) -> Circumstances:
         return Circumstances(

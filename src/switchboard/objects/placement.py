@@ -67,6 +67,28 @@ def preference(spec: Object, name: str, labels: Mapping[str, str]) -> int:
     )
 
 
+def host_ports(spec: Object) -> tuple[tuple[str, str, int], ...]:
+    """(host address, protocol, host port) of all containers and sidecars of a pod."""
+    out = []
+    sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    for container in [*(spec.get("containers") or ()), *sidecars]:
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                out.append((port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", port["hostPort"]))
+    return tuple(out)
+
+
+def ports_clash(wanted: Iterable[tuple[str, str, int]], taken: Iterable[tuple[str, str, int]]) -> bool:
+    """Whether a host port is taken: the same number and protocol on the same address, or on all of them."""
+    for ip, protocol, number in wanted:
+        for other_ip, other_protocol, other_number in taken:
+            if (protocol, number) == (other_protocol, other_number) and (
+                ip == other_ip or "0.0.0.0" in (ip, other_ip) or "::" in (ip, other_ip)
+            ):
+                return True
+    return False
+
+
 def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
     """Whether one of the tolerations fits a taint."""
     for toleration in tolerations:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from switchboard.objects.placement import suits, untolerated
+from switchboard.objects.placement import ports_clash, suits, untolerated
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.snapshot import NodeInfo, Snapshot
 from switchboard.scheduler.topology import Neighbours, constraints, spread_refuses
@@ -52,7 +52,7 @@ class Filter:
             return [_TAINT]
         if not suits(spec, node.name, node.labels):
             return [_AFFINITY]
-        if ports_conflict(pod, node):
+        if ports_clash(pod.ports, node.ports):
             return [_PORTS]
         lacking = insufficient(pod, node)
         if lacking:
@@ -65,17 +65,6 @@ class Filter:
 def _tolerates_cordon(spec: Object) -> bool:
     taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
     return not untolerated(spec, [taint], ("NoSchedule",))
-
-
-def ports_conflict(pod: PodInfo, node: NodeInfo) -> bool:
-    """Whether a host port is taken: the same number and protocol on the same address, or on all of them."""
-    for ip, protocol, number in pod.ports:
-        for other_ip, other_protocol, other_number in node.ports:
-            if (protocol, number) == (other_protocol, other_number) and (
-                ip == other_ip or "0.0.0.0" in (ip, other_ip) or "::" in (ip, other_ip)
-            ):
-                return True
-    return False
 
 
 def insufficient(pod: PodInfo, node: NodeInfo) -> list[str]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from switchboard.objects import selectors
+from switchboard.objects.placement import host_ports
 from switchboard.objects.podresources import Amounts, of_container, of_pod, settled
 
 Object = dict[str, Any]
@@ -132,13 +133,7 @@ class PodInfo:
     @cached_property
     def ports(self) -> tuple[tuple[str, str, int], ...]:
         """(host address, protocol, host port) of all containers and sidecars."""
-        out = []
-        sidecars = [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-        for container in [*(self.spec.get("containers") or ()), *sidecars]:
-            for port in container.get("ports") or ():
-                if port.get("hostPort"):
-                    out.append((port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", port["hostPort"]))
-        return tuple(out)
+        return host_ports(self.spec)
 
     def _affinity(self, kind: str, rule: str) -> tuple[Term, ...]:
         given = ((self.spec.get("affinity") or {}).get(kind) or {}).get(f"{rule}DuringSchedulingIgnoredDuringExecution")

@@ -101,8 +101,26 @@ async def evict(call: Call) -> Response:
     pod = decode(record.value)
     if not _ignores_budgets(pod):
         await _spend_budget(call, pod)
+    if not call.dry_run:
+        await _mark_evicted(call)
     await remove(call, options)
     return representing.shown_object(call, _CREATED, 201)
+
+
+async def _mark_evicted(call: Call) -> None:
+    """The pod says that it was evicted, for those who tell that from a failure (KEP-3329)."""
+    status_call = call.for_object(call.namespace, call.name)
+    status_call.subresource, status_call.verb = call.kind.subresources["status"], "update"
+
+    def mark(pod: Object) -> Object:
+        status = pod.setdefault("status", {})
+        conditions = [c for c in status.get("conditions") or () if c.get("type") != "DisruptionTarget"]
+        told = {"type": "DisruptionTarget", "status": "True", "lastProbeTime": None, "lastTransitionTime": now()}
+        told |= {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+        status["conditions"] = [*conditions, told]
+        return pod
+
+    await change(status_call, mark, tracked=True, prepared=True)
 
 
 def _ignores_budgets(pod: Object) -> bool:

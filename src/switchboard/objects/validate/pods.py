@@ -46,9 +46,8 @@ _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
-def known_annotations(values: dict[str, str], spec: Object, errs: Errors) -> None:
+def known_annotations(values: dict[str, str], spec: Object, errs: Errors, path: str = "metadata.annotations") -> None:
     """Annotations that mean something to a pod (ValidatePodSpecificAnnotations)."""
-    path = "metadata.annotations"
     if MIRROR in values and not spec.get("nodeName"):
         errs.invalid(f"{path}[{MIRROR}]", values[MIRROR], "must set spec.nodeName if mirror pod annotation is set")
     for key, value in values.items():

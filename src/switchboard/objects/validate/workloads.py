@@ -6,6 +6,7 @@ from typing import Any
 
 from switchboard.objects import names
 from switchboard.objects.validate import addresses, labels, pods
+from switchboard.objects.validate import metadata as meta_rules
 from switchboard.objects.validate.fields import IMMUTABLE, NOT_NEGATIVE, Errors, go_struct
 
 Object = dict[str, Any]
@@ -37,6 +38,22 @@ def _template(body: Object, kind: str, errs: Errors, path: str = "spec.template"
         _only_always(spec["restartPolicy"], path, errs)
     if spec.get("activeDeadlineSeconds") is not None:
         errs.forbidden(f"{path}.spec.activeDeadlineSeconds", f"activeDeadlineSeconds in {kind} is not Supported")
+
+
+def _stateful_template(body: Object, errs: Errors) -> None:
+    """Of a StatefulSet's template no more is asked: its pods have volumes that do not stand in it, and say themselves
+    what is wrong with them (ValidatePodTemplateSpecForStatefulSet).
+    """
+    path, meta, spec = "spec.template", body.get("metadata") or {}, body.get("spec") or {}
+    if meta.get("labels"):
+        meta_rules.check_labels(meta["labels"], f"{path}.labels", errs)
+    if meta.get("annotations"):
+        meta_rules.check_annotations(meta["annotations"], f"{path}.annotations", errs)
+        pods.known_annotations(meta["annotations"], spec, errs, f"{path}.annotations")
+    if spec.get("restartPolicy") != "Always":
+        _only_always(spec.get("restartPolicy") or "", path, errs)
+    if spec.get("activeDeadlineSeconds") is not None:
+        errs.forbidden(f"{path}.spec.activeDeadlineSeconds", "activeDeadlineSeconds in StatefulSet is not Supported")
 
 
 def _only_always(policy: str, path: str, errs: Errors) -> None:
@@ -213,7 +230,7 @@ def stateful_set(obj: Object, errs: Errors) -> None:
         own = (body.get("metadata") or {}).get("labels")
         if not _empty(selector) and labels.matches(selector, own) is False:
             errs.invalid("spec.template.metadata.labels", own, _MISMATCH)
-    _template(body, "StatefulSet", errs)
+    _stateful_template(body, errs)
     if spec.get("serviceName"):
         errs.check("spec.serviceName", spec["serviceName"], names.dns_label)
     errs.not_negative("spec.revisionHistoryLimit", spec.get("revisionHistoryLimit"))

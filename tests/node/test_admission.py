@@ -1,0 +1,78 @@
+"""Pods that name this node and cannot be on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from switchboard.client.resources import NODES, PODS
+from switchboard.node.admission import refusal
+from switchboard.testing.node import Node, condition
+
+SLEEP = {"command": ["sleep", "1000"]}
+PORT = {"ports": [{"containerPort": 80, "hostPort": 80}]}
+NODE: dict[str, Any] = {"metadata": {"name": "n", "labels": {"disk": "ssd"}}}
+CAN = {"cpu": "2", "memory": "1Gi", "pods": "3"}
+
+
+async def test_a_taken_host_port_fails_the_second_pod_until_it_is_free(node: Node) -> None:
+    await node.apply("first", {**SLEEP, **PORT})
+    await node.ready("first")
+    await node.apply("second", {**SLEEP, **PORT})
+    status = (await node.phase("second", "Failed"))["status"]
+    why = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    assert (status["reason"], status["message"]) == ("NodePorts", f"Pod was rejected: {why}")
+    assert "NodePorts" in [e["reason"] for e in await node.events("second")]
+    await node.client.delete(PODS, "first", "default")
+    await node.gone("first")
+    await node.apply("third", {**SLEEP, **PORT})  # at once: what has left the API has left the node's books
+    await node.ready("third")
+    await node.stop()
+    node.start()
+    await node.apply("fourth", {**SLEEP, **PORT})
+    await node.phase("fourth", "Failed")
+    assert condition(await node.ready("third"), "Ready") == "True"  # not asked again
+
+
+async def test_labels_are_looked_at_as_they_are_now(node: Node) -> None:
+    await node.apply("before", SLEEP)
+    await node.ready("before")
+    await node.client.patch(NODES, node.settings.name, {"metadata": {"labels": {"new": "yes"}}})
+    await node.apply("wants", SLEEP, nodeSelector={"new": "yes"})
+    await node.ready("wants")
+    await node.apply("other", SLEEP, nodeSelector={"new": "no"})
+    assert (await node.phase("other", "Failed"))["status"]["reason"] == "NodeAffinity"
+
+
+def pod(requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "c", "resources": {"requests": requests or {}}}], **spec}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "others", "reason"),
+    [
+        (pod(), [], None),
+        (pod({"cpu": "1500m"}), [pod({"cpu": "500m"})["spec"]], None),
+        (pod({"cpu": "1501m"}), [pod({"cpu": "500m"})["spec"]], "OutOfcpu"),
+        (pod({"memory": "2Gi"}), [], "OutOfmemory"),
+        (pod({"example.com/fpga": "1"}), [], None),
+        (pod(), [pod()["spec"]] * 3, "OutOfpods"),
+        (pod(nodeSelector={"disk": "ssd"}), [], None),
+        (pod(nodeSelector={"disk": "tape"}), [], "NodeAffinity"),
+        (pod(securityContext={"sysctls": [{"name": "kernel.sem", "value": "1"}]}), [], "SysctlForbidden"),
+    ],
+)
+def test_refusals(asked: dict[str, Any], others: list[Any], reason: str | None) -> None:
+    found = refusal(asked, NODE, others, CAN)
+    assert (found and found[0]) == reason
+
+
+def test_a_shortage_is_told_in_numbers_and_a_taint_by_its_plugin() -> None:
+    found = refusal(pod({"cpu": "1800m"}), NODE, [pod({"cpu": "500m"})["spec"]], CAN)
+    numbers = "requested: 1800, used: 500, capacity: 2000"
+    assert found == ("OutOfcpu", f"Pod was rejected: Node didn't have enough resource: cpu, {numbers}")
+    tainted = {**NODE, "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}
+    found = refusal(pod(), tainted, [], CAN)
+    assert found is not None and found[0] == "TaintToleration"
+    assert refusal(pod(tolerations=[{"operator": "Exists"}]), tainted, [], CAN) is None
