@@ -187,6 +187,27 @@ async def test_versions_with_a_webhook(api: ApiServer) -> None:
         assert len(webhook.reviews) == asked  # what was converted once is known
 
 
+def reordered(request: Object) -> Object:
+    """As `convert`, written down as Go does: every object's fields in the order of their names."""
+    answer = convert(request)
+    answer["convertedObjects"] = [json.loads(json.dumps(obj, sort_keys=True)) for obj in answer["convertedObjects"]]
+    return answer
+
+
+async def test_a_webhook_that_orders_fields_otherwise(api: ApiServer) -> None:
+    async with FakeWebhook(reordered) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
+        status, made = await api.call("POST", path("v2"), widget("w", "v2", color="BLUE"))
+        assert (status, made["spec"]["color"]) == (201, "BLUE"), made
+        nameless = widget("", "v2", color="RED") | {"metadata": {"generateName": "some-"}}
+        status, made = await api.call("POST", path("v2"), nameless)
+        assert (status, made["spec"]["color"], made["metadata"]["name"][:5]) == (201, "RED", "some-"), made
+        _, listed = await api.call("GET", path("v1"))
+        assert [item["spec"]["color"] for item in listed["items"]] == ["red", "blue"]
+
+
 async def test_a_failing_conversion_is_an_error_not_a_loss(api: ApiServer) -> None:
     async with FakeWebhook(lambda _: {"result": {"status": "Failed", "message": "broken"}}) as webhook:
         client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,7 @@ def test_resources(registry: Registry) -> None:
         "verbs": list(ALL),
         "shortNames": ["deploy"],
         "categories": ["all"],
+        "storageVersionHash": "8aSe+NMegvE=",
     }
     scale = {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]}
     assert resources["deployments/scale"] == {
@@ -159,3 +161,17 @@ def test_a_document_is_packed_sent_and_recognised() -> None:
     assert document.respond(request()).body == b"".join(body)
     assert document.respond(request(if_none_match=f'"{document.etag}"')).status == 304
     assert Document([b"small"]).respond(request(accept_encoding="gzip")).body == b"small"
+
+
+def test_hashes_of_storage_versions(registry: Registry) -> None:
+    for version in ("v1", "v2"):
+        registry.add(replace(widgets(version), storage=("example.com", "v2", "widgets")))
+    discovery = Discovery(registry)
+
+    def hashes(path: str) -> dict[str, str | None]:
+        return {r["name"]: r.get("storageVersionHash") for r in read(discovery, path)["resources"]}
+
+    core = hashes("/api/v1")
+    assert (core["pods"], core["pods/status"], core["bindings"]) == ("xPOwRZ+Yhw8=", None, None)
+    assert hashes("/apis/events.k8s.io/v1")["events"] == core["events"] == "r2yiGXH7wu8="
+    assert hashes("/apis/example.com/v2")["widgets"] and hashes("/apis/example.com/v1")["widgets"] is None

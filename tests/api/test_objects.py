@@ -252,3 +252,18 @@ async def test_deep_documents_are_refused_at_every_door(api: ApiServer) -> None:
                 status, answer = await api.call(method, target, body, {"content-type": f"application/{kind}"})
                 assert status < 500, (depth, deep[:4], kind, answer)
             assert (await api.call("POST", CONFIGS, deep, {"content-type": "application/yaml"}))[0] in (400, 422)
+
+
+async def test_questions_have_no_table(api: ApiServer) -> None:
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    body = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    status, answer = await api.call("POST", reviews, body, {"accept": table})
+    assert (status, answer["reason"]) == (406, "NotAcceptable")
+    status, answer = await api.call("POST", reviews, body, {"accept": f"{table},application/json"})
+    assert (status, answer["status"]["allowed"]) == (201, True)
+
+
+async def test_a_proxied_answer_is_not_negotiated(api: ApiServer) -> None:
+    status, _ = await api.call("GET", "/api/v1/namespaces/ns/services/none/proxy/x", headers={"accept": "text/html"})
+    assert status == 404

@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,63 @@ def test_kubectl_validates(kubectl: Kubectl) -> None:
     manifest = "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec:\n  ports: [{port: 80, targetPort: web}]\n"
     code, text = kubectl("create", "-f", "-", stdin=manifest)
     assert (code, text.strip()) == (0, "service/x created")
+
+
+CUSTOM: dict[str, Any] = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["size", "maybe"],
+            "properties": {
+                "size": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "maybe": {"type": "object", "nullable": True, "properties": {"x": {"type": "string"}}},
+                "free": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                    "properties": {"known": {"type": "string"}},
+                },
+                "lists": {"type": "array", "x-kubernetes-preserve-unknown-fields": True, "items": {"type": "string"}},
+                "template": {"type": "object", "x-kubernetes-embedded-resource": True},
+                "one": {"type": "string", "oneOf": [{"pattern": "a"}, {"pattern": "b"}]},
+            },
+        }
+    },
+}
+
+
+def custom(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The components of a kind with a schema, in v2 and v3."""
+    registry = Registry()
+    registry.add(replace(widgets(), schema=schema))
+    openapi = OpenApi(registry)
+    v2 = read(openapi, "/openapi/v2")["definitions"]["com.example.v1.Widget"]
+    v3 = read(openapi, "/openapi/v3/apis/example.com/v1")["components"]["schemas"]["com.example.v1.Widget"]
+    return v2, v3
+
+
+def test_custom_kinds_in_v2_do_not_forbid_what_their_schema_allows() -> None:
+    v2, v3 = custom(CUSTOM)
+    spec = v2["properties"]["spec"]
+    assert spec["required"] == ["size"]
+    assert spec["properties"]["size"] == {"x-kubernetes-int-or-string": True}
+    assert spec["properties"]["maybe"] == {}
+    for name in ("free", "lists"):
+        assert spec["properties"][name] == {"x-kubernetes-preserve-unknown-fields": True}
+    assert spec["properties"]["one"] == {"type": "string"}
+    assert spec["properties"]["template"]["required"] == ["kind", "apiVersion"]
+    assert spec["properties"]["template"]["properties"].keys() == {"kind", "apiVersion", "metadata"}
+    shown = v3["properties"]["spec"]["properties"]
+    assert shown["free"]["properties"] == {"known": {"type": "string"}}
+    assert shown["one"]["oneOf"] and shown["maybe"]["nullable"]
+    assert shown["template"]["properties"].keys() == {"kind", "apiVersion", "metadata"}
+
+
+def test_a_custom_kind_that_allows_everything() -> None:
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"spec": {"type": "object"}}}
+    v2, v3 = custom(free)
+    gvk = [{"group": "example.com", "version": "v1", "kind": "Widget"}]
+    assert v2 == {"type": "object", "x-kubernetes-group-version-kind": gvk}
+    assert v3["properties"].keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert v3["properties"]["apiVersion"]["description"].startswith("APIVersion defines")

@@ -78,6 +78,14 @@ def test_accept(header: str | None, want: tuple[str, str]) -> None:
     assert (found.media, found.form) == want
 
 
+def test_accept_where_there_are_no_tables() -> None:
+    table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    assert negotiate.accept(table).form == "Table"
+    with pytest.raises(NotAcceptable):
+        negotiate.accept(table, tables=False)
+    assert negotiate.accept(f"{table},application/yaml", tables=False) == ("application/yaml", "", "v1", False)
+
+
 @pytest.mark.parametrize("header", ["text/html", "application/json;as=Odd;g=meta.k8s.io;v=v1", "application/cbor"])
 def test_not_acceptable(header: str) -> None:
     with pytest.raises(NotAcceptable):

@@ -79,7 +79,13 @@ async def test_metrics_and_health(api: ApiServer) -> None:
     assert (await api.call("GET", "/livez/ping"))[1] == b"ok"
     _, verbose = await api.call("GET", "/readyz?verbose")
     assert verbose.endswith(b"readyz check passed\n")
+    checks = set(verbose.decode().splitlines())
+    hooks = ("crd-informer-synced", "rbac/bootstrap-roles", "apiservice-openapi-controller")
+    assert {f"[+]poststarthook/{name} ok" for name in hooks} | {"[+]informer-sync ok"} <= checks
+    for path in ("/livez", "/healthz"):
+        assert b"[+]poststarthook/crd-informer-synced ok\n" in (await api.call("GET", f"{path}?verbose"))[1]
     api.app.ready = False
+    assert b"[-]poststarthook/crd-informer-synced failed" in (await api.call("GET", "/healthz"))[1]
     assert (await api.call("GET", "/readyz"))[0] == 500
     assert (await api.call("GET", "/livez"))[0] == 200
 

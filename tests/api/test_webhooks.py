@@ -324,3 +324,46 @@ async def test_conditions_are_checked_with_their_configuration(api: ApiServer, t
     (cause,) = answer["details"]["causes"]
     assert cause["field"] == "webhooks[0].matchConditions[0].expression"
     assert why in cause["message"]
+
+
+async def connectable(api: ApiServer) -> str:
+    await api.call("POST", "/api/v1/namespaces/ns/serviceaccounts", {"metadata": {"name": "default"}})
+    containers = [{"name": name, "image": "i"} for name in ("one", "two")]
+    spec = {"nodeName": "n", "containers": containers}
+    pods = "/api/v1/namespaces/ns/pods"
+    assert (await api.call("POST", pods, {"metadata": {"name": "p"}, "spec": spec}))[0] == 201
+    return f"{pods}/p"
+
+
+async def test_a_connection_is_shown_to_webhooks_as_its_options(api: ApiServer) -> None:
+    pod = await connectable(api)
+    rule = {**RULE, "operations": ["CONNECT"], "resources": ["pods/attach"]}
+    async with FakeWebhook(lambda _: {"allowed": False, "status": {"message": "no attaching"}}) as webhook:
+        await configure(api, "validating", hook(webhook.client_config, rules=[rule]))
+        status, answer = await api.call("POST", f"{pod}/attach?container=one&stdin=true&stdout=true&stderr=0")
+        assert (status, answer["message"][-12:]) == (400, "no attaching")
+    asked = webhook.reviews[0]
+    assert (asked["operation"], asked["subResource"], asked["oldObject"]) == ("CONNECT", "attach", None)
+    assert asked["kind"] == {"group": "", "version": "v1", "kind": "PodAttachOptions"}
+    assert asked["object"] == {
+        "kind": "PodAttachOptions",
+        "apiVersion": "v1",
+        "stdin": True,
+        "stdout": True,
+        "container": "one",
+    }
+
+
+async def test_a_webhook_changes_what_a_connection_asks_for(api: ApiServer, agent: FakeAgent) -> None:
+    pod = await connectable(api)
+    rule = {**RULE, "operations": ["CONNECT"], "resources": ["pods/exec"]}
+    operations = [
+        {"op": "replace", "path": "/container", "value": "two"},
+        {"op": "add", "path": "/command/0", "value": "env"},
+        {"op": "remove", "path": "/stdin"},
+    ]
+    async with FakeWebhook(lambda _: patch(*operations)) as webhook:
+        await configure(api, "mutating", hook(webhook.client_config, rules=[rule]))
+        query = "container=one&command=id&command=-u&stdin=1&stdout=1"
+        await api.call("POST", f"{pod}/exec?{query}", headers={"connection": "Upgrade", "upgrade": "SPDY/3.1"})
+    assert agent.requests == ["POST /exec/ns/p/two?command=env&command=id&command=-u&output=1"]

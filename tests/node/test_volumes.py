@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from switchboard.client.resources import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICES
+from switchboard.node.payload import common_user
 from switchboard.testing.node import NODE_IP, Node, condition, container
 
 SLEEP = {"command": ["sleep", "1000"]}
@@ -125,6 +126,7 @@ async def test_scratch_host_and_claimed_volumes(node: Node, tmp_path: Path) -> N
         {"name": "host", "hostPath": {"path": str(tmp_path / "there"), "type": "File"}},
         {"name": "made", "hostPath": {"path": str(tmp_path / "made"), "type": "DirectoryOrCreate"}},
         {"name": "pv", "persistentVolumeClaim": {"claimName": "claim"}},
+        {"name": "own", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
     ]
     mounts = [{"name": v["name"], "mountPath": f"/v/{v['name']}"} for v in volumes]
     mounts += [
@@ -145,6 +147,7 @@ async def test_scratch_host_and_claimed_volumes(node: Node, tmp_path: Path) -> N
     assert "tmpfs" in await node.sh("disks", "grep ' /v/mem ' /proc/mounts")
     assert await node.sh("disks", "touch /ro/x 2>/dev/null || echo no") == "no\n"
     assert (await node.sh("disks", "id -u; id -G; stat -c %g /v/disk")).split() == ["1234", "0", "4321", "4321"]
+    assert await node.sh("disks", "stat -Lc '%a %u %g' /v/own/token") == "640 1234 4321\n"
     uid = (await node.ready("disks"))["metadata"]["uid"]
     await node.delete("disks")
     await node.nothing_left(uid)
@@ -283,3 +286,18 @@ async def test_the_kernel_ends_what_takes_too_much_memory(node: Node) -> None:
     pod = await node.phase("greedy", "Failed")
     assert container(pod)["state"]["terminated"]["reason"] == "OOMKilled"
     assert container(pod)["state"]["terminated"]["exitCode"] == 137
+
+
+def test_whose_a_token_is() -> None:
+    def owner(*users: int | None, pod: int | None = None) -> int | None:
+        containers = [{"securityContext": {"runAsUser": u}} if u is not None else {} for u in users]
+        context = {"runAsUser": pod} if pod is not None else {}
+        spec = {"initContainers": containers[:1], "containers": containers[1:], "securityContext": context}
+        return common_user({"spec": spec})
+
+    assert owner(None, None) is None
+    assert owner(7, 7, 7) == 7
+    assert owner(7, None) is None
+    assert owner(7, 8) is None
+    assert owner(None, 7, pod=7) == 7
+    assert owner(0, 0) == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api import deprecations, query
 from switchboard.api.identity import Identity
-from switchboard.api.negotiate import PROTOBUF, Accepted, accept, refuse_protobuf
+from switchboard.api.negotiate import JSON, PLAIN, PROTOBUF, Accepted, accept, refuse_protobuf
 from switchboard.api.paths import Target
 from switchboard.api.query import ListOptions, Params, WriteOptions
 from switchboard.objects.kinds import Kind, Subresource
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _MANAGER_MAX = 128
+# Connections, whose answers are somebody else's in whatever form they come.
+_UNNEGOTIATED = frozenset(("attach", "exec", "portforward", "proxy"))
 
 
 @memo(256)
@@ -27,6 +29,18 @@ def _manager_of(agent: str) -> str:
     prefix = agent.split("/", 1)[0]
     printable = "".join(c for c in prefix if c.isprintable())
     return printable.encode()[:_MANAGER_MAX].decode(errors="ignore") or "unknown"
+
+
+def _accepted(request: Request, kind: Kind, target: Target) -> Accepted:
+    """How the answer is wanted. Questions (reviews, evictions ...) have no Table, custom kinds no protobuf."""
+    header = request.headers.get("accept")
+    if not header or header == JSON or target.subresource in _UNNEGOTIATED:
+        return PLAIN
+    shown = kind.subresources.get(target.subresource, kind) if target.subresource else kind
+    accepted = accept(header, tables=shown.verbs != ("create",))
+    if accepted.media == PROTOBUF and not accepted.form and kind.custom and shown.group == kind.group:
+        raise refuse_protobuf()
+    return accepted
 
 
 class Call:
@@ -60,9 +74,7 @@ class Call:
         self.name = target.name
         self.subresource: Subresource | None = None
         self.params: Params = query.parse(request.query)
-        self.accepted: Accepted = accept(request.headers.get("accept"))
-        if self.accepted.media == PROTOBUF and kind.custom and not self.accepted.form:
-            raise refuse_protobuf()
+        self.accepted: Accepted = _accepted(request, kind, target)
         self.options: WriteOptions = query.WriteOptions()
         deprecated = deprecations.KINDS.get((kind.group, kind.version, kind.plural))
         self.warnings: list[str] = [deprecated] if deprecated is not None else []

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from switchboard.api.keyspace import decode, encode_any, prefix_of
 from switchboard.api.metadata import new_uid
 from switchboard.api.webhookclient import CallFailed
@@ -43,7 +45,8 @@ def _identity(obj: Object) -> bytes:
     """What a webhook sees of an object, as far as it decides the answer."""
     meta = obj.get("metadata") or {}
     rest = {k: v for k, v in obj.items() if k != "metadata"}
-    return encode_any([rest, [meta.get(name) for name in _CHANGEABLE], meta.get("namespace"), meta.get("name")])
+    seen = [rest, [meta.get(name) for name in _CHANGEABLE], meta.get("namespace"), meta.get("name")]
+    return msgspec.json.encode(seen, order="sorted")  # a webhook may answer with the fields in another order
 
 
 def renamed(obj: Object, group: str, version: str) -> Object:

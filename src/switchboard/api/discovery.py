@@ -6,6 +6,8 @@ Aggregated discovery (KEP-3352) is `apidiscovery.k8s.io/v2`; v2beta1 is gone in 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -162,13 +164,28 @@ def _names(kind: Kind) -> dict[str, Any]:
 
 
 def _resource(kind: Kind) -> dict[str, Any]:
-    return {
-        "name": kind.plural,
-        "singularName": kind.singular,
-        "namespaced": kind.namespaced,
-        "kind": kind.kind,
-        "verbs": kind.verbs,
-    } | _names(kind)
+    return (
+        {
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": kind.verbs,
+        }
+        | _names(kind)
+        | _storage_version(kind)
+    )
+
+
+def _storage_version(kind: Kind) -> dict[str, str]:
+    """The hash by which clients that migrate stored objects see that their storage version changed.
+
+    Kinds that are not stored have none; of a custom kind's versions only the stored one has it."""
+    group, version, _ = kind.storage
+    if kind.verbs == ("create",) or kind.plural == "componentstatuses" or (kind.custom and version != kind.version):
+        return {}
+    digest = hashlib.sha256(f"{group}/{version}/{kind.kind}".encode()).digest()
+    return {"storageVersionHash": base64.b64encode(digest[:8]).decode()}
 
 
 def _subresource(kind: Kind, sub: Subresource) -> dict[str, Any]:

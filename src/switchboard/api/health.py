@@ -21,13 +21,40 @@ def _stored(app: App) -> bool:
     return app.store.revision >= 0
 
 
-_LIVE: dict[str, Check] = {"ping": lambda app: True, "log": lambda app: True, "etcd": _stored}
-_READY: dict[str, Check] = _LIVE | {
-    "poststarthook/rbac/bootstrap-roles": lambda app: app.ready,
-    "poststarthook/scheduling/bootstrap-system-priority-classes": lambda app: app.ready,
-    "poststarthook/start-service-ip-repair-controllers": lambda app: app.ready,
-    "shutdown": lambda app: app.ready,
-}
+# What `App.start` has done when it says that it is ready, by the names that upstream's hooks have.
+_HOOKS = (
+    "start-apiserver-admission-initializer",
+    "generic-apiserver-start-informers",
+    "start-apiextensions-informers",
+    "start-apiextensions-controllers",
+    "crd-informer-synced",
+    "bootstrap-controller",
+    "start-system-namespaces-controller",
+    "start-cluster-authentication-info-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-discovery-controller",
+    "kube-apiserver-autoregistration",
+    "apiservice-openapi-controller",
+    "apiservice-openapiv3-controller",
+)
+
+
+def _started(app: App) -> bool:
+    return app.ready
+
+
+_HEALTH: dict[str, Check] = {"ping": lambda app: True, "log": lambda app: True, "etcd": _stored}
+_HEALTH |= {f"poststarthook/{name}": _started for name in _HOOKS} | {"autoregister-completion": _started}
+# A server is alive while it starts: only what would be mended by another start counts.
+_LIVE = {name: check if check is not _started else lambda app: True for name, check in _HEALTH.items()}
+_READY = _HEALTH | {"etcd-readiness": _stored, "informer-sync": _started, "shutdown": _started}
+_CHECKS = {"livez": _LIVE, "healthz": _HEALTH, "readyz": _READY}
 
 
 def names(app: App) -> list[str]:
@@ -38,7 +65,7 @@ def names(app: App) -> list[str]:
 def answer(app: App, path: str, *, verbose: bool, excluded: list[str]) -> Response:
     """The answer of a health path."""
     base, _, single = path.strip("/").partition("/")
-    checks = _LIVE if base == "livez" else _READY
+    checks = _CHECKS.get(base, _READY)
     if single:
         check = checks.get(single)
         if check is None:

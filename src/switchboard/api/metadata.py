@@ -58,11 +58,15 @@ def suffix() -> str:
     return "".join(_random.choices(_ALPHABET, k=5))
 
 
-def generate_name(meta: Object) -> None:
-    """Make `name` from `generateName` where the client left it out."""
+def generate_name(meta: Object, kept: dict[str, Any]) -> None:
+    """Make `name` from `generateName` where the client left it out.
+
+    `kept` lives as long as the request: one that is tried again, because a conversion webhook had to be asked about
+    the object, finds its name there.
+    """
     base = meta.get("generateName")
     if base and not meta.get("name"):
-        meta["name"] = base[:_MAX_GENERATED_PREFIX] + suffix()
+        meta["name"] = kept.setdefault("generated-name", base[:_MAX_GENERATED_PREFIX] + suffix())
 
 
 def of(obj: Object) -> Object:
@@ -98,7 +102,7 @@ def check_name(obj: Object, name: str) -> None:
         raise BadRequest(f"the name of the object ({own}) does not match the name on the URL ({name})")
 
 
-def prepare_create(obj: Object) -> None:
+def prepare_create(obj: Object, kept: dict[str, Any]) -> None:
     """System fields of a new object. A client's uid, creationTimestamp and deletion marks are replaced or dropped."""
     meta = of(obj)
     if meta.get("resourceVersion") not in (None, ""):
@@ -109,7 +113,7 @@ def prepare_create(obj: Object) -> None:
     meta.pop("selfLink", None)
     meta["uid"] = new_uid()
     meta["creationTimestamp"] = now()
-    generate_name(meta)
+    generate_name(meta, kept)
 
 
 def prepare_update(obj: Object, old: Object) -> None:

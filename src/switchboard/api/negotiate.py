@@ -43,11 +43,11 @@ def refuse_protobuf() -> NotAcceptable:
     return NotAcceptable(f"only the following media types are accepted: {JSON}, {YAML}", details={})
 
 
-def accept(header: str | None) -> Accepted:
-    """The best clause of an Accept header; NotAcceptable when none can be served."""
+def accept(header: str | None, *, tables: bool = True) -> Accepted:
+    """The best clause of an Accept header; NotAcceptable when none can be served. `tables` says whether there are."""
     if not header or header in ("application/json", "*/*"):
         return PLAIN
-    found = _accept(header)
+    found = _accept(header, tables)
     if found is None:
         if "as=" in header:
             raise NotAcceptable(_UNSUPPORTED_FORM)
@@ -56,7 +56,7 @@ def accept(header: str | None) -> Accepted:
 
 
 @lru_cache(maxsize=512)
-def _accept(header: str) -> Accepted | None:
+def _accept(header: str, tables: bool) -> Accepted | None:
     clauses = []
     for position, clause in enumerate(header.split(",")):
         media, *raw = (piece.strip() for piece in clause.split(";"))
@@ -68,7 +68,7 @@ def _accept(header: str) -> Accepted | None:
         clauses.append((-quality, position, media.lower(), params))
     protobuf = None
     for quality, _, media, params in sorted(clauses, key=lambda c: (c[0], c[1])):
-        found = _clause(media, params) if quality < 0 else None
+        found = _clause(media, params) if quality < 0 and (tables or params.get("as") != TABLE) else None
         if found is not None and found.media != PROTOBUF:
             return found
         protobuf = protobuf or found

@@ -14,8 +14,8 @@ import msgspec
 
 from switchboard.api import openapi_v2
 from switchboard.api.documents import Document
+from switchboard.api.openapi_custom import TEXTS, custom_schemas
 from switchboard.api.openapi_paths import META, base_path, paths, schema_name
-from switchboard.api.selection import selectable_fields
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
@@ -29,7 +29,7 @@ Schema = dict[str, Any]
 # Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
 _V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _V2_PROTOBUF = _V2_ASKED.replace("@", ".")
-_REVISION = "1"  # counts changes of how documents are built, so that clients drop what they keep
+_REVISION = "2"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
     f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")
@@ -131,13 +131,13 @@ class OpenApi:
         }
         yield b',"securitySchemes":' + msgspec.json.encode(bearer) + b"}}\n"
 
-    def _schemas(self, kinds: Iterable[Kind]) -> Iterator[tuple[str, Schema]]:
+    def _schemas(self, kinds: Iterable[Kind], *, v2: bool = False) -> Iterator[tuple[str, Schema]]:
         """The schemas that some kinds need: their own, their lists, and everything these refer to."""
         table, wanted = definitions(), set(_ALWAYS)
         own: dict[str, Schema] = {}
         for kind in kinds:
             if kind.definition is None:
-                own |= custom_schemas(kind)
+                own |= custom_schemas(kind, v2=v2)
                 continue
             wanted |= {kind.definition, f"{kind.definition}List"}
             for sub in kind.subresources.values():
@@ -155,7 +155,8 @@ class OpenApi:
             yield name, everything[name]
 
     def _definitions(self) -> Iterator[tuple[str, Schema]]:
-        return self._schemas(kind for registry in self._registries() for kind in registry.kinds())
+        kinds = (kind for registry in self._registries() for kind in registry.kinds())
+        return self._schemas(kinds, v2=True)
 
 
 def _hash(kinds: Iterable[Kind]) -> str:
@@ -221,10 +222,7 @@ def v3_schema(schema: Schema) -> Schema:
     return out | {"allOf": [target]} if out else target
 
 
-_TEXTS = {
-    "apiVersion": "Group and version of the schema that this object follows.",
-    "kind": "Name of the schema that this object follows.",
-    "metadata": "Name, labels, annotations and what the server keeps about the object.",
+_TEXTS = TEXTS | {
     "spec": "What is wanted.",
     "status": "What is there, as last observed; written by the system.",
 }
@@ -243,26 +241,3 @@ def describe(name: str) -> str:
     """One sentence about a kind."""
     group, version, kind = name.split(".")[-3:]
     return f"{kind} is a list of objects." if kind.endswith("List") else f"{kind} of {group}/{version}."
-
-
-def custom_schemas(kind: Kind) -> dict[str, Schema]:
-    """The components of a custom kind: itself and its list."""
-    base: Schema = dict(kind.schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
-    texts = {"apiVersion": "Group and version of this object's schema.", "kind": "Name of this object's schema."}
-    named = {key: {"type": "string", "description": text} for key, text in texts.items()}
-    gvk = {"group": kind.group, "version": kind.version}
-    base["properties"] = dict(base.get("properties") or {}) | named | {"metadata": {"$ref": f"{META}.ObjectMeta"}}
-    base["type"] = "object"
-    base["x-kubernetes-group-version-kind"] = [gvk | {"kind": kind.kind}]
-    selectable = selectable_fields(kind)
-    if selectable:
-        base["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in selectable]
-    items = {"type": "array", "items": {"$ref": schema_name(kind)}}
-    many: Schema = {
-        "description": f"{kind.list_kind} is a list of {kind.kind} objects.",
-        "type": "object",
-        "required": ["items"],
-        "properties": named | {"items": items, "metadata": {"$ref": f"{META}.ListMeta"}},
-        "x-kubernetes-group-version-kind": [gvk | {"kind": kind.list_kind}],
-    }
-    return {schema_name(kind): base, schema_name(kind, kind.list_kind): many}

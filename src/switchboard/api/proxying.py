@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
-from switchboard.api.admission.chain import Operation
+from switchboard.api import connecting
 from switchboard.api.call import Call
 from switchboard.api.keyspace import decode
 from switchboard.api.kubelets import Headers
@@ -45,9 +45,7 @@ class Backend(NamedTuple):
 
 async def handle(call: Call) -> Response:
     """Pass a request on."""
-    operation = Operation(call, "CONNECT", None, None, call.namespace, call.name)
-    await call.app.admission.mutate(operation)
-    await call.app.admission.validate(operation)
+    await connecting.admit(call)
     scheme, name, port = split_name(call.name)
     request, rest = call.request, call.target.rest
     if not rest and request.method in ("GET", "HEAD"):

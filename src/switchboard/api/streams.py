@@ -11,8 +11,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlencode
 
-from switchboard.api import forwarding, query, remotecommand
-from switchboard.api.admission.chain import Operation
+from switchboard.api import connecting, forwarding, query, remotecommand
 from switchboard.api.authz import Attributes
 from switchboard.api.call import Call
 from switchboard.api.keyspace import decode, key_of
@@ -47,9 +46,7 @@ async def handle(call: Call) -> Response:
                 call.identity, "create", kind.group, kind.version, kind.plural, call.sub, call.namespace, call.name
             )
         )
-    operation = Operation(call, "CONNECT", None, pod, call.namespace, call.name)
-    await call.app.admission.mutate(operation)
-    await call.app.admission.validate(operation)
+    await connecting.admit(call)
     if call.sub == "portforward":
         return await _portforward(call, pod)
     return await _command(call, pod)

@@ -178,7 +178,8 @@ class Tokens:
             raise NotFound.of("serviceaccounts", "", call.name)
         spec = body.setdefault("spec", {})
         spec["audiences"] = spec.get("audiences") or [self.issuer]
-        spec.setdefault("expirationSeconds", _DEFAULT_SECONDS)
+        if spec.get("expirationSeconds") is None:
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
         _check_seconds(spec["expirationSeconds"])
         operation = Operation(call, "CREATE", body, None, call.namespace, call.name)
         await call.app.admission.mutate(operation)

@@ -66,7 +66,7 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
         await waiting
     claims = Claims()
     try:
-        metadata.prepare_create(obj)
+        metadata.prepare_create(obj, call.request.extra)
         strategy.claim(call, obj, None, claims)
         strategy.prepare_create(call, obj)
         if operation.changed or strategy.must_settle(kind):

@@ -15,10 +15,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Content and permission bits of one file."""
+    """Content, permission bits and owner (None: root) of one file."""
 
     data: bytes
     mode: int = 0o644
+    user: int | None = None
 
 
 def write(folder: Path, files: Mapping[str, File], *, group: int | None = None) -> bool:
@@ -34,8 +35,9 @@ def write(folder: Path, files: Mapping[str, File], *, group: int | None = None) 
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.data)
         mode = file.mode
+        if file.user is not None or group is not None:
+            os.chown(target, -1 if file.user is None else file.user, -1 if group is None else group)
         if group is not None:
-            os.chown(target, -1, group)
             mode |= 0o440 if mode & 0o400 else 0
         os.chmod(target, mode)
     before = os.readlink(link) if link.is_symlink() else ""

@@ -61,8 +61,19 @@ def _part(pod: Object, part: Object, mode: int, sources: Sources) -> dict[str, F
     if "serviceAccountToken" in part:
         source = part["serviceAccountToken"]
         token = sources.tokens[source.get("audience", ""), source.get("expirationSeconds", 3600)]
-        return {source["path"]: File(token.encode(), 0o600 if mode == 0o600 else mode)}
+        user = common_user(pod)
+        private = user is not None or (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
+        return {source["path"]: File(token.encode(), 0o600 if private else mode, user)}
     raise VolumeFailure(f"projected source {', '.join(part)} is not supported")
+
+
+def common_user(pod: Object) -> int | None:
+    """The user that every container runs as, where they all say the same: a token is this user's alone."""
+    spec = pod["spec"]
+    default = (spec.get("securityContext") or {}).get("runAsUser")
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    users = {(c.get("securityContext") or {}).get("runAsUser", default) for c in containers}
+    return users.pop() if len(users) == 1 else None
 
 
 def _config_map(pod: Object, source: Object, name: str, mode: int, sources: Sources) -> dict[str, File]:

@@ -23,8 +23,9 @@ _MOST_RESOURCES = 1024  # whose plugins are remembered
 class Operation:
     """One write (or connect) on its way through admission.
 
-    `verb` is CREATE, UPDATE, DELETE or CONNECT; `obj` the new object (None for DELETE), `old` the stored one (None for
-    CREATE); `namespace`, `name` as in the URL (name may be "" for a create with generateName).
+    `verb` is CREATE, UPDATE, DELETE or CONNECT; `obj` the new object (None for DELETE, the options of a CONNECT), `old`
+    the stored one (None for CREATE and CONNECT); `namespace`, `name` as in the URL (name may be "" for a create with
+    generateName).
     """
 
     call: Call

@@ -86,7 +86,8 @@ class Configurations:
 def selected(store: Store, op: Operation, hook: Hook) -> bool:
     """Whether a hook's selectors choose the object and its namespace."""
     if not hook.objects.everything and not any(
-        obj is not None and hook.objects.matches((obj.get("metadata") or {}).get("labels")) for obj in (op.obj, op.old)
+        obj is not None and "metadata" in obj and hook.objects.matches((obj["metadata"] or {}).get("labels"))
+        for obj in (op.obj, op.old)
     ):
         return False
     if hook.namespaces.everything:
@@ -180,6 +181,12 @@ def put_back(op: Operation, kind: Kind, changed: Object) -> None:
     changed["kind"], changed["apiVersion"] = op.obj.get("kind", own.kind), op.obj.get("apiVersion", own.api_version)
     if not op.sub or own.definition is None or "metadata" in op.obj:
         typed.default(own, changed)
+    replace(op, changed)
+
+
+def replace(op: Operation, changed: Object) -> None:
+    """Fill the operation's object with another content, in place."""
+    assert op.obj is not None
     before = content(op)
     op.obj.clear()
     op.obj.update(changed)

@@ -50,7 +50,7 @@ class TokenSecrets(Neutral):
         uid = decode(record.value)["metadata"]["uid"]
         if notes.get(_UID) not in (None, "", uid):
             return
-        generate_name(meta)  # the token names the Secret, which therefore must have its name
+        generate_name(meta, op.call.request.extra)  # the token names the Secret, which therefore must have its name
         claims = legacy_claims(op.namespace, notes[_NAME], uid, meta.get("name", ""))
         filled = {
             "token": self._app.tokens.key.sign(claims),

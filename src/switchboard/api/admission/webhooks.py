@@ -141,12 +141,15 @@ class MutatingWebhooks(Neutral):
 
     def _apply(self, op: Operation, kind: Kind, obj: Object, operations: list[Object]) -> None:
         """Replace the operation's object by the patched one, cleaned and with defaults."""
-        if op.verb not in ("CREATE", "UPDATE") or op.obj is None or op.sub == "scale":
+        if op.verb == "DELETE" or op.obj is None or op.sub == "scale":
             raise _Failed("a patch is not possible for this operation")
         try:
             changed = patch.json_patch(typed.copy_of(obj), operations)
             if not isinstance(changed, dict):
                 raise _Failed("the patched object is not an object")
+            if op.verb == "CONNECT":
+                hooks.replace(op, changed | {"kind": op.obj["kind"], "apiVersion": op.obj["apiVersion"]})
+                return
             typed.clean(self._app, kind, changed)
         except StatusError as e:
             raise _Failed(e.message) from None
