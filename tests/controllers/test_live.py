@@ -111,6 +111,42 @@ class TestServices:
 
             await w.until(none)
 
+    async def test_topology_hints_follow_the_zones(self) -> None:
+        async with world() as w:
+            mode = {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}}
+            spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+            await w.create(SERVICES, {"metadata": {"name": "web", **mode}, "spec": spec})
+            for name, node in (("a", "n1"), ("b", "n2"), ("c", "n1"), ("d", "n2")):
+                pod = {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": template()["spec"]}
+                pod["spec"]["nodeName"] = node
+                await w.create(PODS, pod)
+            disabled = "TopologyAwareHintsDisabled"
+
+            async def said(reason: str, text: str) -> bool:
+                return any(text in message for message in await w.events(reason))
+
+            await w.until(lambda: said(disabled, "Insufficient Node information"))
+            await w.create(NODES, {"metadata": {"name": "n2", "labels": {"topology.kubernetes.io/zone": "z2"}}})
+            ready = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "2"}}
+            for node in ("n1", "n2"):
+                await w.patch(NODES, node, {"status": ready}, subresource="status")
+
+            async def served(**zones: str) -> bool:
+                ends = [e for s in await slices(w, "web") for e in s["endpoints"]]
+                return {
+                    e["targetRef"]["name"]: e.get("hints", {}).get("forZones", [{}])[0].get("name") for e in ends
+                } == zones
+
+            await w.until(lambda: served(a="z1", b="z2", c="z1", d="z2"))
+            await w.until(lambda: said("TopologyAwareHintsEnabled", "has been enabled, addressType: IPv4"))
+            await w.patch(SERVICES, "web", {"metadata": {"annotations": {"service.kubernetes.io/topology-mode": None}}})
+            await w.until(lambda: said(disabled, "Topology Aware Hints has been disabled, addressType: IPv4"))
+
+            async def none() -> bool:
+                return not any("hints" in e for s in await slices(w, "web") for e in s["endpoints"])
+
+            await w.until(none)
+
     async def test_custom_endpoints_are_mirrored(self) -> None:
         async with world() as w:
             await w.create(SERVICES, {"metadata": {"name": "ext"}, "spec": {"ports": [{"port": 80}]}})

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 from switchboard.client import key_of
 from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
+from switchboard.controllers import topology
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.pods import ready_condition
 from switchboard.controllers.service_pods import Selection
-from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, desired, families, relevant
+from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, asks_for_topology, desired, families, relevant
 from switchboard.controllers.slice_packing import HEADLESS, MANAGED_BY, SERVICE_NAME, TRIGGER, Frame, Writes, pack
 from switchboard.objects.errors import NotFound
 
@@ -38,6 +39,8 @@ class EndpointSliceController(Controller):
         super().__init__(context)
         self._selection = Selection(context.cache)
         self._memos: dict[str, tuple[Object, Memo]] = {}
+        self._told: dict[str, dict[str, str]] = {}  # Services with topology aware hints: address type -> why not, or ""
+        self._shares: dict[str, float] | None = None  # of the zones, once asked for
         slices = self.of(ENDPOINTSLICES)
         slices.index("managed", _managed_for)
         self.of(PODS).on_change(self._pod_changed)
@@ -61,7 +64,11 @@ class EndpointSliceController(Controller):
                     self.loop.add(key)
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
-        """A node came, or its zone changed: endpoints on it may look otherwise."""
+        """A node came, or its zone changed: endpoints on it may look otherwise; hints, when the zones' shares do."""
+        if (topology.capacity(old) if old else None) != (topology.capacity(new) if new else None):
+            self._shares = None
+            for key in self._told:
+                self.loop.add(key)
         if new is None or (old is not None and _zone(old) == _zone(new)):
             return
         for pod in self.of(PODS).items():
@@ -74,6 +81,7 @@ class EndpointSliceController(Controller):
         service = self.of(SERVICES).get_key(key)
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._memos.pop(key, None)
+            self._told.pop(key, None)
             return None  # its slices are collected by their owner reference
         spec = service["spec"]
         if not spec.get("selector") or spec.get("type") == "ExternalName":
@@ -83,9 +91,30 @@ class EndpointSliceController(Controller):
         wanted, missing = desired(
             service, pods, lambda name: self.of(NODES).get(None, name), self._memo(key, service, pods)
         )
+        hinted = self._hinted(key, service, wanted, existing)
         frame = frame_of(service, trigger_time(service, pods, existing), self.settings.endpoints_per_slice)
-        await self._write(pack(frame, families(service), existing, wanted))
+        await self._write(pack(frame, families(service), existing, hinted))
         return _NODE_RETRY if missing else None
+
+    def _hinted(self, key: str, service: Object, wanted: topology.Wanted, existing: list[Object]) -> topology.Wanted:
+        """Hints by the zones' shares, where the Service asks for them; Events when they come, go or cannot be."""
+        if not asks_for_topology(service):
+            if any(not reason for reason in self._told.pop(key, {}).values()):
+                for family in families(service):
+                    text = f"{topology.DISABLED}, addressType: {family}"
+                    self.say(service, "Warning", "TopologyAwareHintsDisabled", text)
+            return wanted
+        before = self._told.get(key, {})
+        if self._shares is None:
+            self._shares = topology.shares(self.of(NODES).items())
+        wanted, reasons = topology.apply(wanted, existing, self._shares)
+        now = self._told[key] = {family: reasons.get(family, "") for family, _ in wanted}
+        for family, reason in now.items():
+            if reason and reason != before.get(family):
+                self.say(service, "Warning", "TopologyAwareHintsDisabled", reason)
+            elif not reason and before.get(family) != "":
+                self.say(service, "Normal", "TopologyAwareHintsEnabled", f"{topology.ENABLED}, addressType: {family}")
+        return wanted
 
     def _memo(self, key: str, service: Object, pods: list[Object]) -> Memo | None:
         """What is remembered of the endpoints of a large Service, as long as the Service itself stays as it is."""

@@ -136,10 +136,21 @@ def endpoint_of(pod: Object, node: Object | None, service: Object, family: str) 
     return out | {"hints": hints} if hints else out
 
 
+def asks_for_topology(service: Object) -> bool:
+    """Whether hints are to follow the zones' capacities (topology.py)."""
+    annotations = service["metadata"].get("annotations") or {}
+    mode = annotations.get("service.kubernetes.io/topology-aware-hints")  # the older name comes first
+    if mode is None:
+        mode = annotations.get("service.kubernetes.io/topology-mode")
+    return mode in ("Auto", "auto")
+
+
 def _hints(service: Object, endpoint: Object) -> Object | None:
-    """Where traffic should come from (KEP-4444, KEP-3015): the endpoint's own zone, and its node if asked for."""
+    """Where traffic should come from (KEP-4444, KEP-3015): the endpoint's own zone, and its node if asked for. The
+    annotation of topology aware routing comes before the field.
+    """
     wanted = service["spec"].get("trafficDistribution")
-    if wanted not in _CLOSE:
+    if wanted not in _CLOSE or asks_for_topology(service):
         return None
     hints: Object = {}
     if endpoint.get("zone"):
