@@ -237,6 +237,9 @@ async def test_bodies_that_are_refused(api: ApiServer) -> None:
         "POST", CONFIGS, b"k8s\0\xff\xff", {"content-type": "application/vnd.kubernetes.protobuf"}
     )
     assert status == 400 and answer["kind"] == "Status"
+    await api.call("POST", CONFIGS, config("a"))
+    cbor = {"content-type": "application/apply-patch+cbor"}
+    assert (await api.call("PATCH", f"{CONFIGS}/a?fieldManager=x&force=true", b"\xa0", cbor))[0] == 415
     big = b'{"metadata":{"name":"a"},"data":{"x":"' + b"x" * (3 << 20) + b'"}}'
     assert (await api.call("POST", CONFIGS, big))[0] == 413
 

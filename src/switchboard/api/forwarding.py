@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any
 
 from switchboard.api.piping import pipe
 from switchboard.api.remotecommand import Channels
@@ -39,11 +38,10 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
             for channel in sorted(pair):
                 await channels.send(channel, struct.pack("<H", port))
                 tasks.append(asyncio.ensure_future(_outgoing(channels, channel, pair[channel])))
-        incoming = asyncio.ensure_future(_incoming(channels, data_streams))
-        tasks.append(incoming)
+        tasks.append(asyncio.ensure_future(_incoming(channels, data_streams)))
         # When nothing more comes out of any port, the client is told so by the end of its connection.
-        ends: list[asyncio.Future[Any]] = [incoming, asyncio.gather(*tasks[:-1])]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        tasks.append(asyncio.ensure_future(_all(tasks[:-1])))
+        await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
     except (ConnectionError, TimeoutError):
         pass  # the client sees its connection end
     finally:
@@ -54,6 +52,10 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
         running.cancel()
         agent.close()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def _all(tasks: list[asyncio.Future[None]]) -> None:
+    await asyncio.wait(tasks)
 
 
 async def _outgoing(channels: Channels, channel: int, stream: SpdyStream) -> None:

@@ -92,7 +92,7 @@ def accepted_patches(call: Call) -> list[str]:
     accepted = [JSON_PATCH, MERGE_PATCH]
     if not call.kind.custom:
         accepted.append(STRATEGIC_PATCH)
-    return [*accepted, APPLY_PATCH, "application/apply-patch+cbor"]
+    return [*accepted, APPLY_PATCH]
 
 
 def patcher(call: Call, media: str) -> Any:

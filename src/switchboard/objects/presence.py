@@ -175,8 +175,6 @@ core.v1.ResourceFieldSelector divisor
 core.v1.NodeRuntimeHandler name
 core.v1.ServicePort targetPort
 discovery.v1.EndpointSlice endpoints ports
-flowcontrol.v1.FlowSchemaSpec matchingPrecedence
-flowcontrol.v1.QueuingConfiguration handSize queueLengthLimit queues
 networking.v1.NetworkPolicySpec podSelector
 policy.v1.PodDisruptionBudgetStatus currentHealthy desiredHealthy disruptionsAllowed expectedPods
 rbac.v1.ClusterRole rules
@@ -193,7 +191,6 @@ apps.v1.DaemonSetCondition lastTransitionTime
 apps.v1.DeploymentCondition lastTransitionTime lastUpdateTime
 apps.v1.ReplicaSetCondition lastTransitionTime
 apps.v1.StatefulSetCondition lastTransitionTime
-authentication.v1.TokenRequestSpec audiences boundObjectRef expirationSeconds
 authentication.v1.TokenRequestStatus expirationTimestamp
 autoscaling.v2.HorizontalPodAutoscalerCondition lastTransitionTime
 autoscaling.v2.HorizontalPodAutoscalerStatus currentMetrics
@@ -216,11 +213,9 @@ core.v1.TypedObjectReference apiGroup
 events.v1.Event eventTime deprecatedFirstTimestamp deprecatedLastTimestamp
 events.v1.EventSeries lastObservedTime
 flowcontrol.v1.FlowSchemaCondition lastTransitionTime
-flowcontrol.v1.LimitedPriorityLevelConfiguration nominalConcurrencyShares
 flowcontrol.v1.PriorityLevelConfigurationCondition lastTransitionTime
 flowcontrol.v1.ResourcePolicyRule namespaces
 meta.v1.Condition lastTransitionTime
-networking.v1.IngressClassParametersReference scope
 resource.v1.AllocatedDeviceStatus conditions
 resource.v1.CapacityRequestPolicy default
 resource.v1.DeviceClaim requests
