@@ -252,3 +252,17 @@ async def test_who_hears_of_a_change_first(api: ApiServer) -> None:
     for recorder in others:
         await recorder.until(1)
     assert order == [("reader", "ADDED"), ("somebody", "ADDED")]
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("abc!!", "illegal base64 data at input byte 3"),
+        ("YWJj", "invalid character 'a' looking for beginning of value"),
+        ("eyJ2", "unexpected end of JSON input"),
+        ("eyJ2IjoieDEifQ", 'server does not recognize this encoded version "x1"'),
+    ],
+)
+async def test_tokens_that_nobody_gave(api: ApiServer, token: str, why: str) -> None:
+    status, answer = await api.call("GET", f"/api/v1/configmaps?continue={token}")
+    assert (status, answer["message"]) == (400, f"invalid continue token: continue key is not valid: {why}")

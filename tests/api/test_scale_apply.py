@@ -47,3 +47,23 @@ async def test_what_is_no_scale_is_refused(api: ApiServer) -> None:
     assert (status, body["message"]) == (400, "invalid object type: autoscaling/v1, Kind=Deployment")
     status, body = await apply(api, f"{DEPLOYMENT}/scale", "s", scale(replicas=-1))
     assert status == 422 and body["details"]["causes"][0]["field"] == "spec.replicas"
+
+
+async def test_doubled_keys_of_an_applied_document(api: ApiServer) -> None:
+    text = "\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: twice\ndata:\n  a: b\n  a: c\n"
+    path = "/api/v1/namespaces/ns/configmaps/twice?fieldManager=m"
+    response = await api.request("PATCH", f"{path}&fieldValidation=Strict", text.encode(), APPLY)
+    assert response.status == 400
+    said = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\\n  line 8: "
+    assert said in (response.body if isinstance(response.body, bytes) else b"".join(response.body)).decode()
+    response = await api.request("PATCH", path, text.encode(), APPLY)
+    assert response.status == 201
+    (warning,) = [value for name, value in response.headers if name == "warning"]
+    assert 'line 8: key \\"a\\" already set in map' in warning
+
+
+async def test_answers_to_questions_have_no_columns(api: ApiServer) -> None:
+    body = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
+    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    status, answer = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, accept)
+    assert (status, answer["reason"]) == (406, "NotAcceptable")

@@ -324,8 +324,6 @@ def test_definitions() -> None:
 
 
 def test_kinds_without_own_rules_follow_the_table() -> None:
-    flow = made("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", spec={"distinguisherMethod": {"type": ""}})
-    assert "spec.distinguisherMethod.type: Required value" in problems(flow)
     hook = made("resource.k8s.io/v1", "ResourceClaim", spec={"devices": {"requests": [{}]}})
     assert "spec.devices.requests[0].name: Required value" in problems(hook)
 

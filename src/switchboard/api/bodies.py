@@ -57,19 +57,21 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """YAML 1.1 as sigs.k8s.io/yaml reads it (keys become strings); with the paths of duplicate keys.
+    """YAML 1.1 as sigs.k8s.io/yaml reads it (keys become strings); with what its parser says of duplicate keys.
 
     Most of what is sent as YAML is JSON (server-side apply of clients): that is tried first.
     """
     if body.lstrip()[:1] == b"{":
         try:
             found = _parse(body)
-            return found, duplicate_fields(body, found)
+            if not duplicate_fields(body, found):
+                return found, []
         except (msgspec.DecodeError, RecursionError):
             pass  # YAML in flow style, then
     from switchboard.api.yamlbody import load
 
-    return load(body)
+    found, doubles = load(body)
+    return found, ["yaml: unmarshal errors:\n  " + "\n  ".join(doubles)] if doubles else []
 
 
 def too_large(call: Call) -> None:
@@ -90,12 +92,13 @@ def decode(call: Call, kind: Kind, definition: str | None = None, type_of: tuple
     media = media_of(call.request.headers.get("content-type"))
     api_version, name = type_of or (kind.api_version, kind.kind)
     duplicates: list[str] = []
+    doubles: list[str] = []
     if media == PROTOBUF:
         api, kind_name, obj = protobuf.decode_unknown(body)
         obj["apiVersion"], obj["kind"] = api, kind_name
     else:
         if media == YAML:
-            obj, duplicates = parse_yaml(body)
+            obj, doubles = parse_yaml(body)
         elif not body.strip():
             text = "couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
             raise BadRequest(f"the object provided is unrecognized (must be of type {name}): {text}")
@@ -114,7 +117,7 @@ def decode(call: Call, kind: Kind, definition: str | None = None, type_of: tuple
         _check_custom(call, kind, obj)
     check_type(obj, api_version, name)
     unknown = clean_as(definition, obj, name, kind.version) if definition else typed.clean(call.app, kind, obj)
-    report(call, kind, unknown, duplicates, name)
+    report(call, kind, unknown, duplicates, name, doubles)
     return obj
 
 
@@ -175,14 +178,16 @@ def check_type(obj: Object, api_version: str, kind: str) -> None:
     obj.update(rest)
 
 
-def report(call: Call, kind: Kind, unknown: list[str], duplicates: list[str], name: str = "") -> None:
-    """Unknown and duplicate fields, as `fieldValidation` wants them treated."""
+def report(
+    call: Call, kind: Kind, unknown: list[str], duplicates: list[str], name: str = "", before: list[str] | None = None
+) -> None:
+    """Unknown and duplicate fields, as `fieldValidation` wants them treated; `before` is said before them."""
     validation = call.options.field_validation or "Warn"
-    if not (unknown or duplicates) or validation == "Ignore":
+    if not (unknown or duplicates or before) or validation == "Ignore":
         return
     from switchboard.objects.schema import strict_texts
 
-    texts = strict_texts(unknown, duplicates)
+    texts = [*(before or ()), *strict_texts(unknown, duplicates)]
     if validation == "Strict":
         label = name or kind.kind
         raise BadRequest(

@@ -35,7 +35,7 @@ _UNSUPPORTED = (
     f"406: Not Acceptable\n\nAvailable representations: {_MEDIA}, "
     "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 )
-_UNSUPPORTED_FORM = f"only the following media types are accepted: {_MEDIA}"
+UNSUPPORTED_FORM = f"only the following media types are accepted: {_MEDIA}"
 
 
 def refuse_protobuf() -> NotAcceptable:
@@ -50,7 +50,7 @@ def accept(header: str | None, *, tables: bool = True) -> Accepted:
     found = _accept(header, tables)
     if found is None:
         if "as=" in header:
-            raise NotAcceptable(_UNSUPPORTED_FORM)
+            raise NotAcceptable(UNSUPPORTED_FORM)
         raise NotAcceptable(_UNSUPPORTED, details={})
     return found
 

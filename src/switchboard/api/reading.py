@@ -7,8 +7,8 @@ Rules for resourceVersion, resourceVersionMatch, limit and continue: KEP-1904, K
 from __future__ import annotations
 
 import base64
-import binascii
 import bisect
+import re
 from operator import attrgetter
 from typing import Any
 
@@ -140,17 +140,39 @@ def _token(revision: int, key: str, prefix: str) -> str:
     return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
 
 
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
+_JSON_TYPES: tuple[tuple[type, str], ...] = ((bool, "bool"), (str, "string"), (list, "array"), (object, "number"))
+
+
+def _decoded_token(token: str) -> dict[str, Any]:
+    """The JSON in a token. ValueError in the words of Go's decoders."""
+    wrong = _NOT_BASE64.search(token)
+    if wrong is not None or len(token) % 4 == 1:
+        raise ValueError(f"illegal base64 data at input byte {wrong.start() if wrong else len(token) - 1}")
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    try:
+        body = msgspec.json.decode(raw)
+    except ValueError:
+        text = raw.decode("utf-8", "replace").lstrip()
+        if not text or text[0] == "{":
+            raise ValueError("unexpected end of JSON input") from None
+        raise ValueError(f"invalid character '{text[0]}' looking for beginning of value") from None
+    if body is not None and not isinstance(body, dict):
+        name = next(word for type_, word in _JSON_TYPES if isinstance(body, type_))
+        raise ValueError(f"json: cannot unmarshal {name} into Go value of type storage.continueToken")
+    return body or {}
+
+
 def _parse_token(token: str, prefix: str) -> tuple[int, str]:
     """(revision, key after which to go on). BadRequest in upstream's words."""
     start = "invalid continue token: continue key is not valid: "
     try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        body = msgspec.json.decode(raw)
-        version = body.get("v")
-    except (binascii.Error, ValueError, AttributeError) as e:
+        body = _decoded_token(token)
+    except ValueError as e:
         raise BadRequest(f"{start}{e}") from None
+    version = body.get("v") or ""
     if version != "meta.k8s.io/v1":
-        raise BadRequest(f"{start}server does not recognize this encoded version {version or ''}")
+        raise BadRequest(f'{start}server does not recognize this encoded version "{version}"')
     revision, key = body.get("rv"), body.get("start")
     if not isinstance(revision, int) or not revision:
         raise BadRequest(f"{start}incorrect encoded start resourceVersion (version meta.k8s.io/v1)")

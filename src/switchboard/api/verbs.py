@@ -167,8 +167,12 @@ def applied_configuration(call: Call) -> Object:
     if not call.options.field_manager:
         error = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
         raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
-    wanted, duplicates = bodies.parse_yaml(call.request.body)
-    bodies.report(call, call.kind, [], duplicates)
+    wanted, doubles = bodies.parse_yaml(call.request.body)
+    for text in doubles if call.options.field_validation != "Ignore" else ():
+        said = f"error converting YAML to JSON: {text}"
+        if call.options.field_validation == "Strict":
+            raise BadRequest(f"error strict decoding YAML: {said}")
+        call.warn(said)
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the document is not an object")
     if not isinstance(wanted.get("metadata") or {}, dict):

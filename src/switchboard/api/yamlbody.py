@@ -15,7 +15,7 @@ _MAX_NODES = 1_000_000  # aliases can multiply a small body; Go's decoder counts
 
 
 class _Loader(_BASE):  # type: ignore[misc]
-    """Safe loader that leaves times as text, makes keys strings and notes duplicate keys."""
+    """Safe loader that leaves times as text, makes keys strings and notes duplicate keys, as yaml.v2 words them."""
 
     duplicates: list[str]
 
@@ -28,7 +28,8 @@ def _construct_map(loader: Any, node: Any) -> Any:
         key = loader.construct_object(key_node, deep=True)
         name = _key(key)
         if name in out:
-            loader.duplicates.append(name)
+            line = key_node.start_mark.line + 1
+            loader.duplicates.append(f'line {line}: key "{name}" already set in map')
         out[name] = loader.construct_object(value_node, deep=True)
 
 
@@ -59,7 +60,7 @@ _Loader.add_constructor("tag:yaml.org,2002:bool", _construct_bool)
 
 
 def load(body: bytes) -> tuple[Any, list[str]]:
-    """The first document as a JSON value, and the names of duplicate keys. BadRequest when it is not YAML."""
+    """The first document as a JSON value, and what is said of duplicate keys. BadRequest when it is not YAML."""
     _check_depth(body)
     try:
         loader = _Loader(body)

@@ -28,6 +28,7 @@ _PATH_PREFIX = r"(/[^/]+)*/?"
 EMPTY = "must be non-empty"
 BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")  # an integer as it is written without need for more
 Check = Callable[[str], list[str]]
 
 

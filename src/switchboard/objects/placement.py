@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from switchboard.objects import names
+
 Object = dict[str, Any]
 
 
@@ -100,9 +102,20 @@ def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
             continue
         if not key and operator != "Exists":
             continue
-        if operator == "Exists" or (toleration.get("value") or "") == (taint.get("value") or ""):
+        if operator in ("Gt", "Lt"):
+            fits = _compares(operator, taint.get("value") or "", toleration.get("value") or "")
+        else:
+            fits = operator == "Exists" or (toleration.get("value") or "") == (taint.get("value") or "")
+        if fits:
             return True
     return False
+
+
+def _compares(operator: str, value: str, limit: str) -> bool:
+    """Whether a taint's value is greater (or less) than a toleration's, both whole numbers (KEP-5471)."""
+    if not names.DECIMAL.fullmatch(value) or not names.DECIMAL.fullmatch(limit):
+        return False
+    return int(value) > int(limit) if operator == "Gt" else int(value) < int(limit)
 
 
 def untolerated(spec: Object, taints: Iterable[Object], effects: tuple[str, ...]) -> list[Object]:

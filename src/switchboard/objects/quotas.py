@@ -12,6 +12,7 @@ from switchboard.objects import quantity
 from switchboard.objects.podresources import of_pod
 
 Object = dict[str, Any]
+_CLAIMS = ("", "persistentvolumeclaims")
 
 # Plain names of counts -> plural of the core group.
 PLAIN: Final = frozenset(
@@ -36,7 +37,7 @@ def counted(hard: Iterable[str]) -> set[tuple[str, str]]:
         elif name.startswith("services."):
             out.add(("", "services"))
         elif name == "requests.storage" or _STORAGE_CLASS in name:
-            out.add(("", "persistentvolumeclaims"))
+            out.add(_CLAIMS)
         else:
             out.add(("", "pods"))
     return out
@@ -46,6 +47,9 @@ def usage(quota: Object, objects: Mapping[tuple[str, str], Sequence[Object]]) ->
     """Used amounts of every limit of the quota, as quantities in text."""
     spec = quota["spec"]
     pods = [p for p in objects.get(("", "pods"), ()) if not _is_finished(p) and in_scope(spec, p)]
+    if _rules(spec):
+        claims = [c for c in objects.get(_CLAIMS, ()) if claim_in_scope(spec, c)]
+        objects = {**objects, _CLAIMS: claims}
     out: dict[str, str] = {}
     for name in spec.get("hard") or {}:
         out[name] = _one(name, pods, objects)
@@ -63,7 +67,7 @@ def _one(name: str, pods: Sequence[Object], objects: Mapping[tuple[str, str], Se
     if name.startswith("services."):
         return str(_services(name.removeprefix("services."), objects.get(("", "services"), ())))
     if name == "requests.storage" or _STORAGE_CLASS in name:
-        return _claims(name, objects.get(("", "persistentvolumeclaims"), ()))
+        return _claims(name, objects.get(_CLAIMS, ()))
     return _compute(name, pods)
 
 
@@ -102,11 +106,35 @@ def _compute(name: str, pods: Sequence[Object]) -> str:
     return str(total)
 
 
+def _rules(spec: Object) -> list[Object]:
+    rules: list[Object] = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
+    return rules + ((spec.get("scopeSelector") or {}).get("matchExpressions") or [])
+
+
 def in_scope(spec: Object, pod: Object) -> bool:
     """Whether a quota's scopes speak of this pod."""
-    rules = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
-    rules += (spec.get("scopeSelector") or {}).get("matchExpressions") or []
-    return all(_scope(rule, pod) for rule in rules)
+    return all(rule.get("scopeName") != "VolumeAttributesClass" and _scope(rule, pod) for rule in _rules(spec))
+
+
+def claim_in_scope(spec: Object, claim: Object) -> bool:
+    """Whether a quota's scopes speak of this PersistentVolumeClaim."""
+    return all(_claim_scope(rule, claim) for rule in _rules(spec))
+
+
+def _claim_scope(rule: Object, claim: Object) -> bool:
+    """A claim counts for the class it has, the one it asks for and the one it is on its way to."""
+    if rule.get("scopeName") != "VolumeAttributesClass":
+        return False
+    status = claim.get("status") or {}
+    given = (
+        (claim.get("spec") or {}).get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    )
+    names = {str(name) for name in given if name}
+    if rule.get("operator") in ("In", "Exists"):
+        return any(_expression(rule, name) for name in names)
+    return all(_expression(rule, name) for name in names or {""})
 
 
 def _scope(rule: Object, pod: Object) -> bool:

@@ -59,6 +59,9 @@ class ResourceQuotas(Neutral):
             if not quotas.in_scope(quota["spec"], op.obj):
                 return None
             _require_explicit(op, quota["metadata"]["name"], concerned, op.obj["spec"])
+        elif kind == ("", "persistentvolumeclaims"):
+            if not quotas.claim_in_scope(quota["spec"], op.obj):
+                return None
         elif quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"):
             return None
         unknown = sorted(concerned - set(status.get("used") or ()))

@@ -166,9 +166,40 @@ def _gates(spec: Object, before: Object, errs: Errors) -> None:
             )
 
 
+_SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
+
+
+def _ended(obj: Object, old: Object, field: str, errs: Errors) -> None:
+    """A container that ended does not run again where the pod's restart policy says so."""
+    spec = obj.get("spec") or {}
+    policy = spec.get("restartPolicy") if field != "ephemeralContainerStatuses" else "Never"
+    if policy == "Always" or spec.get("restartPolicy") == "Always":
+        return
+    place = {"containerStatuses": "containers", "initContainerStatuses": "initContainers"}.get(field, "")
+    own = {c.get("name"): c for c in spec.get(place) or ()}
+    before = {s.get("name"): s for s in (old.get("status") or {}).get(field) or ()}
+    for i, now in enumerate((obj.get("status") or {}).get(field) or ()):
+        container = own.get(now.get("name")) or {}
+        if container.get("restartPolicy") or container.get("restartPolicyRules"):
+            continue  # the container has rules of its own
+        ended = ((before.get(now.get("name")) or {}).get("state") or {}).get("terminated")
+        if ended is None or (now.get("state") or {}).get("terminated") is not None:
+            continue
+        if policy != "OnFailure" or ended.get("exitCode") == 0:
+            errs.forbidden(f"status.{field}[{i}].state", "may not be transitioned to non-terminated state")
+
+
 def status_update(obj: Object, old: Object, errs: Errors) -> None:
-    """The status subresource: addresses are addresses, the assigned node stays."""
+    """The status subresource: addresses are addresses, ended containers stay ended."""
     status = obj.get("status") or {}
+    for i, condition in enumerate(status.get("conditions") or ()):
+        if condition.get("type") not in _SYSTEM_CONDITIONS:
+            errs.check(f"status.conditions[{i}].Type", condition.get("type") or "", names.qualified_name)
+    for field in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        _ended(obj, old, field, errs)
+    for i, entry in enumerate(status.get("hostIPs") or ()):
+        errs.check(f"status.hostIPs[{i}]", entry.get("ip") or "", names.ip)
+    errs.not_negative("status.observedGeneration", status.get("observedGeneration"))
     seen: set[int] = set()
     for i, entry in enumerate(status.get("podIPs") or ()):
         address = entry.get("ip") or ""

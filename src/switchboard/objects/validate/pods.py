@@ -223,8 +223,12 @@ def tolerations(values: list[Object], path: str, errs: Errors) -> None:
                 errs.invalid(
                     f"{here}.operator", go_struct(_internal(value)), "value must be empty when `operator` is 'Exists'"
                 )
-        elif operator not in ("Gt", "Lt"):
-            errs.unsupported(f"{here}.operator", operator, ("Equal", "Exists"))
+        elif operator in ("Gt", "Lt"):
+            if not names.DECIMAL.fullmatch(value.get("value") or ""):
+                wrong_number = "must be a valid decimal integer in canonical form"
+                errs.invalid(f"{here}.value", value.get("value") or "", wrong_number)
+        else:
+            errs.unsupported(f"{here}.operator", operator, ("Equal", "Exists", "Gt", "Lt"))
         if effect and effect not in _EFFECTS:
             errs.unsupported(f"{here}.effect", effect, _EFFECTS)
 

@@ -55,6 +55,7 @@ def resource_quota(obj: Object, errs: Errors) -> None:
                 errs.invalid(path, name, "must be a standard resource for quota")
             _amount(name in _WHOLE, amount, path, errs)
     _scopes(spec, errs)
+    _selector(spec, errs)
 
 
 # What a quota with a scope may count; every other scope goes with any resource.
@@ -82,6 +83,43 @@ def _scopes(spec: Object, errs: Errors) -> None:
     for pair in ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"}):
         if pair <= set(scopes):
             errs.invalid("spec.scopes", scopes, "conflicting scopes")
+
+
+_ALONE = ("BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity")
+
+
+def _selector(spec: Object, errs: Errors) -> None:
+    """`spec.scopeSelector`."""
+    path, selector = "spec.scopeSelector.matchExpressions", spec.get("scopeSelector")
+    expressions: list[Object] = (selector or {}).get("matchExpressions") or []
+    for each in expressions:
+        scope, operator, values = each.get("scopeName") or "", each.get("operator") or "", each.get("values") or []
+        if scope not in _SCOPES:
+            errs.invalid(f"{path}.scopeName", scope, "unsupported scope")
+        for name in sorted(spec.get("hard") or {}):
+            if name in _STANDARD_QUOTA and name not in _COUNTED.get(scope, {name}):
+                errs.invalid(path, selector, "unsupported scope applied to resource")
+        if scope in _ALONE and operator != "Exists":
+            only = (
+                "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+                "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
+                "ResourceQuotaScopeCrossNamespacePodAffinity"
+            )
+            errs.invalid(f"{path}.operator", operator, only)
+        if operator in ("In", "NotIn"):
+            if not values:
+                missing = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+                errs.required(f"{path}.values", missing)
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                many = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+                errs.invalid(f"{path}.values", values, many)
+        else:
+            errs.invalid(f"{path}.operator", operator, "not a valid selector operator")
+    named = {each.get("scopeName") for each in expressions}
+    for pair in ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"}):
+        if pair <= named:
+            errs.invalid(path, spec.get("scopes"), "conflicting scopes")
 
 
 def _amount(whole: bool, amount: str, path: str, errs: Errors) -> None:
