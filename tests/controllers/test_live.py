@@ -292,6 +292,8 @@ class TestWorkloads:
             assert pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "1"
             revision = (await w.get(STATEFULSETS, "db"))["status"]["currentRevision"]
             assert pod["metadata"]["labels"]["controller-revision-hash"] == revision
+            held = await w.get(CONTROLLERREVISIONS, revision)
+            assert revision == "db-" + held["metadata"]["labels"]["controller.kubernetes.io/hash"]
             old = {p["metadata"]["uid"] for p in await w.list(PODS)}
             started.clear()
             await w.patch(STATEFULSETS, "db", {"spec": {"template": {"metadata": {"annotations": {"x": "y"}}}}})

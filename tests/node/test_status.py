@@ -77,6 +77,7 @@ CRASH = {"waiting": lambda name, ended: (7.0, 80.0)}
         (pod("Never"), seen(box(state=END)), how(), "Succeeded unready a:Completed:0"),
         (pod("Never"), seen(box(state=END, code=3)), how(), "Failed unready a:Error:0"),
         (pod(), seen(), how(errors={"a": ("ErrImagePull", "no")}), "Pending unready a:ErrImagePull:0"),
+        (pod(**INIT), Observed(), how(), "Pending unready i:PodInitializing:0 a:PodInitializing:0"),
         (pod(**INIT), seen(box("i")), how(), "Pending unready i:running:0 a:PodInitializing:0"),
         (pod(**INIT), seen(box("i", END), box()), how(), "Running ready i:Completed:0 a:running:0"),
     ],

@@ -18,7 +18,10 @@ import msgspec  # isort: skip
 
 Object = dict[str, Any]
 
+# DaemonSets give their pods and their revisions the hash. StatefulSets give their pods the revision's name under the
+# same label, and their revisions the hash under another.
 HASH_LABEL: Final = "controller-revision-hash"
+REVISION_LABEL: Final = "controller.kubernetes.io/hash"
 
 
 def data_of(owner: Object) -> Object:
@@ -46,7 +49,7 @@ def new_revision(owner: Object, number: int, labels: Object) -> Object:
         "metadata": {
             "name": f"{meta['name']}-{digest}",
             "namespace": meta.get("namespace"),
-            "labels": {**labels, HASH_LABEL: digest},
+            "labels": {**labels, REVISION_LABEL if owner["kind"] == "StatefulSet" else HASH_LABEL: digest},
             "ownerReferences": [reference_to(owner)],
             **({"annotations": annotations} if annotations else {}),
         },

@@ -82,7 +82,7 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
     told = told_of(pod, name) if latest is None else None
     if told is not None:
         over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        return status_of_lost(told, _waiting(pod, seen, how.errors.get(name), init=init), stays=over or how.terminating)
+        return status_of_lost(told, _waiting(pod, how.errors.get(name)), stays=over or how.terminating)
     state, last = _states(spec, pod, seen, how, latest, before, init=init)
     running = latest is not None and latest.running
     started = running and latest is not None and how.started.get(latest.id, False)
@@ -128,12 +128,12 @@ def _states(
     name = spec["name"]
     error = how.errors.get(name)
     if latest is None:
-        return {"waiting": _waiting(pod, seen, error, init=init)}, {}
+        return {"waiting": _waiting(pod, error)}, {}
     last = {"terminated": _terminated(before, how)} if before is not None else {}
     if latest.running:
         return {"running": {"startedAt": rfc3339(latest.started)}}, last
     if not latest.exited:
-        return {"waiting": _waiting(pod, seen, error, init=init)}, last
+        return {"waiting": _waiting(pod, error)}, last
     again = restarts(pod["spec"].get("restartPolicy", "Always"), spec, latest) and not (
         init and latest.exit_code == 0 and not is_sidecar(spec)
     )
@@ -150,11 +150,10 @@ def _states(
     return terminated, last
 
 
-def _waiting(pod: Object, seen: Observed, error: tuple[str, str] | None, *, init: bool) -> Object:
+def _waiting(pod: Object, error: tuple[str, str] | None) -> Object:
     if error is not None:
         return _reason(*error)
-    inits = pod["spec"].get("initContainers")
-    return _reason("PodInitializing" if inits and not (init and seen.sandbox is None) else "ContainerCreating", "")
+    return _reason("PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating", "")
 
 
 def _reason(reason: str, message: str) -> Object:
