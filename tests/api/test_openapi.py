@@ -78,6 +78,9 @@ def test_what_kubectl_looks_for(openapi: OpenApi) -> None:
     assert document["openapi"] == "3.0.0"
     schemas = document["components"]["schemas"]
     assert schemas["io.k8s.api.core.v1.ServicePort"]["required"] == ["port"]
+    meta = schemas["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"]
+    assert [name for name, field in meta.items() if not field.get("description")] == []
+    assert meta["creationTimestamp"]["description"].startswith("CreationTimestamp is a timestamp")
     gvk = {"group": "", "version": "v1", "kind": "Service"}
     assert schemas["io.k8s.api.core.v1.Service"]["x-kubernetes-group-version-kind"] == [gvk]
     patch = document["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"]

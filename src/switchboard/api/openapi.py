@@ -14,8 +14,9 @@ import msgspec
 
 from switchboard.api import openapi_v2
 from switchboard.api.documents import Document
-from switchboard.api.openapi_custom import TEXTS, custom_schemas
+from switchboard.api.openapi_custom import custom_schemas
 from switchboard.api.openapi_paths import META, base_path, paths, schema_name
+from switchboard.api.openapi_texts import OBJECT_META, TEXTS
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
@@ -29,7 +30,7 @@ Schema = dict[str, Any]
 # Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
 _V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _V2_PROTOBUF = _V2_ASKED.replace("@", ".")
-_REVISION = "2"  # counts changes of how documents are built, so that clients drop what they keep
+_REVISION = "3"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
     f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")
@@ -222,19 +223,19 @@ def v3_schema(schema: Schema) -> Schema:
     return out | {"allOf": [target]} if out else target
 
 
-_TEXTS = TEXTS | {
-    "spec": "What is wanted.",
-    "status": "What is there, as last observed; written by the system.",
-}
-
-
 def described(name: str, schema: Schema) -> Schema:
     """A schema with a word on what it is and on the fields all kinds have (the type table has no prose)."""
+    if name == f"{META}.ObjectMeta":
+        return schema | {"properties": _worded(schema, OBJECT_META)}
     if "x-kubernetes-group-version-kind" not in schema:
         return schema
-    properties = schema.get("properties", {})
-    shown = {key: {"description": _TEXTS[key]} | value for key, value in properties.items() if key in _TEXTS}
-    return {"description": describe(name)} | schema | {"properties": properties | shown}
+    return {"description": describe(name)} | schema | {"properties": _worded(schema, TEXTS)}
+
+
+def _worded(schema: Schema, texts: dict[str, str]) -> Schema:
+    """The properties of a schema, with their descriptions before what they have."""
+    properties: Schema = schema.get("properties", {})
+    return {key: {"description": texts[key]} | value if key in texts else value for key, value in properties.items()}
 
 
 def describe(name: str) -> str:

@@ -10,17 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.api.openapi_paths import META, schema_name
+from switchboard.api.openapi_texts import TEXTS
 from switchboard.api.selection import selectable_fields
 from switchboard.objects.kinds import Kind
 
 Schema = dict[str, Any]
 
-# Clients look for the first words of these in what `kubectl explain` prints.
-TEXTS = {
-    "apiVersion": "APIVersion defines the schema, by group and version, that this representation of an object follows.",
-    "kind": "Kind is the name of the schema that this object follows.",
-    "metadata": "Standard object's metadata: name, labels, annotations and what the server keeps about the object.",
-}
 _PRESERVE, _EMBEDDED = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"
 _JUNCTORS = ("allOf", "oneOf", "anyOf", "not")
 
