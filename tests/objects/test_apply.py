@@ -12,7 +12,7 @@ from switchboard.objects import managed
 from switchboard.objects.apply import LAST_APPLIED, apply, track_update, type_of
 from switchboard.objects.errors import BadRequest, Conflict, StatusError
 from switchboard.objects.fieldchanges import added, changes, field_set
-from switchboard.objects.fieldset import FieldSet, difference, intersection, paths, union
+from switchboard.objects.fieldset import FieldSet, covers, difference, intersection, paths, union
 from switchboard.objects.kinds import Kind, Registry
 
 REGISTRY = Registry()
@@ -444,6 +444,9 @@ def test_sets_behave_as_sets_of_paths(left: FieldSet, right: FieldSet) -> None:
     assert set(paths(union(left, right))) == ours | theirs
     assert set(paths(difference(left, right))) == ours - theirs
     assert set(paths(intersection(left, right))) == ours & theirs
+    if covers(left, right):
+        assert theirs <= ours
+    assert covers(union(left, right), right) == (theirs <= set(paths(union(left, right))))
 
 
 specs = st.fixed_dictionaries(

@@ -12,6 +12,7 @@ from switchboard.api import flowcontrol
 if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.call import Call
+    from switchboard.objects.kinds import Kind
     from switchboard.transport.messages import Request
 
 _BUCKETS = (
@@ -41,6 +42,7 @@ _BUCKETS = (
 _VERBS = {"get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH"}
 _VERBS |= {"delete": "DELETE", "deletecollection": "DELETECOLLECTION"}
 
+_KEYS = 4096
 _Key = tuple[str, str, str, str, str, str]  # verb, group, version, resource, subresource, scope
 
 
@@ -50,6 +52,7 @@ class Metrics:
     def __init__(self) -> None:
         self._requests: dict[tuple[_Key, int], int] = {}
         self._durations: dict[_Key, list[float]] = {}  # bucket counts, then sum, then count
+        self._keys: dict[tuple[Kind, str, str, str], _Key] = {}
         self._started = time.time()
 
     def observe(self, request: Request, call: Call | None, code: int, started: float) -> None:
@@ -57,9 +60,9 @@ class Metrics:
         if call is None:
             key: _Key = (request.method, "", "", "", "", "")
         else:
-            kind = call.kind
             scope = "resource" if call.name else "namespace" if call.namespace else "cluster"
-            key = (_VERBS.get(call.verb, "OTHER"), kind.group, kind.version, kind.plural, call.sub, scope)
+            made = (call.kind, call.verb, call.sub, scope)
+            key = self._keys.get(made) or self._key(*made)
         counted = (key, code)
         self._requests[counted] = self._requests.get(counted, 0) + 1
         if key[0] in ("WATCH", "CONNECT"):
@@ -71,6 +74,13 @@ class Metrics:
         histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
         histogram[-2] += seconds
         histogram[-1] += 1
+
+    def _key(self, kind: Kind, verb: str, sub: str, scope: str) -> _Key:
+        if len(self._keys) >= _KEYS:  # kinds that are gone
+            self._keys.clear()
+        key = (_VERBS.get(verb, "OTHER"), kind.group, kind.version, kind.plural, sub, scope)
+        self._keys[kind, verb, sub, scope] = key
+        return key
 
     def render(self, app: App) -> str:
         """The text exposition format, version 0.0.4."""

@@ -15,7 +15,7 @@ from switchboard.objects import managed
 from switchboard.objects.errors import BadRequest, Conflict, StatusError
 from switchboard.objects.fieldchanges import added, changes, created, field_set, with_named_fields
 from switchboard.objects.fieldmerge import merge, problems, remove
-from switchboard.objects.fieldset import SELF, FieldSet, difference, intersection, paths, union, without_trees
+from switchboard.objects.fieldset import SELF, FieldSet, covers, difference, intersection, paths, union, without_trees
 from switchboard.objects.fieldtypes import Type, definition_type, schema_type
 from switchboard.objects.kinds import Kind
 from switchboard.objects.managed import APPLY, BEFORE_APPLY, UPDATE, Entry
@@ -107,6 +107,10 @@ def track_update(
     forgotten stays without.
     """
     type_ = type_of(obj, kind)
+    if old is None and "managedFields" not in (obj.get("metadata") or {}):
+        touched = _touched(_created(type_, obj, kind), _ignored(kind, type_, subresource))
+        managed.put(obj, [Entry(manager, UPDATE, api_version, subresource, now, touched)])
+        return
     entries, forget = managed.live_or_new(old, obj, subresource)
     if old is None:
         touched, removed = _created(type_, obj, kind), _NOTHING
@@ -117,12 +121,16 @@ def track_update(
         added_or_modified, gone = changes(type_, _bare(old), _bare(obj))
         touched, removed = added_or_modified or {}, gone or {}
     ignored = _ignored(kind, type_, subresource)
-    touched = _stripped(without_trees(touched, ignored) if not ignored.keys().isdisjoint(touched) else touched)
+    touched = _touched(touched, ignored)
     removed = without_trees(removed, ignored) if ignored and removed else removed
     if touched or removed:
         me = Entry(manager, UPDATE, api_version, subresource, now, touched)
         entries = managed.cap(_taken_over(entries, me, removed)) if entries else [me] if touched else []
     managed.put(obj, entries)
+
+
+def _touched(fields: FieldSet, ignored: FieldSet) -> FieldSet:
+    return _stripped(fields if ignored.keys().isdisjoint(fields) else without_trees(fields, ignored))
 
 
 def _created(type_: Type, obj: Object, kind: Kind | None) -> FieldSet:
@@ -138,6 +146,9 @@ def _taken_over(entries: list[Entry], me: Entry, removed: FieldSet) -> list[Entr
     out = []
     lost = union(me.fields, removed) if removed else me.fields
     for entry in entries:
+        if not removed and entry.identity == me.identity and covers(entry.fields, me.fields):
+            me.fields = entry.fields  # the same fields again, as most writers write
+            continue
         rest = difference(entry.fields, lost)
         if entry.identity == me.identity and me.fields:
             me.fields = union(rest, me.fields)

@@ -68,6 +68,17 @@ def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     return out
 
 
+def covers(fields: FieldSet, part: FieldSet) -> bool:
+    """Whether every path of `part` is in `fields`."""
+    for key, theirs in part.items():
+        ours = fields.get(key)
+        if ours is None or (is_member(theirs) and not is_member(ours)):
+            return False
+        if theirs and key != SELF and not covers(ours, theirs):
+            return False
+    return True
+
+
 def without_trees(left: FieldSet, roots: FieldSet) -> FieldSet:
     """Paths of `left` that are neither in `roots` nor below one of them (upstream's RecursiveDifference)."""
     out: FieldSet = {}

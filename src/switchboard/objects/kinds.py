@@ -86,10 +86,15 @@ class Kind:
     schema: Any = None  # a custom kind's structural schema (OpenAPI v3), None for built-in kinds
     extra: Any = None  # whatever the owner of a dynamic kind keeps beside it (its CRD)
 
-    @property
-    def api_version(self) -> str:
-        """`apps/v1`, or `v1` for core."""
-        return f"{self.group}/{self.version}" if self.group else self.version
+    api_version: str = field(init=False)  # `apps/v1`, or `v1` for core
+    storage_prefix: str = field(init=False)  # start of the store keys of its objects: `/core/pods/`
+    custom: bool = field(init=False)  # a CustomResourceDefinition made it
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the class is frozen; these are asked for several times in every request
+        put(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
+        put(self, "storage_prefix", f"/{self.storage[0] or 'core'}/{self.storage[2]}/")
+        put(self, "custom", self.definition is None)
 
     @property
     def resource(self) -> str:
@@ -100,16 +105,6 @@ class Kind:
     def error_group(self) -> str:
         """The group that messages about an object name: Events are core objects whichever way they come."""
         return self.group if self.definition is None else self.storage[0]
-
-    @property
-    def storage_prefix(self) -> str:
-        """Start of the store keys of its objects: `/core/pods/`."""
-        return f"/{self.storage[0] or 'core'}/{self.storage[2]}/"
-
-    @property
-    def custom(self) -> bool:
-        """True for kinds that a CustomResourceDefinition made."""
-        return self.definition is None
 
     def __repr__(self) -> str:
         return f"Kind({self.api_version} {self.kind})"

@@ -64,9 +64,16 @@ class Feed:
 
     def publish(self, events: list[Event]) -> None:
         """Call every sink that has something among these newly committed events."""
+        if not self._by_table:
+            return
         by_table: dict[str, list[Event]] = {}
+        name, group = "", events
         for event in events:
-            by_table.setdefault(table_name(event.record.key) or "", []).append(event)
+            key = event.record.key
+            if not name or not key.startswith(name):  # neighbours are often of one table
+                name = table_name(key) or ""
+                group = by_table.setdefault(name, [])
+            group.append(event)
         for name, group in [*by_table.items(), ("", events)]:
             for prefix, subscriptions in list(self._by_table.get(name, {}).items()):
                 wanted = group if prefix == name else [e for e in group if e.record.key.startswith(prefix)]

@@ -42,10 +42,12 @@ class History:
 
     def append(self, event: Event) -> None:
         """Add the newest change."""
-        self._events.append(event)
+        events = self._events
+        events.append(event)
         self._bytes += cost(event)
-        if len(self) > CACHED:
-            self._events[-CACHED - 1].forget_cache()
+        old = len(events) - CACHED - 1
+        if old >= self._start:
+            events[old].forget_cache()
 
     def trim(self) -> list[Event]:
         """Drop the oldest events beyond the bounds and return them; `floor` moves up to the last of them."""

@@ -160,6 +160,10 @@ class Store:
         kept.sort(key=lambda record: record.key)
         return kept
 
+    def any(self, table: str) -> bool:
+        """Whether a table (`/core/pods/`) has any committed record: costs next to nothing."""
+        return self._state.any(table)
+
     def count(self, prefix: str) -> int:
         """How many committed keys begin with `prefix`."""
         return self._state.count(prefix)
@@ -224,7 +228,8 @@ class Store:
         return self._enqueue(Record(head.key, encode(revision), revision, head.created, self._index), head, True)
 
     def _expected(self, key: str, expect: Any) -> Record | None:
-        self._require_writable()
+        if self._closed or self._broken is not None:
+            self._require_writable()
         head = self.head(key)
         if (
             expect is not ANY

@@ -107,6 +107,11 @@ class State:
             found += table.records[low:high]
         return found
 
+    def any(self, name: str) -> bool:
+        """Whether a table of this name has records."""
+        table = self._tables.get(name)
+        return table is not None and bool(table.keys)
+
     def count(self, prefix: str) -> int:
         """How many keys begin with `prefix`."""
         total = 0

@@ -223,7 +223,11 @@ class ServerConnection(asyncio.Protocol):
         """Wait for the handler and send its answer; then go on with the next request."""
         response: Response | None = None
         try:
-            response = result if isinstance(result, Response) else await self._awaited(parsed, result)
+            try:
+                response = result if isinstance(result, Response) else await result
+            except Exception:
+                _log.exception("the handler failed at %s %s", parsed.request.method, parsed.request.path)
+                response = self._server.on_error(500, "internal error")
             if response.upgrade is not None:
                 await self._send_upgrade(response, response.upgrade)
             elif response.push is not None:
@@ -247,13 +251,6 @@ class ServerConnection(asyncio.Protocol):
         self._current = None
         if self._upgraded is None and not self._refused and not self._transport.is_closing():
             self._advance()
-
-    async def _awaited(self, parsed: Parsed, result: Awaitable[Response]) -> Response:
-        try:
-            return await result
-        except Exception:
-            _log.exception("the handler failed at %s %s", parsed.request.method, parsed.request.path)
-            return self._server.on_error(500, "internal error")
 
     # Answers
 
@@ -447,7 +444,7 @@ class ChunkWriter:
 
 
 def _has(response: Response, name: str) -> bool:
-    return any(key.lower() == name for key, _ in response.headers)
+    return name in [key.lower() for key, _ in response.headers]
 
 
 async def _end(stream: AsyncIterator[bytes]) -> None:

@@ -20,6 +20,7 @@ from switchboard.store.store import Store
 
 Object = dict[str, Any]
 
+_QUOTAS = "/core/resourcequotas/"
 _EXPLICIT = ("cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory")
 # Updates that can use more than before; everything else is charged when it is created.
 _GROWING = frozenset((("pods", "resize"), ("services", ""), ("persistentvolumeclaims", "")))
@@ -35,9 +36,9 @@ class ResourceQuotas(Neutral):
         """Last of all steps: nothing after it refuses."""
         creates = op.verb == "CREATE" and not op.sub
         grows = op.verb == "UPDATE" and not op.group and (op.plural, op.sub) in _GROWING
-        if not op.namespace or op.obj is None or not (creates or grows):
+        if not op.namespace or op.obj is None or not (creates or grows) or not self._store.any(_QUOTAS):
             return
-        records = self._store.scan(f"/core/resourcequotas/{op.namespace}/")
+        records = self._store.scan(f"{_QUOTAS}{op.namespace}/")
         charges = [self._charge(op, head) for record in records if (head := self._store.head(record.key)) is not None]
         if op.call.dry_run:
             return

@@ -113,7 +113,9 @@ class MutatingWebhooks(Neutral):
 
     def mutate(self, op: Operation) -> Awaitable[None] | None:
         """Change the object as the webhooks say."""
-        found = list(self._configurations.matching(op)) if self._configurations.hooks() else []
+        if not self._configurations.hooks():
+            return None
+        found = list(self._configurations.matching(op))
         return self._run(op, found) if found else None
 
     async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:
@@ -165,8 +167,9 @@ class ValidatingWebhooks(Neutral):
 
     def validate(self, op: Operation) -> Awaitable[None] | None:
         """Refuse what a webhook refuses."""
-        found = list(self._configurations.matching(op)) if self._configurations.hooks() else []
-        found = [(hook, kind) for hook, kind in found if _wanted(op, hook, kind)]
+        if not self._configurations.hooks():
+            return None
+        found = [(hook, kind) for hook, kind in self._configurations.matching(op) if _wanted(op, hook, kind)]
         return self._run(op, found) if found else None
 
     async def _run(self, op: Operation, found: list[tuple[Hook, Kind]]) -> None:

@@ -26,12 +26,13 @@ def config_map(obj: Object, errs: Errors) -> None:
     """Keys, no key in both maps, 1 MiB in all."""
     data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
     for key in data:
-        errs.check(f"data[{key}]", key, names.config_key)
+        for message in names.config_key(key):
+            errs.invalid(f"data[{key}]", key, message)
         if key in binary:
             errs.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
     for key in binary:
         errs.check(f"binaryData[{key}]", key, names.config_key)
-    if _size(data, False) + _size(binary, True) > _MAX_CONFIG:
+    if _size(data, False) + (_size(binary, True) if binary else 0) > _MAX_CONFIG:
         errs.too_long("", _MAX_CONFIG)
 
 
