@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from switchboard.client.resources import NODES, PODS
 from switchboard.node.admission import refusal
-from switchboard.testing.node import Node, condition
+from switchboard.testing.node import Node, condition, container
 
 SLEEP = {"command": ["sleep", "1000"]}
 PORT = {"ports": [{"containerPort": 80, "hostPort": 80}]}
@@ -45,6 +46,21 @@ async def test_labels_are_looked_at_as_they_are_now(node: Node) -> None:
     assert (await node.phase("other", "Failed"))["status"]["reason"] == "NodeAffinity"
 
 
+async def test_what_the_runtime_cannot_do_is_not_done_otherwise(node: Node) -> None:
+    await node.apply("users", SLEEP, hostUsers=False)
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "Enabled"}
+    await node.apply("strict", {**SLEEP, "volumeMounts": [mount]}, volumes=[{"name": "v", "emptyDir": {}}])
+    await node.until("strict", lambda p: container(p)["state"]["waiting"]["reason"] == "CreateContainerConfigError")
+    said = "Failed to create pod sandbox: rpc error: code = Unimplemented desc = the runtime does not support user"
+
+    async def told() -> bool:
+        return any(e["message"].startswith(said) for e in await node.events("users"))
+
+    async with asyncio.timeout(20):
+        while not await told():  # noqa: ASYNC110  # another process tells us nothing
+            await asyncio.sleep(0.05)
+
+
 def pod(requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
     return {"spec": {"containers": [{"name": "c", "resources": {"requests": requests or {}}}], **spec}}
 
@@ -60,6 +76,8 @@ def pod(requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
         (pod(), [pod()["spec"]] * 3, "OutOfpods"),
         (pod(nodeSelector={"disk": "ssd"}), [], None),
         (pod(nodeSelector={"disk": "tape"}), [], "NodeAffinity"),
+        (pod(os={"name": "windows"}), [], "PodOSNotSupported"),
+        (pod(securityContext={"supplementalGroupsPolicy": "Strict"}), [], "SupplementalGroupsPolicyNotSupported"),
         (pod(securityContext={"sysctls": [{"name": "kernel.sem", "value": "1"}]}), [], "SysctlForbidden"),
     ],
 )

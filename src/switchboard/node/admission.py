@@ -22,6 +22,10 @@ _DEFAULT_PODS = 110
 def refusal(pod: Object, node: Object, others: Collection[Object], allocatable: Mapping[str, str]) -> Refusal | None:
     """Why a pod may not be on this node beside the `others` (their specs); None when it may."""
     spec, meta = pod["spec"], node.get("metadata") or {}
+    if (spec.get("os") or {}).get("name") not in (None, "", "linux"):
+        return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    if (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
+        return "SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=Strict is not supported in this node"
     if forbidden := configs.forbidden_sysctl(pod):
         return "SysctlForbidden", f'forbidden sysctl: "{forbidden}" not allowlisted'
     if lacking := shortage(spec, others, allocatable):

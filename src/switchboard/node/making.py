@@ -71,6 +71,8 @@ class Maker:
 
     async def run_sandbox(self, pod: Object, attempt: int) -> str:
         """Make the next try of the pod's sandbox; its id. Raises RuntimeFailure; NotFound without its RuntimeClass."""
+        if pod["spec"].get("hostUsers") is False:
+            raise RuntimeFailure("UNIMPLEMENTED", "the runtime does not support user namespaces")
         name = pod["spec"].get("runtimeClassName")
         handler = str((await self.client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
         return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
@@ -223,6 +225,8 @@ class Maker:
         root = folders.get(mount["name"])
         if root is None:
             raise VolumeFailure(f'volume "{mount["name"]}" is not mounted')
+        if mount.get("recursiveReadOnly") == "Enabled":
+            raise VolumeFailure(f'volume "{mount["name"]}": the runtime does not support recursive read-only mounts')
         inner = mount.get("subPath") or expand(mount.get("subPathExpr") or "", values)
         return {
             "container_path": mount["mountPath"],

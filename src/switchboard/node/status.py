@@ -116,7 +116,7 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
 def _mounted(mount: Object) -> Object:
     shown = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        shown |= {"readOnly": True, "recursiveReadOnly": mount.get("recursiveReadOnly", "Disabled")}
+        shown |= {"readOnly": True, "recursiveReadOnly": "Disabled"}  # whatever was hoped for
     return shown
 
 

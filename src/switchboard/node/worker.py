@@ -16,9 +16,8 @@ from typing import Any
 
 from switchboard.client import Client, Disconnected, EventRecorder
 from switchboard.client.events import reference
-from switchboard.client.resources import NODES, PODS
+from switchboard.client.resources import PODS
 from switchboard.node import configs
-from switchboard.node.admission import refusal
 from switchboard.node.backoff import Backoff
 from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
@@ -33,7 +32,8 @@ from switchboard.node.pulls import PullFailure
 from switchboard.node.resizing import Resizer
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
-from switchboard.node.status import OWN, Circumstances, pod_status, started_at
+from switchboard.node.standing import Standing
+from switchboard.node.status import OWN, Circumstances, pod_status
 from switchboard.node.telling import Teller
 from switchboard.objects.errors import Conflict, NotFound, StatusError
 
@@ -81,9 +81,9 @@ class PodWorker:
         self._sandbox_pause, self._sandbox_retry = 0.0, 0.0  # after a failure; monotonic time before which none is made
         self._refreshed = 0.0
         self._stale = False  # an object that volumes are filled from has changed
-        self._failure: tuple[str, str] | None = None  # (reason, message) when the pod failed as a whole
-        self._admitted = bool(self._teller.told.get("startTime"))  # begun under whoever was here before
-        if self._admitted and not self._over:
+        begun = bool(self._teller.told.get("startTime"))  # under whoever was here before
+        self._standing = Standing(client, runtime, settings, maker.room, maker.node, self._say, begun=begun)
+        if begun and not self._over:
             self._resizer.enter(pod)
 
     @property
@@ -170,8 +170,8 @@ class PodWorker:
 
     async def _live(self) -> float | None:
         await self._observe()
-        self._check_deadline()
-        await self._check_admission()
+        if await self._standing.check(self.pod, self.seen, self._teller.told):
+            self._resizer.enter(self.pod)
         if not self._over:
             self._allocated = self._resizer.allocate(self.pod)
         self._probes.doomed.update(await self._resizer.follow(self._allocated, self.seen, self._maker.memory))
@@ -195,7 +195,9 @@ class PodWorker:
             else:
                 self._maker.watching.follow(self.pod, self._sources_changed)
             self._refreshed = time.monotonic()
-        return max(0.01, min([pause, self._deadline_in(), *(w for w in self._waits() if w > 0)]))
+        return max(
+            0.01, min([pause, self._standing.again(self.pod, self._teller.told), *(w for w in self._waits() if w > 0)])
+        )
 
     def _waits(self) -> list[float]:
         """Seconds until containers whose start failed may be tried again; a zero for those that may be tried now."""
@@ -214,41 +216,10 @@ class PodWorker:
                 message = f"Back-off restarting failed container {held.name} in pod {where}"
                 self._say("Warning", "BackOff", message, {"name": held.name})
 
-    def _deadline_in(self) -> float:
-        """Seconds until activeDeadlineSeconds is over; a long time without one."""
-        allowed = self.pod["spec"].get("activeDeadlineSeconds")
-        began = started_at({"status": self._teller.told})
-        return max(0.0, began + allowed - time.time()) if allowed and began and not self._over else _RESYNC
-
-    def _check_deadline(self) -> None:
-        if self._deadline_in() <= 0:
-            message = "Pod was active on the node longer than the specified deadline"
-            self._failure = ("DeadlineExceeded", message)
-            self._say("Normal", "DeadlineExceeded", message)
-
-    async def _check_admission(self) -> None:
-        """Take the pod, or refuse one that has not begun here and may not."""
-        if self._admitted:
-            return
-        if not self._over and not self.seen.sandboxes:
-            refused = self._refusal(self._maker.node())
-            if refused is not None:  # the node may have changed since it was last asked for
-                refused = self._refusal(await self._client.get(NODES, self._settings.name))
-            if refused is not None:
-                self._failure = refused
-                self._say("Warning", *refused)
-        self._admitted = True
-        if not self._over:
-            self._resizer.enter(self.pod)
-
-    def _refusal(self, node: Object) -> tuple[str, str] | None:
-        room = self._maker.room
-        return refusal(self.pod, node, room.others(self.uid), room.allocatable)
-
     @property
     def _over(self) -> bool:
         """Whether the pod has ended for good."""
-        return self._failure is not None or self._teller.told.get("phase") in ("Succeeded", "Failed")
+        return self._standing.over(self._teller.told)
 
     def _facts(self) -> Facts:
         return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of, self._over)
@@ -443,7 +414,7 @@ class PodWorker:
         meta, spec = self.pod["metadata"], self.pod["spec"]
         given = meta.get("deletionGracePeriodSeconds")
         grace = float(given if given is not None else spec.get("terminationGracePeriodSeconds", 30))
-        return min(grace, 2.0) if self.removed else grace
+        return 0.0 if self._standing.evicted else min(grace, 2.0) if self.removed else grace
 
     async def _kill(
         self, container: Container, message: str, grace: float, before: Collection[asyncio.Future[None]] = ()
@@ -506,7 +477,7 @@ class PodWorker:
             ready=self._probes.ready,
             errors=self._errors,
             waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(self._version(name))),
-            pod_error=self._failure,
+            pod_error=self._standing.failure,
             terminating=self.deleting or self._over,
             messages=self._observer.messages,
             allocated=self._resizer.allocated,
