@@ -121,6 +121,35 @@ async def test_another_range_is_used_when_the_first_is_full() -> None:
         assert status == 201 and made["spec"]["clusterIP"].startswith("10.97.0.")
 
 
+async def test_ranges_under_load_are_filled_to_the_last_address_and_no_further() -> None:
+    """Many at once, until both ranges are full; what is given back is there again, in whichever range."""
+    async with ApiServer(settings=Settings(service_cidrs=("10.96.0.0/26",))) as api:
+        services, cidrs = "/api/v1/namespaces/default/services", "/apis/networking.k8s.io/v1/servicecidrs"
+        cidr = {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/27"]}}
+        assert (await api.call("POST", cidrs, cidr))[0] == 201
+        made = await asyncio.gather(*(api.call("POST", services, service(f"s{i}")) for i in range(100)))
+        good = {s["metadata"]["name"]: s["spec"]["clusterIP"] for status, s in made if status == 201}
+        assert len(good) == 61 + 30 == len(set(good.values()))  # without `kubernetes`
+        assert {status for status, _ in made} == {201, 500}
+        for prefix in ("10.96.", "10.97."):
+            name, ip = next((n, ip) for n, ip in good.items() if ip.startswith(prefix))
+            assert (await api.call("DELETE", f"{services}/{name}"))[0] == 200
+            await gone(api, f"{ADDRESSES}/{ip}")
+            status, again = await api.call("POST", services, service(name))
+            assert (status, again["spec"]["clusterIP"]) == (201, ip)
+        assert (await api.call("DELETE", cidrs + "/more"))[0] == 200
+        condition = (await api.call("GET", cidrs + "/more"))[1]["status"]["conditions"][0]
+        async with asyncio.timeout(5):
+            while condition["reason"] != "Terminating":
+                await asyncio.sleep(0.005)
+                condition = (await api.call("GET", cidrs + "/more"))[1]["status"]["conditions"][0]
+        for name, ip in good.items():
+            if ip.startswith("10.97."):
+                assert (await api.call("DELETE", f"{services}/{name}"))[0] == 200
+        await gone(api, cidrs + "/more")
+        assert (await api.call("POST", services, service("late")))[0] == 500
+
+
 async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
     _, made = await api.call("POST", SERVICES, service("s", type="NodePort"))
     address, port = made["spec"]["clusterIP"], made["spec"]["ports"][0]["nodePort"]

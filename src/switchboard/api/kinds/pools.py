@@ -43,6 +43,21 @@ def band(size: int, low: int, high: int, part: int) -> int:
     return 0 if size <= low else min(max(low, size // part), high)
 
 
+class Band:
+    """A part of a range, how many of its addresses are taken, and where the last look for a free one ended."""
+
+    __slots__ = ("high", "low", "next", "taken")
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+        self.taken, self.next = 0, low
+
+    @property
+    def size(self) -> int:
+        """All addresses of it."""
+        return self.high - self.low + 1
+
+
 class Cidr:
     """One range of cluster IPs: the addresses between its ends that may be given out."""
 
@@ -55,6 +70,15 @@ class Cidr:
         self.first = first
         self.last = min(last - 1 if self.network.version == 4 else last, first + 2**64)
         self.static = band(self.last - self.first + 1, 16, 256, 16)
+        self.bands = [Band(self.first + self.static, self.last)]  # the dynamic one first
+        if self.static:
+            self.bands.append(Band(self.first, self.first + self.static - 1))
+
+    def note(self, number: int, change: int) -> None:
+        """An address was taken (1) or given back (-1)."""
+        for part in self.bands:
+            if part.low <= number <= part.high:
+                part.taken += change
 
     def holds(self, number: int) -> bool:
         """Whether an address number may be given out."""
@@ -73,13 +97,22 @@ class Pools:
     def __init__(self, app: App) -> None:
         self._app = app
         self._cidrs: list[Cidr] | None = None
+        self._counted = 0  # revision as of which the ranges' addresses were counted
         self._reserved: set[str] = set()  # addresses of writes under way
         self._ports: set[int] = set()
         self._random = random.Random()  # spreads picks; nobody's security rests on it
         app.store.subscribe(CIDRS, app.store.revision, self._cidrs_changed)
+        app.store.subscribe(ADDRESSES, app.store.revision, self._addresses_changed)
 
     def _cidrs_changed(self, _: list[Event]) -> None:
         self._cidrs = None
+
+    def _addresses_changed(self, events: list[Event]) -> None:
+        for event in events:
+            if self._cidrs is None or event.revision <= self._counted:
+                continue
+            if event.deleted or event.previous is None:
+                _note(self._cidrs, event.record.key, -1 if event.deleted else 1)
 
     def load(self) -> None:
         """Count the node ports of all stored Services."""
@@ -103,6 +136,9 @@ class Pools:
                 if "deletionTimestamp" not in obj["metadata"]:
                     found += (obj.get("spec") or {}).get("cidrs") or ()
             self._cidrs = [Cidr(text) for text in dict.fromkeys(found)]
+            self._counted = self._app.store.revision
+            for record in self._app.store.scan(ADDRESSES):
+                _note(self._cidrs, record.key, 1)
         return [cidr for cidr in self._cidrs if cidr.family == family]
 
     def _taken(self, address: str) -> bool:
@@ -131,16 +167,18 @@ class Pools:
 
     def _free_address(self, family: str) -> str:
         for cidr in self._ranges(family):
-            for low, high in ((cidr.first + cidr.static, cidr.last), (cidr.first, cidr.first + cidr.static - 1)):
-                if high < low:
-                    continue
+            for part in cidr.bands:
+                if part.taken >= part.size:
+                    continue  # full: looking would take long, and another range has room
                 for _ in range(_TRIES):
-                    address = cidr.text(low + self._random.getrandbits(80) % (high - low + 1))
+                    address = cidr.text(part.low + self._random.getrandbits(80) % part.size)
                     if not self._taken(address):
                         return address
-                for number in range(low, min(high, low + 2**20) + 1):
+                for offset in range(min(part.size, 2**20)):  # nearly full: on from where the last look ended
+                    number = part.low + (part.next - part.low + offset) % part.size
                     address = cidr.text(number)
                     if not self._taken(address):
+                        part.next = number + 1
                         return address
         raise InternalError("Internal error occurred: failed to allocate a serviceIP: range is full")
 
@@ -215,6 +253,14 @@ class Pools:
     def free_ports(self, ports: set[int]) -> None:
         """Give ports back."""
         self._ports -= ports
+
+
+def _note(cidrs: list[Cidr], key: str, change: int) -> None:
+    address = ipaddress.ip_address(key.removeprefix(ADDRESSES))
+    number, version = int(address), address.version
+    for cidr in cidrs:
+        if cidr.network.version == version:
+            cidr.note(number, change)
 
 
 def ports_of(service: Object) -> set[int]:
