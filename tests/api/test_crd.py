@@ -27,7 +27,11 @@ SCHEMA: Object = {
                 "color": {"type": "string", "default": "red"},
                 "port": {"x-kubernetes-int-or-string": True},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                "template": {"type": "object", "x-kubernetes-embedded-resource": True},
+                "template": {
+                    "type": "object",
+                    "x-kubernetes-embedded-resource": True,
+                    "properties": {"kept": {"type": "string"}},
+                },
                 "replicas": {"type": "integer"},
             },
         },
@@ -359,41 +363,70 @@ async def test_a_deleted_definition_takes_its_objects_along(api: ApiServer) -> N
     assert found["items"] == []
 
 
+class Pieces:
+    """What a watch sends, as far as a watcher uses a writer."""
+
+    buffered, closed, local = 0, False, False
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._arrived = asyncio.Event()
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(data)
+        self._arrived.set()
+        return 0
+
+    def close(self) -> None: ...
+
+    def on_close(self, callback: Any) -> None: ...
+
+    async def events(self, count: int) -> list[Object]:
+        """The first events, once there are so many."""
+        async with asyncio.timeout(5):
+            while len(b"".join(self._pieces).splitlines()) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return [json.loads(line) for line in b"".join(self._pieces).splitlines()]
+
+
+async def watching(api: ApiServer, target: str) -> Pieces:
+    response = await api.request("GET", f"{target}&watch=1&timeoutSeconds=30")
+    assert response.status == 200 and response.push is not None
+    pieces = Pieces()
+    response.push(pieces)  # type: ignore[arg-type]  # what a watcher uses of a writer
+    return pieces
+
+
 async def test_a_watch_of_another_version_sees_converted_objects(api: ApiServer) -> None:
     async with FakeWebhook(convert) as webhook:
         client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
         conversion = {"strategy": "Webhook", "webhook": client}
         await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
         await api.call("POST", path("v1"), widget("before", color="red"))
-        response = await api.request("GET", f"{path('v2')}?watch=1&timeoutSeconds=30")
-        assert response.status == 200
-        pieces: list[bytes] = []
-        arrived = asyncio.Event()
-
-        class Writer:
-            local = False
-
-            def write(self, data: bytes) -> int:
-                pieces.append(data)
-                arrived.set()
-                return 0
-
-            buffered, closed = 0, False
-
-            def close(self) -> None: ...
-
-            def on_close(self, callback: Any) -> None: ...
-
-        assert response.push is not None
-        response.push(Writer())  # type: ignore[arg-type]  # what a watcher uses of a writer
+        seen = await watching(api, f"{path('v2')}?")
         await api.call("POST", path("v2"), widget("after", "v2", color="BLUE"))
-        async with asyncio.timeout(5):
-            while len(b"".join(pieces).splitlines()) < 2:
-                arrived.clear()
-                await arrived.wait()
-        events = [json.loads(line) for line in b"".join(pieces).splitlines()]
+        events = await seen.events(2)
         colors = [(e["type"], e["object"]["apiVersion"], e["object"]["spec"]["color"]) for e in events]
         assert colors == [("ADDED", "example.com/v2", "RED"), ("ADDED", "example.com/v2", "BLUE")]
+
+
+async def test_a_watch_of_selected_fields_sees_what_comes_and_goes(api: ApiServer) -> None:
+    async with FakeWebhook(convert) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        fields = [{"jsonPath": ".spec.color"}]
+        old, new = version("v1", selectableFields=fields), version("v2", storage=False, selectableFields=fields)
+        await define(api, definition(old, new, conversion=conversion))
+        upper = await watching(api, f"{path('v2')}?fieldSelector=spec.color%3DRED")
+        lower = await watching(api, f"{path('v1')}?fieldSelector=spec.color%3Dred")
+        for name, color in (("one", "RED"), ("two", "BLUE"), ("three", "RED")):
+            assert (await api.call("POST", path("v2"), widget(name, "v2", color=color)))[0] == 201
+        assert (await api.call("PATCH", f"{path('v2')}/one", {"spec": {"color": "BLUE"}}, MERGE))[0] == 200
+        assert (await api.call("DELETE", f"{path('v1')}?fieldSelector=spec.color%3Dred"))[0] == 200
+        expected = [("ADDED", "one"), ("ADDED", "three"), ("DELETED", "one"), ("DELETED", "three")]
+        for seen in (upper, lower):
+            assert [(e["type"], e["object"]["metadata"]["name"]) for e in await seen.events(4)] == expected
 
 
 async def test_definitions_are_there_again_after_a_restart(tmp_path: Path) -> None:
@@ -467,6 +500,13 @@ BELOW = "spec.validation.openAPIV3Schema.properties[f]"
             ".properties[x]",
             f"because it is defined in {BELOW}.anyOf[0].properties[x]",
         ),
+        (
+            {"type": "integer", "default": 1, "x-kubernetes-validations": [{"rule": "self > 1"}]},
+            ".default",
+            "failed rule: self > 1",
+        ),
+        ({"type": "object", "not": {"additionalProperties": {}}}, ".not.additionalProperties", "must be undefined"),
+        ({"type": "object", "x-kubernetes-embedded-resource": True}, ".properties", "must not be empty if"),
         ({"type": "string", "pattern": "("}, ".pattern", "must be a valid regular expression"),
         ({"type": "string", "x-kubernetes-embedded-resource": True}, ".type", "must be object if"),
     ],
@@ -476,6 +516,16 @@ async def test_wrong_schemas(api: ApiServer, schema: Object, path: str, why: str
     assert status == 422, answer
     causes = {cause["field"]: cause["message"] for cause in answer["details"]["causes"]}
     assert why in causes[BELOW + path]
+
+
+async def test_a_number_or_a_text(api: ApiServer) -> None:
+    """Both ways in which generators write it."""
+    either = [{"type": "integer"}, {"type": "string"}]
+    for shape in ({"anyOf": either}, {"allOf": [{"anyOf": either}, {"pattern": "^[0-9]+$"}]}):
+        status, answer = await api.call("POST", CRDS, field({"x-kubernetes-int-or-string": True, **shape}))
+        assert status == 201, answer
+        assert (await api.call("DELETE", f"{CRDS}/widgets.example.com"))[0] == 200
+        await gone(api, f"{CRDS}/widgets.example.com")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ async def test_a_json_patch(api: ApiServer) -> None:
             applied("Object{metadata: Object.metadata{ownerReferences: [], managedFields: [{'a': 'b'}]}}"),
             "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .metadata.managedFields",
         ),
-        (patched('[JSONPatch{op: "remove", path: "/data/x"}]'), "JSONPath: "),
+        (patched('[JSONPatch{op: "remove", path: "/data/x"}]'), "JSON Patch: "),
     ],
 )
 async def test_a_mutation_that_fails(api: ApiServer, mutation: Object, why: str) -> None:

@@ -161,6 +161,38 @@ async def test_policies_are_checked_when_they_are_written(api: ApiServer, spec: 
     assert why in causes[0]["message"]
 
 
+async def test_everything_is_asked_before_the_first_denial_is_told(api: ApiServer) -> None:
+    await bind(api, policy({"expression": "false", "message": "denied"}))
+    warns = policy({"expression": "false", "message": "warned"})
+    warns["metadata"]["name"] = "q"
+    assert (await api.call("POST", f"{GROUP}/validatingadmissionpolicies", warns))[0] == 201
+    bound = {"metadata": {"name": "q"}, "spec": {"policyName": "q", "validationActions": ["Warn"]}}
+    assert (await api.call("POST", f"{GROUP}/validatingadmissionpolicybindings", bound))[0] == 201
+    response = await api.request("POST", MAPS, {"metadata": {"name": "m"}})
+    assert response.status == 422
+    assert any("warned" in value for name, value in response.headers if name == "warning")
+
+
+async def test_annotations_that_cannot_be_made_deny_whatever_the_binding_says(api: ApiServer) -> None:
+    annotation = {"key": "k", "valueExpression": "object.data.x + '!'"}
+    await bind(api, policy({"expression": "true"}, auditAnnotations=[annotation]), "Warn")
+    assert await create(api, "fine", x="y") == (201, "")
+    why = "expression 'object.data.x + '!'' resulted in error: no such key: data"
+    assert await create(api) == (422, denied(why))
+
+
+async def test_the_namespace_has_types(api: ApiServer) -> None:
+    fine = "namespaceObject.metadata.creationTimestamp > timestamp('2020-01-01T00:00:00Z')"
+    seen = "namespaceObject.metadata.labels.team == 'b' || namespaceObject.status.phase != 'Active'"
+    await bind(api, policy({"expression": fine, "message": "old"}, {"expression": seen, "message": "seen"}))
+    assert await create(api) == (422, denied("seen"))
+    body = policy({"expression": "namespaceObject.metadata.wrong == ''"})
+    body["metadata"]["name"] = "q"
+    status, answer = await api.call("POST", f"{GROUP}/validatingadmissionpolicies", body)
+    assert status == 422
+    assert "undefined field 'wrong'" in answer["message"]
+
+
 async def test_policies_cannot_forbid_their_own_removal(api: ApiServer) -> None:
     every = {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}
     await bind(api, policy({"expression": "false"}, match={"resourceRules": [every]}))

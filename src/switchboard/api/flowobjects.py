@@ -24,10 +24,6 @@ _LEVELS: dict[str, tuple[int, int, tuple[int, int, int] | None]] = {
 }
 _EVERYBODY = "Group system:unauthenticated, Group system:authenticated"
 _LEADERS = "User system:kube-controller-manager, User system:kube-scheduler, ServiceAccount kube-system/*"
-_ENDPOINTS = (
-    "User system:kube-controller-manager, ServiceAccount kube-system/endpoint-controller, "
-    "ServiceAccount kube-system/endpointslicemirroring-controller"
-)
 _LOCKS = "get create update : coordination.k8s.io : leases"
 # name, level, precedence, how flows are told apart, subjects, rules: `verbs : groups : resources` of namespaced objects
 # (with a `+` of cluster-wide ones too), `verbs : /urls`, or `*` for everything
@@ -39,9 +35,6 @@ _SCHEMAS: tuple[tuple[str, str, int, str, str, tuple[str, ...]], ...] = (
      ("* : - : nodes nodes/status +", "* : coordination.k8s.io : leases")),
     ("probes", "exempt", 2, "", _EVERYBODY, ("get : /healthz /readyz /livez",)),
     ("system-leader-election", "leader-election", 100, "ByUser", _LEADERS, (_LOCKS,)),
-    ("endpoint-controller", "workload-high", 150, "ByUser", _ENDPOINTS, ("get create update : - : endpoints",)),
-    ("workload-leader-election", "leader-election", 200, "ByUser", "ServiceAccount kube-system/*",
-     ("get create update : - : endpoints configmaps", _LOCKS)),
     ("kube-controller-manager", "workload-high", 800, "ByNamespace", "User system:kube-controller-manager", ("*",)),
     ("kube-scheduler", "workload-high", 800, "ByNamespace", "User system:kube-scheduler", ("*",)),
     ("kube-system-service-accounts", "workload-high", 900, "ByNamespace", "ServiceAccount kube-system/*", ("*",)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import posixpath
 import re
 from operator import attrgetter
 from typing import Any
@@ -172,12 +173,13 @@ def _parse_token(token: str, prefix: str) -> tuple[int, str]:
         raise BadRequest(f"{start}{e}") from None
     version = body.get("v") or ""
     if version != "meta.k8s.io/v1":
-        raise BadRequest(f'{start}server does not recognize this encoded version "{version}"')
+        raise BadRequest(f"{start}server does not recognize this encoded version {version}")
     revision, key = body.get("rv"), body.get("start")
     if not isinstance(revision, int) or not revision:
         raise BadRequest(f"{start}incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     if not isinstance(key, str) or not key:
         raise BadRequest(f"{start}encoded start key empty (version meta.k8s.io/v1)")
-    if ".." in key.split("/"):
+    rooted = key if key.startswith("/") else f"/{key}"
+    if posixpath.normpath(rooted) != rooted:
         raise BadRequest(f"{start}{key}")
     return revision, prefix + key.rstrip("\0")

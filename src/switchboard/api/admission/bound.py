@@ -122,8 +122,10 @@ class Bindings(Generic[P]):
     def _namespace(self, op: Operation) -> Object | None:
         if not op.namespace:
             return None
+        from switchboard.objects.cel.conditions import namespace_value  # only who has policies pays for the language
+
         record = self._store.get(f"/core/namespaces/{op.namespace}")
-        return decode(record.value) if record is not None else None
+        return namespace_value(decode(record.value)) if record is not None else None
 
     def params(self, op: Operation, bound: Bound[P]) -> Iterator[Object | None]:
         """The parameters that the policy is asked with, one after another. Raises NoParams."""

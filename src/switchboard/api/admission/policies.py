@@ -34,27 +34,36 @@ class ValidatingPolicies(Neutral):
 
     def validate(self, op: Operation) -> None:
         """Refuse what a bound policy denies. Raises StatusError."""
-        if self._bindings.all():
-            for bound, kind in self._bindings.matching(op):
-                self._ask(op, bound, kind)
-
-    def _ask(self, op: Operation, bound: Bound[ValidatingPolicy], kind: Kind) -> None:
-        try:
-            for params in self._bindings.params(op, bound):
-                for denial in bound.compiled().decide(self._bindings.known(op, kind, params)):
-                    self._denied(op, bound, denial.message, denial.reason)
-        except NoParams as e:
-            if bound.spec.get("failurePolicy") != "Ignore":
-                self._denied(op, bound, f"failed to configure binding: {e}", "Invalid")
-
-    def _denied(self, op: Operation, bound: Bound[ValidatingPolicy], message: str, reason: str) -> None:
-        actions = bound.bound.get("validationActions") or ()
-        who = f"ValidatingAdmissionPolicy '{bound.name}' with binding '{bound.binding}'"
-        if "Warn" in actions:
-            op.call.warn(f"Validation failed for {who}: {message}")
-        if "Deny" in actions:
-            text = f"{who} denied request: {message}"
+        if not self._bindings.all():
+            return
+        denied: list[tuple[str, str]] = []
+        for bound, kind in self._bindings.matching(op):
+            denied += self._ask(op, bound, kind)
+        if denied:
+            text, reason = denied[0]
             error = forbidden(op.plural, op.group, op.name, text)
             error.reason, error.code = reason, _CODES.get(reason, 422)
             error.details = {**(error.details or {}), "causes": [{"message": text}]}
             raise error
+
+    def _ask(self, op: Operation, bound: Bound[ValidatingPolicy], kind: Kind) -> list[tuple[str, str]]:
+        """What one policy denies: (text, reason). What it only warns of is put into the call's warnings."""
+        who = f"ValidatingAdmissionPolicy '{bound.name}' with binding '{bound.binding}'"
+        actions = bound.bound.get("validationActions") or ()
+        try:
+            found = [
+                denial
+                for params in list(self._bindings.params(op, bound))
+                for denial in bound.compiled().decide(self._bindings.known(op, kind, params))
+            ]
+        except NoParams as e:
+            failed = [(f"{who} denied request: failed to configure binding: {e}", "Invalid")]
+            return failed if bound.spec.get("failurePolicy") != "Ignore" else []
+        for denial in found if "Warn" in actions else ():
+            if not denial.always:
+                op.call.warn(f"Validation failed for {who}: {denial.message}")
+        return [
+            (f"{who} denied request: {denial.message}", denial.reason)
+            for denial in found
+            if denial.always or "Deny" in actions
+        ]

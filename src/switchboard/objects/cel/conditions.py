@@ -13,8 +13,19 @@ from switchboard.objects.cel.authorizer import AUTHORIZER
 from switchboard.objects.cel.environment import checked
 from switchboard.objects.cel.evaluate import Program
 from switchboard.objects.cel.syntax import CompileError
-from switchboard.objects.cel.types import BOOL, DYN, STRING, Type, assignable, list_of, map_of, object_of
-from switchboard.objects.cel.values import CelError, CostExceeded
+from switchboard.objects.cel.types import (
+    BOOL,
+    DYN,
+    INT,
+    STRING,
+    TIMESTAMP,
+    Type,
+    assignable,
+    list_of,
+    map_of,
+    object_of,
+)
+from switchboard.objects.cel.values import CelError, CostExceeded, timestamp
 
 Object = dict[str, Any]
 CALL_LIMIT, BUDGET = 1_000_000, 2_500_000
@@ -23,6 +34,43 @@ _SPENT = "validation failed due to running out of cost budget, no further valida
 
 class ConditionsFailed(Exception):
     """Conditions could not be evaluated, and none is false; says why."""
+
+
+def _namespace() -> Type:
+    """What expressions see of the namespace of a request."""
+    texts = map_of(STRING, STRING)
+    meta = {
+        **dict.fromkeys(("name", "generateName", "namespace", "UID", "resourceVersion"), STRING),
+        "labels": texts,
+        "annotations": texts,
+        "finalizers": list_of(STRING),
+        **dict.fromkeys(("creationTimestamp", "deletionTimestamp"), TIMESTAMP),
+        **dict.fromkeys(("generation", "deletionGracePeriodSeconds"), INT),
+    }
+    said = dict.fromkeys(("status", "type", "message", "reason"), STRING)
+    condition = object_of("kubernetes.NamespaceCondition", {**said, "lastTransitionTime": TIMESTAMP})
+    fields = {
+        "metadata": object_of("kubernetes.NamespaceMetadata", meta),
+        "spec": object_of("kubernetes.NamespaceSpec", {"finalizers": list_of(STRING)}),
+        "status": object_of("kubernetes.NamespaceStatus", {"conditions": list_of(condition), "phase": STRING}),
+    }
+    return object_of("kubernetes.Namespace", fields)
+
+
+def namespace_value(namespace: Object | None) -> Object | None:
+    """A namespace as `namespaceObject` has it: its times are times."""
+    if namespace is None:
+        return None
+    meta = {
+        key: timestamp(value) if key.endswith("Timestamp") else value for key, value in namespace["metadata"].items()
+    }
+    status = dict(namespace.get("status") or {})
+    if "conditions" in status:
+        status["conditions"] = [
+            {k: timestamp(v) if k == "lastTransitionTime" and v else v for k, v in each.items()}
+            for each in status["conditions"] or ()
+        ]
+    return {**namespace, "metadata": meta, "status": status}
 
 
 @cache
@@ -44,7 +92,13 @@ def variables() -> dict[str, Type]:
         "dryRun": BOOL, "options": DYN,
     }  # fmt: skip
     request = object_of("kubernetes.AdmissionRequest", fields)
-    return {"object": DYN, "oldObject": DYN, "request": request, "authorizer": AUTHORIZER, "namespaceObject": DYN}
+    return {
+        "object": DYN,
+        "oldObject": DYN,
+        "request": request,
+        "authorizer": AUTHORIZER,
+        "namespaceObject": _namespace(),
+    }
 
 
 def compiled(

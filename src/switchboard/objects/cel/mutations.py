@@ -70,9 +70,9 @@ def _patched(value: Any, obj: Object) -> Object:
     except StatusError as e:
         if isinstance(e.__cause__, patch.TestFailed):
             return obj
-        raise MutationFailed(f"JSONPath: {e.__cause__ or e.message}") from None
+        raise MutationFailed(f"JSON Patch: {e.__cause__ or e.message}") from None
     if not isinstance(made, dict):
-        raise MutationFailed("JSONPath: the patched object is not an object")
+        raise MutationFailed("JSON Patch: the patched object is not an object")
     return made
 
 

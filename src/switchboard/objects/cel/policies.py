@@ -12,18 +12,20 @@ from typing import Any
 from switchboard.objects.cel.conditions import BUDGET, CALL_LIMIT, Conditions, ConditionsFailed, compiled, variables
 from switchboard.objects.cel.evaluate import Lazy, Program
 from switchboard.objects.cel.types import BOOL, DYN, NULL, STRING, Type, object_of
-from switchboard.objects.cel.values import CelError, CostExceeded
+from switchboard.objects.cel.values import CelError, CostExceeded, name_of
 
 Object = dict[str, Any]
+_LONGEST = 5 * 1024  # bytes of a message that an expression makes
 _SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a policy refuses; `reason` is a status reason."""
+    """Why a policy refuses; `reason` is a status reason, `always` says that no binding makes a warning of it."""
 
     message: str
     reason: str = "Invalid"
+    always: bool = False
 
 
 class _Variables(dict[str, Any]):
@@ -78,7 +80,7 @@ class Expressions:
 
     def wanted(self, known: Object) -> bool:
         """Whether the conditions hold. Raises ConditionsFailed."""
-        return self._conditions.met(known)
+        return self._conditions.met({**known, "namespaceObject": None})  # which only the others are given
 
     def run(self, known: Object) -> Run:
         """One evaluation, with the policy's variables."""
@@ -95,6 +97,7 @@ class ValidatingPolicy(Expressions):
     def __init__(self, spec: Object, object_type: Type = DYN, params_type: Type = DYN) -> None:
         super().__init__(spec, object_type, params_type)
         self._validations: list[tuple[Object, Program, Program | None]] = []
+        self._annotations: list[Program] = []
         for i, each in enumerate(spec.get("validations") or ()):
             path = f"validations[{i}]"
             made = self.made(each.get("expression"), path, self.known, BOOL)
@@ -106,7 +109,9 @@ class ValidatingPolicy(Expressions):
                 self._validations.append((each, made, message))
         for i, each in enumerate(spec.get("auditAnnotations") or ()):
             text = (each.get("valueExpression") or "").strip()
-            self.made(text, f"auditAnnotations[{i}]", self.known, STRING, NULL, field="valueExpression")
+            made = self.made(text, f"auditAnnotations[{i}]", self.known, STRING, NULL, field="valueExpression")
+            if made is not None:
+                self._annotations.append(made)
 
     def decide(self, known: Object) -> list[Denial]:
         """Everything that is against a request."""
@@ -114,10 +119,32 @@ class ValidatingPolicy(Expressions):
         try:
             if not self.wanted(known):
                 return []
-            return [found for each in self._validations if (found := self._denial(run, *each)) is not None]
+            found = [denial for each in self._validations if (denial := self._denial(run, *each)) is not None]
+            return found + self._unannotated(run)
         except (ConditionsFailed, CostExceeded) as e:
             why = str(e) if isinstance(e, ConditionsFailed) else _SPENT
             return [Denial(why)] if self.fails else []
+
+    def _unannotated(self, run: Run) -> list[Denial]:
+        """Annotations that cannot be made: where the policy may not fail, that denies as well."""
+        found = []
+        run.renew()
+        for program in self._annotations:
+            try:
+                value = run.value(program)
+                why = (
+                    ""
+                    if value is None or isinstance(value, str)
+                    else (
+                        f"valueExpression '{program.text}' resulted in unsupported return type: {name_of(value)}. "
+                        "Return type must be either string or null."
+                    )
+                )
+            except CelError as e:
+                why = f"expression '{program.text}' resulted in error: {e}" if self.fails else ""
+            if why:
+                found.append(Denial(why, always=True))
+        return found
 
     def _denial(self, run: Run, validation: Object, program: Program, message: Program | None) -> Denial | None:
         text = validation["expression"].strip()
@@ -133,8 +160,9 @@ class ValidatingPolicy(Expressions):
                 made = run.value(message)
             except CelError:
                 made = ""
-            if isinstance(made, str) and made.strip() and "\n" not in made.strip():
-                words = made.strip()
+            made = made.strip() if isinstance(made, str) else ""
+            if made and "\n" not in made and len(made.encode()) <= _LONGEST:
+                words = made
         return Denial(words, validation.get("reason") or "Invalid")
 
 

@@ -8,7 +8,7 @@ from switchboard.objects import names
 from switchboard.objects.validate.admission import client_config
 from switchboard.objects.validate.fields import Errors, Raw, go_struct
 from switchboard.objects.validate.jsonschema import any_rules
-from switchboard.objects.validate.structural import check_defaults, check_node, selectable_fields
+from switchboard.objects.validate.structural import check_default_rules, check_defaults, check_node, selectable_fields
 
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -110,6 +110,8 @@ def _versions(spec: Object, errs: Errors) -> None:
             from switchboard.objects.cel.definitions import check_rules  # only who has rules pays for the language
 
             check_rules(schema, where, errs)
+            if len(errs) == before:
+                check_default_rules(schema, where, errs)
     storage = [version for version in versions if version.get("storage")]
     if len(storage) != 1:
         text = "[" + ",".join(go_struct(_internal(version, single)) for version in versions) + "]"
@@ -213,6 +215,8 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
     _list_type(schema, path, errs)
     check_node(schema, path, errs)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
+    if root and additional is not None:
+        errs.forbidden(f"{path}.additionalProperties", "must not be used at the root")
     told = (properties.get("metadata") or {}).get("properties") if root else None
     if set(told or ()) - {"name", "generateName"}:
         only = "must not specify anything other than name and generateName, but metadata is implicitly specified"

@@ -6,14 +6,26 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from switchboard.objects.errors import FieldError
 from switchboard.objects.validate.fields import Errors
-from switchboard.objects.validate.jsonschema import check
+from switchboard.objects.validate.jsonschema import any_rules, check
 
 Schema = dict[str, Any]
 _UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
 _IDENTITY = ("apiVersion", "kind", "metadata")
 _MOST_SELECTABLE = 8
-_FORBIDDEN_INSIDE = ("additionalProperties", "type", "default", "title", "description")
+# below allOf, anyOf, oneOf or not: field -> what it must be
+_FORBIDDEN_INSIDE = {
+    **dict.fromkeys(
+        ("type", "title", "description", "x-kubernetes-list-map-keys", "x-kubernetes-validations"), "empty"
+    ),
+    **dict.fromkeys(
+        ("additionalProperties", "default", "x-kubernetes-list-type", "x-kubernetes-map-type"), "undefined"
+    ),
+    **dict.fromkeys(("nullable", "x-kubernetes-preserve-unknown-fields"), "false"),
+    **dict.fromkeys(("x-kubernetes-embedded-resource", "x-kubernetes-int-or-string"), "false"),
+}
+_INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
 def check_node(schema: Schema, path: str, errs: Errors) -> None:
@@ -33,16 +45,42 @@ def check_node(schema: Schema, path: str, errs: Errors) -> None:
     form = schema.get("x-kubernetes-map-type")
     if form is not None and form not in ("atomic", "granular"):
         errs.unsupported(f"{path}.x-kubernetes-map-type", form, ("atomic", "granular"))
-    if schema.get("x-kubernetes-int-or-string") and schema.get("type"):
-        errs.invalid(f"{path}.type", schema["type"], "must be empty if x-kubernetes-int-or-string is true")
+    if schema.get("x-kubernetes-int-or-string"):
+        for name in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
+            if schema.get(name):
+                errs.invalid(f"{path}.{name}", True, "must be false if x-kubernetes-int-or-string is true")
+    if schema.get("x-kubernetes-embedded-resource"):
+        _embedded(schema, path, errs)
     if schema.get("pattern"):
         _pattern(schema["pattern"], f"{path}.pattern", errs)
     _items(schema, path, errs)
+    _junctors(schema, schema, path, path, errs)
+
+
+def _junctors(schema: Schema, outer: Schema | None, path: str, around: str, errs: Errors) -> None:
     for name in ("allOf", "anyOf", "oneOf"):
         for i, inner in enumerate(schema.get(name) or ()):
-            _inside(inner, schema, f"{path}.{name}[{i}]", path, errs)
+            if name == "anyOf" and schema["anyOf"] == _INT_OR_STRING:
+                continue
+            _inside(inner, outer, f"{path}.{name}[{i}]", around, errs)
     if isinstance(schema.get("not"), dict):
-        _inside(schema["not"], schema, f"{path}.not", path, errs)
+        _inside(schema["not"], outer, f"{path}.not", around, errs)
+
+
+def _embedded(schema: Schema, path: str, errs: Errors) -> None:
+    """A whole object inside of another: its identity has the usual types."""
+    if schema.get("additionalProperties") is not None:
+        only = "must not be used if x-kubernetes-embedded-resource is set"
+        errs.forbidden(f"{path}.additionalProperties", only)
+    properties = schema.get("properties") or {}
+    for name, kind in (("kind", "string"), ("apiVersion", "string"), ("metadata", "object")):
+        if name in properties and properties[name].get("type") != kind:
+            errs.invalid(f"{path}.properties[{name}].type", properties[name].get("type") or "", f"must be {kind}")
+    if not properties and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        missing = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        errs.required(f"{path}.properties", missing)
 
 
 def _pattern(text: str, path: str, errs: Errors) -> None:
@@ -70,18 +108,16 @@ def _items(schema: Schema, path: str, errs: Errors) -> None:
 
 def _inside(schema: Schema, outer: Schema | None, path: str, around: str, errs: Errors) -> None:
     """A schema below allOf, anyOf, oneOf or not: it may restrict what is described outside, and describe nothing."""
-    allowed = bool(outer and outer.get("x-kubernetes-int-or-string"))
-    for name in _FORBIDDEN_INSIDE:
-        if schema.get(name) and not (name == "type" and allowed):
-            errs.forbidden(f"{path}.{name}", "must be empty to be structural")
-    for name in ("nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
-        if schema.get(name):
-            errs.forbidden(f"{path}.{name}", "must be false to be structural")
+    for name, word in _FORBIDDEN_INSIDE.items():
+        if schema.get(name) or (word == "undefined" and name in schema):
+            errs.forbidden(f"{path}.{name}", f"must be {word} to be structural")
+    if "metadata" in (schema.get("properties") or {}):
+        errs.forbidden(f"{path}.properties[metadata]", "must not be specified in a nested context")
     described = (outer or {}).get("properties") or {}
     for name, inner in (schema.get("properties") or {}).items():
         here, there = f"{path}.properties[{name}]", f"{around}.properties[{name}]"
         below = described.get(name)
-        if outer is not None and below is None and not isinstance((outer or {}).get("additionalProperties"), dict):
+        if outer is not None and below is None:
             errs.required(there, f"because it is defined in {here}")
         _inside(inner, below, here, there, errs)
     if isinstance(schema.get("items"), dict):
@@ -89,11 +125,7 @@ def _inside(schema: Schema, outer: Schema | None, path: str, around: str, errs: 
         if outer is not None and below is None:
             errs.required(f"{around}.items", f"because it is defined in {path}.items")
         _inside(schema["items"], below, f"{path}.items", f"{around}.items", errs)
-    for name in ("allOf", "anyOf", "oneOf"):
-        for i, each in enumerate(schema.get(name) or ()):
-            _inside(each, outer, f"{path}.{name}[{i}]", around, errs)
-    if isinstance(schema.get("not"), dict):
-        _inside(schema["not"], outer, f"{path}.not", around, errs)
+    _junctors(schema, outer, path, around, errs)
 
 
 def check_defaults(schema: Schema, path: str, errs: Errors, *, root: bool = True, forbidden: str = "") -> None:
@@ -123,6 +155,21 @@ def _default(schema: Schema, path: str, errs: Errors, forbidden: str) -> None:
     check(value, schema, where, errs)
     if len(errs) == before:
         errs += list_doubles(value, schema, where)
+
+
+def check_default_rules(schema: Schema, path: str, errs: Errors) -> None:
+    """Defaults keep the expression rules of their own schema."""
+    if schema.get("default") is not None and any_rules(schema):
+        from switchboard.objects.cel.rules import Validator  # only who has rules pays for the language
+
+        for error in Validator(schema)(schema["default"], None):
+            below = "" if error.field == "<nil>" else f".{error.field}"
+            errs.append(FieldError(error.reason, f"{path}.default{below}", error.message))
+    for name, inner in (schema.get("properties") or {}).items():
+        check_default_rules(inner, f"{path}.properties[{name}]", errs)
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            check_default_rules(schema[name], f"{path}.{name}", errs)
 
 
 def selectable_fields(fields: list[dict[str, Any]], schema: Schema, path: str, errs: Errors) -> None:
