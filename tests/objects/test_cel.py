@@ -55,6 +55,14 @@ def value(text: str, limit: int = 10_000) -> Any:
 
 
 TRUE = r"""
+[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [2.5, 1.5].sort()[0] == 1.5
+[{'n': 2, 'k': 5}, {'n': 1, 'k': 6}].sortBy(x, x.n).map(x, x.k) == [6, 5] && [1, 3, 2].sortBy(x, -x) == [3, 2, 1]
+[1, 2, 3, 4].slice(1, 3) == [2, 3] && [[1], [2, 3]].flatten() == [1, 2, 3] && [[[1]], [[2]]].flatten(2) == [1, 2]
+[1, 2, 1, 3].distinct() == [1, 2, 3] && [{'a': [1]}, {'a': [1]}].distinct().size() == 1
+[dyn(1), dyn(true), dyn(1.0)].distinct().size() == 2 && [[1], [2], [1]].distinct() == [[1], [2]]
+[1, 2].reverse() == [2, 1] && lists.range(3) == [0, 1, 2] && [1, 2].first().value() == 1 && [1, 2].last().value() == 2
+self.list.first().orValue('') == 'a' && !self.list.slice(0, 0).first().hasValue() && [].last().orValue(5) == 5
+optional.unwrap([optional.of(1), optional.none()]) == [1] && [optional.of('a')].unwrapOpt() == ['a']
 jsonpatch.escapeKey('k8s.io/my~label') == 'k8s.io~1my~0label'
 1 + 2 * 3 == 7 && 7 / 2 == 3 && -7 / 2 == -3 && -7 % 3 == -1
 1.5 < 2 && 2u > 1 && dyn(1) == 1.0 && 0.1 + 0.2 != 0.3
@@ -107,6 +115,9 @@ def test_expressions_that_hold(text: str) -> None:
     ("text", "why"),
     [
         ("1 / 0 == 1", "division by zero"),
+        ("[1].slice(0, 2) == [1]", "cannot slice(0, 2), list is length 1"),
+        ("[1].slice(1, 0) == []", "start index must be less than or equal to end index"),
+        ("[[1]].flatten(-1) == []", "level must be non-negative"),
         ("1 % 0 == 1", "modulus by zero"),
         ("9223372036854775807 + 1 > 0", "integer overflow"),
         ("self.map['q'] == 1", "no such key: q"),
@@ -187,3 +198,8 @@ def test_what_a_function_makes_is_bounded() -> None:
         made = program(text, {"self": self_type()})
         with pytest.raises(CelError, match="string too long"):
             made.evaluate({"self": {"name": "a" * 200_000, "list": ["x"] * 1000}}, 1_000_000)
+
+
+def test_a_long_range_costs_its_length() -> None:
+    with pytest.raises(CostExceeded):
+        value("lists.range(1000000000).size() == 0")

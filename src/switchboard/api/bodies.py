@@ -70,8 +70,12 @@ def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
             pass  # YAML in flow style, then
     from switchboard.api.yamlbody import load
 
-    found, doubles = load(body)
-    return found, ["yaml: unmarshal errors:\n  " + "\n  ".join(doubles)] if doubles else []
+    return load(body)
+
+
+def yaml_error(doubles: list[str]) -> str:
+    """What yaml.v2 says of duplicate keys, in one."""
+    return "yaml: unmarshal errors:\n  " + "\n  ".join(doubles)
 
 
 def too_large(call: Call) -> None:
@@ -179,22 +183,23 @@ def check_type(obj: Object, api_version: str, kind: str) -> None:
 
 
 def report(
-    call: Call, kind: Kind, unknown: list[str], duplicates: list[str], name: str = "", before: list[str] | None = None
+    call: Call, kind: Kind, unknown: list[str], duplicates: list[str], name: str = "", doubles: list[str] | None = None
 ) -> None:
-    """Unknown and duplicate fields, as `fieldValidation` wants them treated; `before` is said before them."""
+    """Unknown and duplicate fields, as `fieldValidation` wants them treated; `doubles` are those of YAML."""
     validation = call.options.field_validation or "Warn"
-    if not (unknown or duplicates or before) or validation == "Ignore":
+    if not (unknown or duplicates or doubles) or validation == "Ignore":
         return
     from switchboard.objects.schema import strict_texts
 
-    texts = [*(before or ()), *strict_texts(unknown, duplicates)]
+    texts = strict_texts(unknown, duplicates)
     if validation == "Strict":
+        texts = [yaml_error(doubles), *texts] if doubles else texts
         label = name or kind.kind
         raise BadRequest(
             f'{label} in version "{kind.version}" cannot be handled as a {label}: strict decoding error: '
             + ", ".join(texts)
         )
-    for text in texts:
+    for text in [*(doubles or ()), *texts]:
         call.warn(text)
 
 

@@ -168,11 +168,10 @@ def applied_configuration(call: Call) -> Object:
         error = FieldError("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
         raise Invalid.of("PatchOptions", "meta.k8s.io", "", [error])
     wanted, doubles = bodies.parse_yaml(call.request.body)
-    for text in doubles if call.options.field_validation != "Ignore" else ():
-        said = f"error converting YAML to JSON: {text}"
-        if call.options.field_validation == "Strict":
-            raise BadRequest(f"error strict decoding YAML: {said}")
-        call.warn(said)
+    if doubles and call.options.field_validation == "Strict":
+        text = bodies.yaml_error(doubles)
+        raise BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {text}")
+    bodies.report(call, call.kind, [], [], doubles=doubles)
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the document is not an object")
     if not isinstance(wanted.get("metadata") or {}, dict):

@@ -97,7 +97,10 @@ class _Checker:
         return ERROR
 
     def visit(self, node: Any) -> Type:
-        """The type of a node."""
+        """The type of a node; macros may have put one into two places."""
+        known = self.found.types.get(node.id)
+        if known is not None:
+            return known
         made = _VISITS[type(node)](self, node)
         self.found.types[node.id] = made
         return made

@@ -240,8 +240,14 @@ _TRANSFORMS = ("transformList", "transformMap", "transformMapEntry")
 
 
 def _expanded(tree: Tree, call: Call) -> Any:
-    """Macros with two variables, which the parser leaves as calls."""
+    """Macros with two variables, and `sortBy`, which the parser leaves as calls."""
     name, args = call.function, call.args
+    if call.target is not None and name == "sortBy" and len(args) == 2:
+        if not isinstance(args[0], Ident):
+            raise CompileError(
+                tree.error(args[0], "sortBy can only be applied to a list with a simple name as variable")
+            )
+        return _Expander(tree, call).sorted_by()
     if call.target is None or not ((name in _TWO and len(args) == 3) or (name in _TRANSFORMS and len(args) in (3, 4))):
         return call
     if not (isinstance(args[0], Ident) and isinstance(args[1], Ident)):
@@ -287,6 +293,14 @@ class _Expander:
             init, step = self._transform(name, args)
         over = self._call.target
         return Fold(*self._at(), args[0].name, args[1].name, over, ACCUMULATOR, init, condition, step, result)
+
+    def sorted_by(self) -> Call:
+        """`list.sortBy(x, key)`: the list in the order of `list.map(x, key)`."""
+        (name, key), over = self._call.args, self._call.target
+        init, step = ListOf(*self._at(), []), self._f("_+_", self._accu(), ListOf(*self._at(), [key]))
+        parts = (init, self._c(True), step, self._accu())
+        keys = Fold(*self._at(), name.name, "", over, ACCUMULATOR, *parts)
+        return Call(*self._at(), "@sortByAssociatedKeys", over, [keys])
 
     def _transform(self, name: str, args: list[Any]) -> tuple[Any, Any]:
         init: Any
