@@ -201,6 +201,39 @@ def test_resize_keeps_names_quality_of_service_and_what_was_set() -> None:
     ]
 
 
+def test_ended_containers_run_again_where_one_may_restart_all() -> None:
+    def state(**state: object) -> dict[str, Any]:
+        return {"containerStatuses": [{"name": "d", "state": state}]}
+
+    def said(*rules: dict[str, Any]) -> list[str]:
+        source = {"name": "c", "image": "x", "restartPolicy": "Never", "restartPolicyRules": list(rules)}
+        it = pod(containers=[source, {"name": "d", "image": "x"}], restartPolicy="Never")
+        return changed(
+            {**it, "status": state(terminated={"exitCode": 0})}, {**it, "status": state(running={})}, "status"
+        )
+
+    rule = {"exitCodes": {"operator": "In", "values": [1]}}
+    assert paths(said({**rule, "action": "Restart"})) == ["status.containerStatuses[0].state"]
+    assert said({**rule, "action": "RestartAllContainers"}) == []
+
+
+def test_resources_of_a_pod_as_a_whole() -> None:
+    def said(requests: dict[str, str], limits: dict[str, str], **own: str) -> list[str]:
+        spec = container(resources={"requests": own, "limits": own} if own else {})
+        return problems(made("v1", "Pod", "p", spec={**spec, "resources": {"requests": requests, "limits": limits}}))
+
+    assert said({"cpu": "1", "memory": "1Gi"}, {"cpu": "2"}, cpu="1") == []
+    assert said({"cpu": "1500m"}, {}, cpu="2") == [
+        'spec.resources.requests[cpu]: Invalid value: "1500m": must be greater than or equal to aggregate container '
+        "requests of 2"
+    ]
+    assert said({"memory": "2Gi"}, {"memory": "2Gi"}, memory="3Gi")[1:] == [
+        'spec.containers[0].resources.limits[memory]: Invalid value: "3Gi": must be less than or equal to pod limits '
+        "of 2Gi"
+    ]
+    assert paths(said({"ephemeral-storage": "1Gi"}, {}))[0] == "spec.resources.requests[ephemeral-storage]"
+
+
 def test_an_overridden_hostname() -> None:
     def said(**more: object) -> list[str]:
         return paths(problems(pod(**{"hostnameOverride": "my.host", **more})))

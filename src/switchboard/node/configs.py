@@ -289,9 +289,17 @@ def oom_score(pod: Object, container: Object, memory: int) -> int:
         return -997
     if qos == "BestEffort" or not memory:
         return 1000
-    asked = (container.get("resources") or {}).get("requests", {}).get("memory")
-    share = 1000 - (1000 * int(amount_of(asked))) // memory if asked else 1000
+    asked = podresources.of_container(container).get("memory", 0) + _spare_memory(pod)
+    share = 1000 - (1000 * asked) // memory
     return max(3, min(share, 999))
+
+
+def _spare_memory(pod: Object) -> int:
+    """Each container's part of what a pod asks for as a whole beyond its containers' requests."""
+    spec = pod["spec"]
+    whole = podresources.amounts((spec.get("resources") or {}).get("requests")).get("memory", 0)
+    every = [*spec["containers"], *(spec.get("initContainers") or ())]
+    return max(0, whole - sum(podresources.of_container(c).get("memory", 0) for c in every)) // len(every)
 
 
 def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> str:

@@ -54,7 +54,9 @@ def _quoted(text: str) -> str:
 
 
 def resource_field(pod: Object, container: Object, ref: Object, allocatable: Mapping[str, str]) -> str:
-    """The value of a `resourceFieldRef`, in units of its divisor, rounded up; a limit not set is the node's."""
+    """The value of a `resourceFieldRef`, in units of its divisor, rounded up; a limit not set is its
+    pod's, or the node's.
+    """
     name = ref.get("containerName")
     if name:
         every = [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]
@@ -65,7 +67,7 @@ def resource_field(pod: Object, container: Object, ref: Object, allocatable: Map
     resources = container.get("resources") or {}
     value = (resources.get(kind) or {}).get(resource)
     if kind == "limits" and (value is None or not amount_of(value)):
-        value = allocatable.get(resource)
+        value = ((pod["spec"].get("resources") or {}).get(kind) or {}).get(resource) or allocatable.get(resource)
     amount = amount_of(value) if value is not None else Fraction(0)
     divisor = amount_of(ref["divisor"]) if ref.get("divisor") not in (None, "", "0") else Fraction(1)
     return str(-(-amount // divisor))

@@ -27,6 +27,7 @@ from switchboard.node.observed import Container, Observed
 from switchboard.node.observing import Observer
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
+from switchboard.node.podgroups import PodGroup
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
 from switchboard.node.resizing import Resizer
@@ -72,6 +73,7 @@ class PodWorker:
         self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
         self._backoff = Backoff()
         self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
+        self._group = PodGroup(settings)
         self._allocated = pod  # with the resources it has been allocated
         self._errors: dict[str, tuple[str, str]] = {}
         self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
@@ -174,7 +176,10 @@ class PodWorker:
             self._resizer.enter(self.pod)
         if not self._over:
             self._allocated = self._resizer.allocate(self.pod)
+        sandbox = self.seen.sandbox.id if self.seen.sandbox is not None else ""
+        self._group.widen(self._allocated, sandbox)
         self._probes.doomed.update(await self._resizer.follow(self._allocated, self.seen, self._maker.memory))
+        self._group.settle(self._allocated, sandbox)
         self._report()
         plan = decide(self._allocated, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
@@ -282,6 +287,8 @@ class PodWorker:
         if any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
             self._folders = await self._maker.volumes.prepare(pod, self.seen.ips)  # now with the address
         self._report()
+        if self.seen.sandbox is not None:
+            self._group.settle(self._allocated, self.seen.sandbox.id)
         return self.seen.sandbox is not None
 
     async def _start(self, container: Object) -> float:

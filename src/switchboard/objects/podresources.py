@@ -28,6 +28,16 @@ def amounts(given: Mapping[str, Any] | None) -> Amounts:
     return out
 
 
+def text(name: str, amount: int) -> str:
+    """A number as a quantity, the shortest that says the same."""
+    if name == "cpu":
+        return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"
+    for unit, factor in (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)):
+        if amount and amount % factor == 0:
+            return f"{amount // factor}{unit}"
+    return str(amount)
+
+
 def _add(total: Amounts, more: Amounts) -> Amounts:
     return {name: total.get(name, 0) + more.get(name, 0) for name in total.keys() | more.keys()}
 

@@ -169,11 +169,17 @@ def _gates(spec: Object, before: Object, errs: Errors) -> None:
 _SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
 
 
+def _all_may_restart(spec: Object) -> bool:
+    """Whether one container's end may restart all of them (KEP-5532)."""
+    every = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    return any(r.get("action") == "RestartAllContainers" for c in every for r in c.get("restartPolicyRules") or ())
+
+
 def _ended(obj: Object, old: Object, field: str, errs: Errors) -> None:
     """A container that ended does not run again where the pod's restart policy says so."""
     spec = obj.get("spec") or {}
     policy = spec.get("restartPolicy") if field != "ephemeralContainerStatuses" else "Never"
-    if policy == "Always" or spec.get("restartPolicy") == "Always":
+    if policy == "Always" or spec.get("restartPolicy") == "Always" or _all_may_restart(spec):
         return
     place = {"containerStatuses": "containers", "initContainerStatuses": "initContainers"}.get(field, "")
     own = {c.get("name"): c for c in spec.get(place) or ()}

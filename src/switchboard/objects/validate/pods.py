@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from switchboard.objects import names
+from switchboard.objects import names, podresources
 from switchboard.objects.validate import affinity, containers, security
 from switchboard.objects.validate import metadata as meta_rules
 from switchboard.objects.validate.fields import Errors, go_struct
@@ -112,7 +112,37 @@ def pod_spec(spec: Object, path: str, errs: Errors, *, whole: bool = False) -> N
     security.host_users(spec, path, errs)
     _names(spec, path, errs)
     if spec.get("resources"):
-        containers.resources(spec["resources"], f"{path}.resources", set(), errs)
+        _resources(spec, f"{path}.resources", errs)
+
+
+def _resources(spec: Object, path: str, errs: Errors) -> None:
+    """Resources of a pod as a whole: at least what its containers ask for, at most what none of them may exceed."""
+    own = spec["resources"]
+    if own.get("claims"):
+        errs.forbidden(f"{path}.claims", "claims may not be set for Resources at pod-level")
+    for part in ("limits", "requests"):
+        for name in own.get(part) or ():
+            if name not in _POD_LEVEL and not name.startswith("hugepages-"):
+                errs.unsupported(f"{path}.{part}[{name}]", name, _POD_LEVEL)
+    containers.resources({k: v for k, v in own.items() if k != "claims"}, path, set(), errs)
+    least = podresources.of_pod({**spec, "resources": None, "overhead": None})
+    for name, amount in podresources.amounts(own.get("requests")).items():
+        if amount < least.get(name, 0):
+            said = podresources.text(name, least[name])
+            why = f"must be greater than or equal to aggregate container requests of {said}"
+            errs.invalid(f"{path}.requests[{name}]", own["requests"][name], why)
+    most = podresources.amounts(own.get("limits"))
+    here = path.removesuffix(".resources")
+    for group in ("containers", "initContainers"):
+        for i, container in enumerate(spec.get(group) or ()):
+            for name, amount in podresources.of_container(container, "limits").items():
+                if name in most and amount > most[name]:
+                    field = f"{here}.{group}[{i}].resources.limits[{name}]"
+                    why = f"must be less than or equal to pod limits of {own['limits'][name]}"
+                    errs.invalid(field, container["resources"]["limits"][name], why)
+
+
+_POD_LEVEL = ("cpu", "memory")
 
 
 def _names(spec: Object, path: str, errs: Errors) -> None:

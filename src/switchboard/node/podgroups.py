@@ -1,0 +1,113 @@
+"""The control group of a pod as a whole: its share of the processors, and its bounds when all of it is bounded.
+
+Containers without limits of their own are held by the pod's (KEP-2837). Sources: pkg/kubelet/cm/helpers_linux.go
+ResourceConfigForPod, pod_container_manager_linux.go. Both versions of control groups.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from switchboard.node import configs
+from switchboard.node.settings import NodeSettings
+from switchboard.objects.podresources import amounts, of_container, of_pod
+
+Object = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+_PERIOD: Final = 100_000
+_TOP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of a pod; None where it has none."""
+
+    shares: int = 2
+    quota: int | None = None  # microseconds of each period
+    memory: int | None = None  # bytes
+
+    def widest(self, other: Bounds) -> Bounds:
+        """What both fit into."""
+        return Bounds(
+            max(self.shares, other.shares), _larger(self.quota, other.quota), _larger(self.memory, other.memory)
+        )
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def bounds(pod: Object) -> Bounds:
+    """What a pod's control group is to have. Pure."""
+    spec = pod["spec"]
+    most, own = of_pod(spec, "limits"), amounts((spec.get("resources") or {}).get("limits"))
+    every = [of_container(c, "limits") for c in [*spec["containers"], *(spec.get("initContainers") or ())]]
+
+    def bounded(name: str) -> bool:
+        return bool(own.get(name) or all(limits.get(name) for limits in every))
+
+    return Bounds(
+        shares=max(2, of_pod(spec).get("cpu", 0) * 1024 // 1000),
+        quota=max(1000, most["cpu"] * _PERIOD // 1000) if bounded("cpu") else None,
+        memory=most["memory"] if bounded("memory") else None,
+    )
+
+
+class PodGroup:
+    """Keeps the group of one pod as its resources say: widened before its containers are, narrowed after."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self._settings = settings
+        self._written: Bounds | None = None
+        self._sandbox = ""
+
+    def widen(self, pod: Object, sandbox: str) -> None:
+        """Before containers get more. Without a sandbox there is no group yet."""
+        self._know(sandbox)
+        if sandbox and self._written is not None:
+            self._write(pod, self._written.widest(bounds(pod)))
+
+    def settle(self, pod: Object, sandbox: str) -> None:
+        """After containers have what they are to have."""
+        self._know(sandbox)
+        if sandbox:
+            self._write(pod, bounds(pod))
+
+    def _know(self, sandbox: str) -> None:
+        if sandbox != self._sandbox:
+            self._written, self._sandbox = None, sandbox
+
+    def _write(self, pod: Object, wanted: Bounds) -> None:
+        if wanted == self._written:
+            return
+        path, refused = configs.cgroup_of(pod, self._settings).strip("/"), False
+        for root in [_TOP, *_TOP.iterdir()]:
+            folder = root / path
+            if (folder / "cgroup.procs").exists():
+                for name, text in files(wanted).items():
+                    try:
+                        if (folder / name).exists():
+                            (folder / name).write_text(text)
+                    except OSError as why:  # more is in use, or below it, than it may have: another time
+                        log.warning("%s of %s: %s", name, path, why)
+                        refused = True
+        self._written = None if refused else wanted
+
+
+def files(wanted: Bounds) -> dict[str, str]:
+    """What stands in which file, in either version. Pure."""
+    quota, memory = wanted.quota, wanted.memory
+    return {
+        "cpu.shares": str(wanted.shares),
+        "cpu.cfs_period_us": str(_PERIOD),
+        "cpu.cfs_quota_us": str(-1 if quota is None else quota),
+        "memory.limit_in_bytes": str(-1 if memory is None else memory),
+        "cpu.weight": str(1 + (wanted.shares - 2) * 9999 // 262142),
+        "cpu.max": f"{'max' if quota is None else quota} {_PERIOD}",
+        "memory.max": "max" if memory is None else str(memory),
+    }
