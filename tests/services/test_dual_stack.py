@@ -86,6 +86,24 @@ def test_one_family_and_a_change_to_both_and_back(dual: Space) -> None:
     assert dual.names(at(six), times=30) == WEB
 
 
+def test_source_ranges_of_each_family(dual: Space) -> None:
+    """Ranges of one family close the other one's address to everybody."""
+    own = dual.get("pod", "client")["status"]["podIPs"][1]["ip"]
+    spec = {"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "loadBalancerSourceRanges": [f"{own}/128"]}
+    dual.service("fenced", PORT, selector=SELECTOR, **spec)
+    four, six = wait_for(lambda: ingress(dual, "fenced"), what="addresses")
+    dual.until_names(at(six), WEB, times=30)
+    for by, ip in (("node", six), ("host", six), ("client", four), ("host", four)):
+        assert dual.fetch(at(ip), by=by)[0].startswith("curl:"), (by, ip)
+    ranges = [f"{node_addresses(dual)[1][:-1]}0/112", "0.0.0.0/0"]
+    dual.patch("service", "fenced", {"spec": {"loadBalancerSourceRanges": ranges}})
+    for ip in (six, four):
+        dual.until_names(at(ip), WEB, times=30, by="host")
+    wait_for(lambda: dual.fetch(at(six))[0].startswith("curl:"), what="the pod to be kept out")
+    dual.patch("service", "fenced", {"spec": {"loadBalancerSourceRanges": None}})
+    dual.until_names(at(six), WEB, times=30)
+
+
 def test_local_policy_and_nobody_there(dual: Space) -> None:
     """The client's IPv6 address is kept under Local; without endpoints the answer is no, at once."""
     made = dual.service(
