@@ -6,13 +6,15 @@ It goes through what the conformance tests of cluster DNS ask: every name over U
 from __future__ import annotations
 
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from switchboard.testing.cluster import PrivateCluster
+from switchboard.testing.cluster import ROOT, PrivateCluster
 from switchboard.testing.space import Space
 from switchboard.testing.waiting import wait_for
 
@@ -202,6 +204,61 @@ def test_external_names(names: Space) -> None:
     names.service("alias", type="ExternalName", externalName=WEB)
     ip = names.get("service", "web")["spec"]["clusterIP"]
     wait_for(lambda: getent(names, "alias") == [ip], 10, what="an alias of a Service")
+
+
+OUTSIDE = """
+import asyncio
+from switchboard.testing.upstream import FakeUpstream
+
+async def main():
+    async with FakeUpstream({"www.example.test": ["192.0.2.80"]}) as outside:
+        print(outside.port, flush=True)
+        while True:
+            await asyncio.sleep(0.1)
+            while outside.asked:
+                print(outside.asked.pop(0), flush=True)
+
+asyncio.run(main())
+"""  # the world outside, which nothing leads to but the node's own loopback
+
+
+@pytest.fixture
+def outward(names: Space) -> Iterator[tuple[list[str], str]]:
+    """What a name server outside is asked, and the options that have `dig` ask a DNS of the node that leads there."""
+    cluster, asked = names.cluster, list[str]()
+    node = ("nsenter", f"--net=/run/netns/{cluster.name}", "--")
+    gateway = cluster.ip[: cluster.ip.rindex(".")] + ".1"
+    reachable = cluster.folder / "from-node"
+    reachable.write_text(cluster.kubeconfig.read_text().replace("127.0.0.1", gateway))
+    outside = cluster.popen(*node, sys.executable, "-c", OUTSIDE, stdout=subprocess.PIPE, text=True)
+    assert outside.stdout
+    upstream = f"127.0.0.1:{int(outside.stdout.readline())}"
+    reader = threading.Thread(target=lambda: asked.extend(map(str.strip, outside.stdout or ())))
+    reader.start()
+    words = ("dns", "--kubeconfig", str(reachable), "--listen", cluster.ip, "--port", "5399", "--upstream", upstream)
+    server = cluster.popen(*node, str(ROOT / "switchboard"), *words)
+    try:
+        yield asked, f"-p 5399 @{cluster.ip}"
+    finally:
+        for process in (server, outside):
+            process.terminate()
+            process.wait()
+        reader.join()
+
+
+def test_search_paths_lead_outside(names: Space, outward: tuple[list[str], str]) -> None:
+    """A pod's first question about a name outside has the answer already; absence is told after one look outside."""
+    asked, where = outward
+    first = f"www.example.test.names.svc.{ZONE}."
+    wait_for(lambda: dig(names, first, more=where) == ["192.0.2.80"], 10, what="an alias that leads outside")
+    out = names.inside("first", f"{program('dig')} {where} +noall +answer {first} A")
+    assert [line.split()[3:] for line in out.splitlines()] == [["CNAME", "www.example.test."], ["A", "192.0.2.80"]]
+    assert dig(names, first, "AAAA", more=where) == []
+    assert dig(names, f"nothing.test.names.svc.{ZONE}.", more=where) == []
+    assert dig(names, first, more=where, by="hosted") == []  # no pod of its own address: nobody walks for it
+    wait_for(lambda: "udp nothing.test. 1" in asked)
+    assert asked.count("udp www.example.test. 1") == 1 == asked.count("udp nothing.test. 1")
+    assert not [line for line in asked if ZONE in line], "cluster names stay inside"
 
 
 def test_resolvers_of_pods(names: Space) -> None:
