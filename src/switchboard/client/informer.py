@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 
 from switchboard.client.resources import Resource
+from switchboard.client.sharing import Sharing
 from switchboard.client.transport import Disconnected, error_of, error_of_reply
 from switchboard.client.verbs import Client, list_target
 from switchboard.objects.errors import Gone, StatusError
@@ -78,8 +79,8 @@ class Informer(Generic[T]):
     """Objects of one resource (optionally of one namespace, or selected).
 
     `type_` is dict (managedFields are dropped; apiVersion and kind are filled in) or a `msgspec.Struct` that names the
-    fields to keep. Objects are shared: never change them. `on_change` callbacks run on the loop and must not block;
-    they are called for changes from their registration on.
+    fields to keep. Objects are shared, and so are equal parts of them (`sharing`): never change them. `on_change`
+    callbacks run on the loop and must not block; they are called for changes from their registration on.
     """
 
     def __init__(
@@ -276,10 +277,13 @@ class Informer(Generic[T]):
 
     def _object(self, key: str, raw: msgspec.Raw) -> T | None:
         try:
-            return self._finish(self._decode(raw))
+            obj = self._finish(self._decode(raw))
         except msgspec.DecodeError as error:
             log.warning("%s %s is passed over: %s", self.res, key, error)
             return None
+        if self._plain:
+            _sharing.object(cast(Object, obj))
+        return obj
 
     def _finish(self, obj: T) -> T:
         if isinstance(obj, dict):
@@ -330,5 +334,6 @@ async def _turn(until: float) -> float:
     return time.monotonic() + _TURN
 
 
+_sharing = Sharing()  # of all informers of the process
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_line = msgspec.json.Decoder(_Line).decode

@@ -116,10 +116,11 @@ class Client:
 
     async def delete_collection(
         self, res: Resource, namespace: str | None = None, *, options: Object | None = None, **query: Any
-    ) -> Object:
-        """DELETE of a whole collection; `labelSelector=...` and so on as query."""
+    ) -> None:
+        """DELETE of a whole collection; `labelSelector=...` and so on as query. The answer, a list of all that was
+        there, is not even decoded."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", **options} if options else None
-        return await self._call("DELETE", _with(res.path(namespace), query), body)
+        await self._exchange("DELETE", _with(res.path(namespace), query), body)
 
     async def update_with_retry(
         self, res: Resource, name: str, namespace: str | None, change: Callable[[Object], Object | None], **more: Any
@@ -153,6 +154,12 @@ class Client:
         await self.transport.close()
 
     async def _call(self, method: str, target: str, body: Any = None, content_type: str = "application/json") -> Object:
+        answer = await self._exchange(method, target, body, content_type)
+        return _decode(answer) if answer else {}
+
+    async def _exchange(
+        self, method: str, target: str, body: Any = None, content_type: str = "application/json"
+    ) -> bytes:
         headers = self._headers
         data = b""
         if body is not None:
@@ -161,7 +168,7 @@ class Client:
         reply = await self.transport.request(method, target, headers, data)
         if reply.status >= 300:
             raise error_of_reply(reply)
-        return _decode(reply.body) if reply.body else {}
+        return reply.body
 
 
 def list_target(

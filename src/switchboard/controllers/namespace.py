@@ -161,14 +161,13 @@ class NamespaceController(Controller):
         """Delete all objects of one kind, then count what is left."""
         client = self.cache.client
         try:
-            held = (await client.list(res, space))["items"]
-            if not held:
+            if not (await client.list(res, space, limit=1))["items"]:
                 return
             options = {"propagationPolicy": "Background"}
             if "deletecollection" in verbs:
                 await client.delete_collection(res, space, options=options)
             else:
-                for obj in held:
+                for obj in (await client.list(res, space))["items"]:
                     await self._delete(res, obj["metadata"]["name"], space, options)
             left = (await client.list(res, space))["items"]
         except (NotFound, MethodNotAllowed):
