@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from switchboard.testing.apiserver import ApiServer
 Object = dict[str, Any]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 GROUP = "rbac.authorization.k8s.io"
+GROUP_OF_USERS = "authentication.k8s.io"
 MERGE = {"content-type": "application/merge-patch+json"}
 ALICE = Identity("alice", ("dev", AUTHENTICATED))
 NODE = Identity("system:node:n1", ("system:nodes", AUTHENTICATED))
@@ -179,6 +181,59 @@ async def test_impersonation_needs_a_right_for_each_part(api: ApiServer) -> None
     await grant(api, user("alice"), more, name="more")
     assert await as_(impersonate_user="bob", impersonate_uid="1") == 201
     assert await as_(impersonate_user="bob", impersonate_extra_team="a") == 201
+
+
+async def test_constrained_impersonation_needs_a_right_to_the_request_and_to_the_user(api: ApiServer) -> None:
+    from switchboard.transport.messages import Request
+
+    caller = ALICE
+
+    async def as_(path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        api.settings.tokens["alice"] = caller
+        given = {"authorization": "Bearer alice", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        result = api.app.handle(Request("GET", path, "", given, b""))
+        answer = result if not hasattr(result, "__await__") else await result
+        told = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
+        return answer.status, json.loads(told)
+
+    pods, maps = "/api/v1/namespaces/ns/pods", "/api/v1/namespaces/ns/configmaps"
+    for who in ("bob", "system:serviceaccount:ns:robot"):
+        await grant(api, user(who), rule("list", "pods configmaps"), name=f"reads-{who.split(':')[-1]}")
+    status, told = await as_(pods, impersonate_user="bob")
+    assert (status, told["message"]) == (
+        403,
+        'pods is forbidden: User "alice" cannot impersonate-on:user-info:list resource "pods" in API group "" in the '
+        'namespace "ns"',
+    )
+    await grant(api, user("alice"), rule("impersonate-on:user-info:list", "pods"), name="on")
+    status, told = await as_(pods, impersonate_user="bob")
+    assert (status, told["message"]) == (
+        403,
+        'users.authentication.k8s.io "bob" is forbidden: User "alice" cannot impersonate:user-info resource "users" in '
+        'API group "authentication.k8s.io" at the cluster scope',
+    )
+    await grant(api, user("alice"), rule("impersonate:user-info", "users groups", GROUP_OF_USERS), name="who")
+    assert (await as_(pods, impersonate_user="bob"))[0] == 200
+    assert (await as_(maps, impersonate_user="bob"))[0] == 403
+    status, told = await as_(pods, impersonate_user="bob", impersonate_group="system:masters")
+    assert status == 403
+    assert told["message"].endswith("scope: impersonating the system:masters group is not allowed")
+    robot = "system:serviceaccount:ns:robot"
+    assert (await as_(pods, impersonate_user=robot))[0] == 403
+    account = rule("impersonate:serviceaccount", "serviceaccounts", GROUP_OF_USERS)
+    await grant(api, user("alice"), rule("impersonate-on:serviceaccount:list", "pods"), account, name="robots")
+    assert (await as_(pods, impersonate_user=robot))[0] == 200
+    assert (await as_(pods, impersonate_user=robot, impersonate_group="a"))[0] == 403
+    own = rule("impersonate:associated-node", "nodes", GROUP_OF_USERS)
+    await grant(api, user("system:serviceaccount:ns:agent"), rule("impersonate-on:associated-node:get", "nodes"), own)
+    await api.call("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    extra = (("authentication.kubernetes.io/node-name", ("n1",)),)
+    caller = Identity("system:serviceaccount:ns:agent", (AUTHENTICATED,), "", extra)
+    assert (await as_("/api/v1/nodes/n1", impersonate_user="system:node:n1"))[0] == 200
+    assert (await as_("/api/v1/nodes/n1", impersonate_user="system:node:n2"))[0] == 403
+    caller = Identity("root", ("system:masters",))
+    assert (await as_("/api/v1/nodes/n1", impersonate_user="system:node:n1"))[0] == 200
+    assert (await as_(pods, impersonate_group="a"))[0] == 400
 
 
 async def test_a_node_reads_what_its_pods_need(api: ApiServer) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from switchboard.api import answers, authn, conversion, reading, watching
+from switchboard.api import answers, authn, conversion, impersonation, reading, watching
 from switchboard.api.admission import plugins
 from switchboard.api.aggregation import Aggregation
 from switchboard.api.authn import Authentication
@@ -144,10 +144,15 @@ class App:
         return self._dispatch(identity, request)
 
     def _impersonated(self, identity: Identity, request: Request) -> Identity:
-        wanted, checks = authn.impersonation_of(request)
-        for group, resource, sub, namespace, name in checks:
-            self.authorise(Attributes(identity, "impersonate", group, "v1", resource, sub, namespace, name))
-        return wanted
+        wanted = impersonation.wanted_of(request)
+        if wanted is None:
+            return identity
+        target = parse(request.path)
+        if target.is_resource:
+            asked = self._attributes(identity, request, target, self._verb(request, target))
+        else:
+            asked = Attributes(identity, request.method.lower(), path=request.path)
+        return impersonation.impersonated(self.authorizer, wanted, asked)
 
     def authorise(self, attributes: Attributes) -> None:
         """Forbidden unless allowed."""

@@ -1,22 +1,19 @@
-"""Authentication: one visible list of authenticators, then impersonation. Never logs what it is given.
+"""Authentication: one visible list of authenticators. Never logs what it is given.
 
 An authenticator returns an Identity, None ("not mine, ask the next"), or raises Unauthorized ("mine, and wrong").
-Upstream: `apiserver/pkg/authentication/request`, impersonation in `apiserver/pkg/endpoints/filters/impersonation`.
+Upstream: `apiserver/pkg/authentication/request`. Impersonation comes after it (`impersonation.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
-from urllib.parse import unquote
 
-from switchboard.api.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, Identity
-from switchboard.objects.errors import BadRequest, Unauthorized
+from switchboard.api.identity import ANONYMOUS, AUTHENTICATED, Identity
+from switchboard.objects.errors import Unauthorized
 from switchboard.transport.messages import Request
 
 Authenticator = Callable[[Request], "Identity | Awaitable[Identity | None] | None"]
-_IMPERSONATE = "impersonate-"
-_EXTRA = "impersonate-extra-"
 
 
 def from_certificate(request: Request) -> Identity | None:
@@ -112,40 +109,3 @@ class Authentication:
             if result is not None:
                 return result
         raise Unauthorized("Unauthorized")
-
-
-def wants_impersonation(request: Request) -> bool:
-    """Whether the request carries any Impersonate-* header."""
-    return any(name.startswith(_IMPERSONATE) for name in request.headers)
-
-
-def impersonation_of(request: Request) -> tuple[Identity, list[tuple[str, str, str, str, str]]]:
-    """The identity asked for, and what the caller must be allowed to `impersonate`:
-    (group, resource, subresource, namespace, name) each. Raises BadRequest for groups or extras without a user."""
-    headers = request.headers
-    user = headers.get("impersonate-user", "")
-    groups = [g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip()]
-    uid = headers.get("impersonate-uid", "")
-    extra = {
-        unquote(name[len(_EXTRA) :]): tuple(v.strip() for v in value.split(","))
-        for name, value in headers.items()
-        if name.startswith(_EXTRA)
-    }
-    if not user:
-        raise BadRequest("requested impersonation without impersonating a user")
-    parts = user.split(":")
-    service_account = user.startswith("system:serviceaccount:") and len(parts) == 4
-    checks = [("", "serviceaccounts", "", parts[2], parts[3]) if service_account else ("", "users", "", "", user)]
-    checks += [("", "groups", "", "", group) for group in groups]
-    if uid:
-        checks.append(("authentication.k8s.io", "uids", "", "", uid))
-    for key, values in extra.items():
-        checks += [("authentication.k8s.io", "userextras", key, "", value) for value in values]
-    if service_account and not groups:
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{parts[2]}"]
-    if user == ANONYMOUS.user:
-        if UNAUTHENTICATED not in groups:
-            groups.append(UNAUTHENTICATED)
-    elif AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
-        groups.append(AUTHENTICATED)
-    return Identity(user, tuple(groups), uid, tuple(sorted(extra.items()))), checks
