@@ -98,3 +98,14 @@ async def test_a_restart_keeps_everything(tmp_path) -> None:  # type: ignore[no-
     async with ApiServer(path=path) as api:
         assert await api.call("GET", CONFIGS + "/a") == (200, made)
         assert api.store.revision == revision  # a start with nothing to mend writes nothing
+
+
+async def test_a_timeout_must_be_a_duration(api: ApiServer) -> None:
+    for good in ("3m", "0s", "0", "1h2m3.5s", ".5s"):
+        assert (await api.call("GET", f"/version?timeout={good}"))[0] == 200
+    for path in ("/version", CONFIGS, "/api/v1/namespaces/ns"):
+        for bad in ("invalid", "5", "3x", "s"):
+            status, answer = await api.call("GET", f"{path}?timeout={bad}")
+            assert (status, answer["reason"]) == (400, "BadRequest")
+            assert answer["message"].startswith("invalid timeout specified in the request URL")
+    assert (await api.call("DELETE", f"{CONFIGS}/none?timeout=x"))[0] == 400

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from switchboard.api import answers, authn, conversion, impersonation, reading, watching
+from switchboard.api import answers, authn, conversion, deadlines, impersonation, reading, watching
 from switchboard.api.admission import plugins
 from switchboard.api.aggregation import Aggregation
 from switchboard.api.authn import Authentication
@@ -173,6 +173,8 @@ class App:
         self, identity: Identity, request: Request, target: Target, verb: str, flow: Headers | None
     ) -> Response | Awaitable[Response]:
         started = time.perf_counter()
+        if "timeout=" in request.query:
+            deadlines.check(request.query, verb, target)
         if not target.is_resource:
             if not identity.is_master:
                 self.authorise(Attributes(identity, verb, path=request.path))

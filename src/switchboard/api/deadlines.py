@@ -1,0 +1,25 @@
+"""`?timeout=30s`: how long a client gives the server. What is not a Go duration is refused, before anything is done.
+
+Answers are made at once or end with their webhooks' own limits, so no deadline is kept here. Requests that last
+(watches, connections, logs) have other parameters. Source: `apiserver/pkg/endpoints/filters/request_deadline.go`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from switchboard.api import query
+from switchboard.api.paths import Target
+from switchboard.objects.errors import BadRequest
+
+_DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)")
+_LASTING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
+
+
+def check(text: str, verb: str, target: Target) -> None:
+    """Refuse a query whose timeout is no duration (BadRequest)."""
+    if verb == "watch" or target.subresource in _LASTING:
+        return
+    value = query.first(query.parse(text), "timeout")
+    if value and not _DURATION.fullmatch(value):
+        raise BadRequest(f'invalid timeout specified in the request URL - time: invalid duration "{value}"')
