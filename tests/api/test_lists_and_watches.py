@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from switchboard.api.identity import LOOPBACK, Identity
+from switchboard.api.settings import Settings
 from switchboard.testing.apiserver import ApiServer
 from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Response
@@ -266,3 +267,29 @@ async def test_who_hears_of_a_change_first(api: ApiServer) -> None:
 async def test_tokens_that_nobody_gave(api: ApiServer, token: str, why: str) -> None:
     status, answer = await api.call("GET", f"/api/v1/configmaps?continue={token}")
     assert (status, answer["message"]) == (400, f"invalid continue token: continue key is not valid: {why}")
+
+
+async def test_a_page_of_a_state_too_old_goes_on_with_the_present(api: ApiServer) -> None:
+    await make(api, "a", "b", "c")
+    _, first = await api.call("GET", f"{CONFIGS}?limit=1")
+    token, version = first["metadata"]["continue"], int(first["metadata"]["resourceVersion"])
+    await make(api, "bb")
+    api.app.oldest_snapshot = version
+    _, second = await api.call("GET", f"{CONFIGS}?limit=1&continue={token}")
+    assert [item["metadata"]["name"] for item in second["items"]] == ["b"]
+    api.app.oldest_snapshot = version + 1  # as if the interval had passed twice
+    status, expired = await api.call("GET", f"{CONFIGS}?limit=1&continue={token}")
+    assert (status, expired["reason"]) == (410, "Expired")
+    _, rest = await api.call("GET", f"{CONFIGS}?limit=2&continue={expired['metadata']['continue']}")
+    assert [item["metadata"]["name"] for item in rest["items"]] == ["b", "bb"]
+    exact = f"{CONFIGS}?resourceVersion={version}&resourceVersionMatch=Exact"
+    assert (await api.call("GET", exact))[0] == 410
+
+
+async def test_states_age() -> None:
+    async with ApiServer(settings=Settings(snapshot_interval=0.01)) as api:
+        before = api.app.store.revision
+        await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "ns"}})
+        async with asyncio.timeout(5):
+            while api.app.oldest_snapshot <= before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)

@@ -108,6 +108,7 @@ class App:
         self.nonresource = NonResource(self)
         self._strategies: dict[Kind, Strategy] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.oldest_snapshot = 0  # the first revision whose state is still listed
         self.ready = False
 
     # The way of a request

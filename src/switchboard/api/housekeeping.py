@@ -34,6 +34,17 @@ async def bookmarks(app: App) -> None:
                 await asyncio.sleep(0)
 
 
+async def age_snapshots(app: App) -> None:
+    """Let lists of past states (pages, exact versions) end after one to two intervals, as when etcd is compacted.
+
+    Watches resume over all the history that the store keeps, as they do over upstream's watch cache.
+    """
+    while True:
+        seen = app.store.revision
+        await asyncio.sleep(app.settings.snapshot_interval)
+        app.oldest_snapshot = seen
+
+
 async def expire_events(app: App) -> None:
     """Forget Events an hour after they were last written, as upstream's etcd lease does."""
     while True:
@@ -85,6 +96,7 @@ async def _forget(app: App, record: Record) -> int:
 
 JOBS: tuple[Job, ...] = (
     bookmarks,
+    age_snapshots,
     expire_events,
     cidrs.run,
     bootstrap.keep,

@@ -117,9 +117,16 @@ def _from_start(call: Call, options: ListOptions, prefix: str, selection: Select
 
 def _snapshot(call: Call, prefix: str, revision: int) -> list[Record]:
     try:
-        return call.app.store.scan_at(prefix, revision)
+        return _as_of(call, prefix, revision)
     except Compacted:
         raise Gone(f"The resourceVersion for the provided list is too old: {revision}") from None
+
+
+def _as_of(call: Call, prefix: str, revision: int) -> list[Record]:
+    """The state at a revision. Compacted when it is older than the store's history, or than tokens are good for."""
+    if revision < call.app.oldest_snapshot:
+        raise Compacted(revision, call.app.oldest_snapshot)
+    return call.app.store.scan_at(prefix, revision)
 
 
 def _continued(call: Call, options: ListOptions, prefix: str) -> tuple[list[Record], int]:
@@ -130,7 +137,7 @@ def _continued(call: Call, options: ListOptions, prefix: str) -> tuple[list[Reco
     if revision == _INCONSISTENT:
         return store.scan(prefix, start), store.revision
     try:
-        records = store.scan_at(prefix, revision)
+        records = _as_of(call, prefix, revision)
     except Compacted:
         raise ContinueExpired(_token(_INCONSISTENT, start, prefix)) from None
     return records[bisect.bisect_right(records, start, key=attrgetter("key")) :], revision

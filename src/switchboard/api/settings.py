@@ -27,6 +27,7 @@ class Settings:
     tokens: dict[str, Identity] = field(default_factory=dict)
     event_ttl: float = 3600.0
     bookmark_interval: float = 60.0
+    snapshot_interval: float = 300.0
     watch_timeout: tuple[float, float] = (1800.0, 3600.0)
     max_body: int = 3 * 1024 * 1024
     cluster_domain: str = "cluster.local"
