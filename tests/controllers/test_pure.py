@@ -391,10 +391,25 @@ class TestTaints:
         since = {"key": "k", "effect": "NoExecute", "timeAdded": stamp(NOW - 10)}
         patient = pod("patient", spec={"tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]})
         forever = pod("forever", spec={"tolerations": [{"operator": "Exists"}]})
-        out, following = taints.evictions(self.node("True", since), [patient, forever, pod("gone")], NOW)
+        out, following = taints.evictions([since], [patient, forever, pod("gone")], NOW)
         assert ([p["metadata"]["name"] for p in out], following) == (["gone"], pytest.approx(20))
-        out, following = taints.evictions(self.node("True", since), [patient, forever], NOW + 25)
+        out, following = taints.evictions([since], [patient, forever], NOW + 25)
         assert ([p["metadata"]["name"] for p in out], following) == (["patient"], None)
+        late = {**patient, "status": {"startTime": stamp(NOW + 5)}}
+        assert taints.evictions([since], [late], NOW + 25) == ([], pytest.approx(10))
+
+    def test_a_taint_without_a_time_counts_from_when_it_was_seen(self) -> None:
+        plain = {"key": "k", "value": "v", "effect": "NoExecute"}
+        since = taints.Since()
+        assert since.dated(self.node("True", plain, {**plain, "effect": "NoSchedule"}), NOW) == [
+            {**plain, "timeAdded": stamp(NOW)}
+        ]
+        assert since.dated(self.node("True", plain), NOW + 9)[0]["timeAdded"] == stamp(NOW)
+        assert since.dated(self.node("True", {**plain, "value": "w"}), NOW + 9)[0]["timeAdded"] == stamp(NOW + 9)
+        assert since.dated(self.node("True"), NOW + 9) == []
+        assert since.dated(self.node("True", plain), NOW + 10)[0]["timeAdded"] == stamp(NOW + 10)
+        told = {**plain, "timeAdded": stamp(NOW - 5)}
+        assert since.dated(self.node("True", told), NOW)[0]["timeAdded"] == stamp(NOW - 5)
 
 
 class TestVolumes:

@@ -41,6 +41,7 @@ class NodeLifecycleController(Controller):
         self._leases = Informer[Object](context.cache.client, LEASES, namespace="kube-node-lease")
         self._alive: dict[str, tuple[Any, float]] = {}  # node -> (last sign, when we saw it)
         self._registered: set[str] = set()
+        self._since = taints.Since()
         self.of(PODS).index("node", node_name)
         self.of(PODS).on_change(self._pod_changed)
 
@@ -48,7 +49,8 @@ class NodeLifecycleController(Controller):
         """A pod came to a node that may have NoExecute taints, or changed its tolerations."""
         if new is None or not new["spec"].get("nodeName"):
             return
-        if old is None or not old["spec"].get("nodeName"):
+        before, after = (old or new)["spec"], new["spec"]
+        if old is None or not before.get("nodeName") or before.get("tolerations") != after.get("tolerations"):
             self.loop.add(new["spec"]["nodeName"])
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
@@ -87,6 +89,7 @@ class NodeLifecycleController(Controller):
 
     def _forget(self, key: str) -> None:
         self._alive.pop(key, None)
+        self._since.forget(key)
         if key in self._registered:
             self._registered.discard(key)
             about = {"kind": "Node", "name": key, "uid": key, "apiVersion": "v1"}
@@ -143,7 +146,7 @@ class NodeLifecycleController(Controller):
 
     async def _evict(self, node: Object, now: float) -> float | None:
         pods = list(self.of(PODS).by("node", node["metadata"]["name"]))
-        going, following = taints.evictions(node, pods, now)
+        going, following = taints.evictions(self._since.dated(node, now), pods, now)
         for pod in going:
             meta = pod["metadata"]
             condition = {

@@ -49,8 +49,12 @@ def wanted(node: Object, now: float, *, evict: bool) -> list[Object]:
 
 
 def stay(pod: Object, taints: Sequence[Object]) -> float | None:
-    """Seconds since the epoch until when a pod may stay under these NoExecute taints; infinity for ever, None: not."""
+    """Seconds since the epoch until when a pod may stay under these NoExecute taints; infinity for ever, None: not. All
+    taints have a `timeAdded`; a pod that came later has its whole time.
+    """
     tolerations = pod["spec"].get("tolerations") or ()
+    came = (pod.get("status") or {}).get("startTime") or pod["metadata"].get("creationTimestamp")
+    earliest = seconds(came) if came else 0.0
     until = float("inf")
     for taint in taints:
         fitting = [t for t in tolerations if tolerates([t], taint)]
@@ -58,14 +62,44 @@ def stay(pod: Object, taints: Sequence[Object]) -> float | None:
             return None
         limits = [t["tolerationSeconds"] for t in fitting if t.get("tolerationSeconds") is not None]
         if limits:
-            since = seconds(taint["timeAdded"]) if taint.get("timeAdded") else 0.0
+            since = max(earliest, seconds(taint["timeAdded"]))
             until = min(until, since + max(0, min(limits)))
     return until
 
 
-def evictions(node: Object, pods: Iterable[Object], now: float) -> tuple[list[Object], float | None]:
-    """Pods that the node's NoExecute taints drive away now, and seconds until the next one."""
-    taints = [t for t in (node.get("spec") or {}).get("taints") or () if t.get("effect") == "NoExecute"]
+def driving(node: Object) -> list[Object]:
+    """The taints of a node that drive pods away."""
+    return [t for t in (node.get("spec") or {}).get("taints") or () if t.get("effect") == "NoExecute"]
+
+
+class Since:
+    """Since when a node has each taint: few who add one say when, so it is from when it was first seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[tuple[str, str], str]] = {}  # node -> (key, value) -> time
+
+    def dated(self, node: Object, now: float) -> list[Object]:
+        """The taints that drive pods away, each with its time."""
+        name, found = node["metadata"]["name"], driving(node)
+        known = self._seen.get(name, {})
+        times = {(key := _identity(t)): t.get("timeAdded") or known.get(key) or stamp(now) for t in found}
+        if times:
+            self._seen[name] = times
+        else:
+            self.forget(name)
+        return [{**t, "timeAdded": times[_identity(t)]} for t in found]
+
+    def forget(self, name: str) -> None:
+        """The node is gone, or has no such taint any more."""
+        self._seen.pop(name, None)
+
+
+def _identity(taint: Object) -> tuple[str, str]:
+    return taint.get("key", ""), taint.get("value") or ""
+
+
+def evictions(taints: Sequence[Object], pods: Iterable[Object], now: float) -> tuple[list[Object], float | None]:
+    """Pods that these NoExecute taints drive away now, and seconds until the next one."""
     if not taints:
         return [], None
     out, following = [], float("inf")
