@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.api import negotiate, query, typed
+from switchboard.api.keyspace import decode, encode
 from switchboard.api.kinds.pools import Cidr, band
 from switchboard.api.paths import parse
 from switchboard.api.proxying import split_name
@@ -217,3 +218,11 @@ def test_a_prepared_slice_has_its_final_form(sent: dict[str, Any]) -> None:
     prepared = deepcopy(obj)
     typed.settle(kind, obj)
     assert obj == prepared
+
+
+def test_what_clients_compare_as_bytes_has_their_escapes() -> None:
+    data = {"spec": {"command": ["a && b <c >d"]}}
+    revision = {"kind": "ControllerRevision", "apiVersion": "apps/v1", "metadata": {"name": "r"}, "data": data}
+    assert rb'["a \u0026\u0026 b \u003cc \u003ed"]' in encode(revision)
+    assert decode(encode(revision)) == revision
+    assert b'"a && b <c >d"' in encode({**revision, "kind": "ConfigMap"})

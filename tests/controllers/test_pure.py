@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from switchboard.controllers import (
     cronjob,
     daemons,
     disruption,
+    history,
     indexes,
     jobs,
     owners,
@@ -157,8 +159,12 @@ class TestStateful:
             (3, "", {"podManagementPolicy": "Parallel"}, [0, 1, 2], []),
             (1, "rrr", {}, [], [2]),
             (1, "rrd", {}, [], []),
-            (1, "rur", {}, [], []),
+            (1, "rur", {}, [], [2]),
             (1, "rru", {}, [], [2]),
+            (1, "ruu", {}, [], []),
+            (0, "uuu", {}, [], []),
+            (0, "u", {}, [], [0]),
+            (0, "uuu", {"podManagementPolicy": "Parallel"}, [], [2, 1, 0]),
             (0, "rr", {"podManagementPolicy": "Parallel"}, [], [1, 0]),
             (3, "ooo", {}, [], [2]),
             (3, "oor", {}, [], [1]),
@@ -174,6 +180,13 @@ class TestStateful:
         plan = stateful.plan(self.sts(number, **spec), self.pods(*states), "old", "new", NOW)
         assert [n for n, _ in plan.create] == create
         assert [p["metadata"]["name"] for p in plan.delete] == [f"db-{n}" for n in delete]
+
+    def test_a_revision_is_written_as_clients_write_it(self) -> None:
+        template = {"spec": {"containers": [{"name": "a", "image": "b"}]}, "metadata": {"labels": {"y": "1", "x": "2"}}}
+        data = history.data_of({"spec": {"template": template}})
+        written = '{"$patch":"replace","metadata":{"labels":{"x":"2","y":"1"}},'
+        written += '"spec":{"containers":[{"image":"b","name":"a"}]}}'
+        assert json.dumps(data, separators=(",", ":")) == '{"spec":{"template":' + written + "}}"
 
     def test_a_partition_decides_on_the_revision(self) -> None:
         spec = {"updateStrategy": {"rollingUpdate": {"partition": 1}}, "podManagementPolicy": "Parallel"}

@@ -141,6 +141,11 @@ def test_the_cluster_itself(names: Space) -> None:
     shows(names, ['"1.1.0"'], f"dns-version.{ZONE}", "TXT")
 
 
+def test_a_pod_in_the_nodes_network_has_the_nodes_name(names: Space) -> None:
+    node = names.cluster.get("nodes")["items"][0]["metadata"]["labels"]["kubernetes.io/hostname"]
+    assert names.inside("hosted", "hostname; cat /etc/hostname").split() == [node, node]
+
+
 def test_names_of_services(names: Space) -> None:
     ip, pod = names.get("service", "web")["spec"]["clusterIP"], names.ip("web")
     for name in ("web", "web.names", "web.names.svc", f"web.names.svc.{ZONE}", WEB):

@@ -43,7 +43,12 @@ def encode(obj: Object) -> bytes:
     """The stored bytes of an object: kind, apiVersion, metadata first."""
     ordered = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": obj["metadata"]}
     ordered.update(obj)
-    return _encode(ordered)
+    return _escaped(_encode(ordered)) if obj["kind"] == "ControllerRevision" else _encode(ordered)
+
+
+def _escaped(text: bytes) -> bytes:
+    """JSON with the escapes of Go's encoding/json: `kubectl rollout undo` compares a revision's data as bytes."""
+    return text.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
 
 
 def decode(value: bytes) -> Object:

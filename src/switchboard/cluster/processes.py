@@ -42,7 +42,9 @@ class Process:
 def table(config: ClusterConfig) -> list[Process]:
     """Every process of a cluster, in the order it is started."""
     return [
-        Process("containerd", ("containerd", "--config", f"{config.run}/containerd.toml"), 0, in_node=True),
+        Process(
+            "containerd", _named(config, "containerd", "--config", f"{config.run}/containerd.toml"), 0, in_node=True
+        ),
         _role("server", config, wave=1, env={"SWITCHBOARD_LOAD_BALANCER": str(config.load_balancer).lower()}),
         Process(
             "registry",
@@ -55,6 +57,11 @@ def table(config: ClusterConfig) -> list[Process]:
         _role("node", config, wave=2, in_node=True, env=_switches(config)),
         _role("dns", config, wave=2, in_node=True, env=_switches(config), delay=0.25, tls=False),
     ]
+
+
+def _named(config: ClusterConfig, *argv: str) -> tuple[str, ...]:
+    """The command under the node's host name: what pods with `hostNetwork` see, since they share their runtime's."""
+    return ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', config.node_name, *argv)
 
 
 def python(module: str, function: str, *, tls: bool = True) -> tuple[str, ...]:

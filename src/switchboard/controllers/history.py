@@ -25,8 +25,15 @@ REVISION_LABEL: Final = "controller.kubernetes.io/hash"
 
 
 def data_of(owner: Object) -> Object:
-    """The patch that a revision keeps."""
-    return {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    """The patch that a revision keeps, its keys in order: clients compare it byte by byte with the one they make."""
+    ordered: Object = _sorted({"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}})
+    return ordered
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(each) for each in value] if isinstance(value, list) else value
 
 
 def hash_of(data: Object, collisions: int | None) -> str:

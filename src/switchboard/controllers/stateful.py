@@ -131,15 +131,16 @@ def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: fl
 def _condemn(
     surplus: Sequence[int], held: Mapping[int, Object], monotonic: bool, least: int, now: float, out: Plan
 ) -> None:
-    """Scale down from the highest ordinal; the next only when the one before is gone and all others are healthy."""
+    """Scale down from the highest ordinal, one when the one before is gone. A pod that is not healthy is waited for,
+    unless it is the first of those: then none before it can be what ails it."""
+    first = min((n for n, pod in held.items() if not _healthy(pod)), default=None)
     for number in surplus:
         pod = held[number]
         if pod["metadata"].get("deletionTimestamp"):
             if monotonic:
                 return
             continue
-        lower_unhealthy = any(not _healthy(p) for n, p in held.items() if n < number)
-        if monotonic and lower_unhealthy and _healthy(pod):
+        if monotonic and number != first and not (_healthy(pod) and is_available(pod, least, now)):
             return
         out.delete.append(pod)
         if monotonic:
