@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from switchboard.testing.apiserver import ApiServer
+from switchboard.testing.recorder import Recorder
 from switchboard.testing.webhook import FakeWebhook
 
 Object = dict[str, Any]
@@ -324,6 +325,66 @@ async def test_fields_that_can_be_selected(api: ApiServer) -> None:
         assert (status, answer["message"]) == (400, "field label not supported: spec.size")
         assert (await api.call("DELETE", f"{path('v2')}?fieldSelector=spec.color%3DRED,spec.size%3D2"))[0] == 200
         assert await names("v1", "spec.color%3Dred") == ["one"]
+
+
+def host_port(request: Object) -> Object:
+    """v1 has `hostPort`, v2 the same as `host` and `port`; fields come back in the order of their names."""
+    made = []
+    for obj in request["objects"]:
+        new = {**obj, "apiVersion": request["desiredAPIVersion"]}
+        if request["desiredAPIVersion"].endswith("v2") and "hostPort" in new:
+            new["host"], _, new["port"] = new.pop("hostPort").partition(":")
+        elif request["desiredAPIVersion"].endswith("v1"):
+            new["hostPort"] = f"{new.pop('host', '')}:{new.pop('port', '')}"
+        made.append(dict(sorted(new.items())))
+    return {"result": {"status": "Success"}, "convertedObjects": made}
+
+
+def selectable(name: str, *fields: str, storage: bool = True) -> Object:
+    """A version with some strings, all of which can be selected."""
+    schema = {"type": "object", "properties": {field: {"type": "string"} for field in fields}}
+    paths = [{"jsonPath": f".{field}"} for field in fields]
+    more = {"schema": {"openAPIV3Schema": schema}, "selectableFields": paths, "subresources": {}}
+    return version(name, storage=storage, **more)
+
+
+async def test_watches_by_fields_of_a_converted_version(api: ApiServer) -> None:
+    async with FakeWebhook(host_port) as webhook:
+        client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        versions = selectable("v1", "hostPort"), selectable("v2", "host", "port", storage=False)
+        await define(api, definition(*versions, conversion=conversion))
+
+        async def follow(version: str, selector: str) -> Recorder:
+            recorder = Recorder()
+            response = await api.request("GET", f"{path(version)}?watch=true&fieldSelector={selector}")
+            assert response.push is not None
+            response.push(recorder)
+            return recorder
+
+        host = await follow("v2", "host%3Dhost1")
+        both = await follow("v2", "host%3Dhost1,port%3D80")
+        old = await follow("v1", "hostPort%3Dhost1:80")
+        for name, where in (("a", "host1:80"), ("b", "host1:8080"), ("c", "host2:")):
+            named = {"metadata": {"name": name}, "host": where.split(":")[0], "port": where.split(":")[1]}
+            body = {"apiVersion": "example.com/v2", "kind": "Widget", **named}
+            assert (await api.call("POST", path("v2"), body))[0] == 201
+        assert (await api.call("DELETE", f"{path('v2')}?fieldSelector=host%3Dhost1,port%3D80"))[0] == 200
+        _, found = await api.call("GET", f"{path('v2')}/b")
+        status, changed = await api.call("PUT", f"{path('v2')}/b", {**found, "host": "host2"})
+        assert status == 200, changed
+
+        def seen(recorder: Recorder) -> list[tuple[str, str]]:
+            assert not recorder.ended
+            return [(e["type"], e["object"]["metadata"]["name"]) for e in recorder.events]
+
+        await host.until(4)
+        await both.until(2)
+        await old.until(2)
+        assert seen(host) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"), ("DELETED", "b")]
+        assert seen(both) == seen(old) == [("ADDED", "a"), ("DELETED", "a")]
+        assert host.events[0]["object"]["host"] == "host1"
+        assert old.events[0]["object"]["hostPort"] == "host1:80"
 
 
 async def test_names_belong_to_the_first_who_has_them(api: ApiServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.settings import Settings
 from switchboard.testing.apiserver import ApiServer
+from switchboard.testing.recorder import Recorder
 from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Response
 
@@ -21,52 +22,6 @@ TABLE = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
 async def make(api: ApiServer, *names: str, **labels: str) -> None:
     for name in names:
         assert (await api.call("POST", CONFIGS, {"metadata": {"name": name, "labels": labels}}))[0] == 201
-
-
-class Recorder:
-    """A push writer that keeps what it is given."""
-
-    local = False
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.changed = asyncio.Event()
-        self.ended = self.aborted = False
-        self.backlog = 0
-
-    @property
-    def buffered(self) -> int:
-        return self.backlog
-
-    @property
-    def closed(self) -> bool:
-        return self.ended
-
-    def on_close(self, callback: Any) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-        self.changed.set()
-
-    def close(self) -> None:
-        self.ended = True
-        self.changed.set()
-
-    def abort(self) -> None:
-        self.aborted = self.ended = True
-        self.changed.set()
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.data.splitlines()]
-
-    async def until(self, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(5):
-            while len(self.events) < count and not self.ended:
-                self.changed.clear()
-                await self.changed.wait()
-        return self.events
 
 
 async def watch(api: ApiServer, target: str, headers: dict[str, str] | None = None) -> Recorder:
