@@ -172,3 +172,24 @@ async def test_what_is_refused(api: ApiServer, path: str, spec: Object, field: s
     status, answer = await api.call("POST", path, {"metadata": {"name": "x"}, "spec": spec})
     assert status == 422, answer
     assert answer["details"]["causes"][0]["field"] == field
+
+
+async def test_what_every_cluster_must_have_may_not_be_changed(api: ApiServer) -> None:
+    for path, name in ((SCHEMAS, "exempt"), (SCHEMAS, "catch-all"), (LEVELS, "catch-all"), (LEVELS, "exempt")):
+        _, obj = await api.call("GET", f"{path}/{name}")
+        obj["metadata"]["labels"] = {"a": "b"}
+        assert (await api.call("PUT", f"{path}/{name}", obj))[0] == 200
+        _, obj = await api.call("GET", f"{path}/{name}")
+        if name == "exempt" and path == LEVELS:
+            obj["spec"]["exempt"]["lendablePercent"] = 5
+            status, obj = await api.call("PUT", f"{path}/{name}", obj)
+            assert status == 200, obj
+            obj["spec"] |= {"type": "Limited", "exempt": None}
+        elif path == LEVELS:
+            obj["spec"]["limited"]["lendablePercent"] = 5
+        else:
+            obj["spec"]["matchingPrecedence"] += 1 if name == "exempt" else -1
+        status, told = await api.call("PUT", f"{path}/{name}", obj)
+        assert status == 422
+        but = " except the 'spec.exempt' field" if (name, path) == ("exempt", LEVELS) else ""
+        assert told["message"].rstrip("]").endswith(f"spec of '{name}'{but} must equal the fixed value")

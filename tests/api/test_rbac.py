@@ -14,9 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from switchboard.api.authn import from_certificate
 from switchboard.api.escalation import compact, describe, uncovered
 from switchboard.api.identity import ANONYMOUS, AUTHENTICATED, Identity
+from switchboard.objects.errors import Unauthorized
 from switchboard.testing.apiserver import ApiServer
+from switchboard.transport.messages import Request
 
 Object = dict[str, Any]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -165,8 +168,6 @@ async def test_impersonation_needs_a_right_for_each_part(api: ApiServer) -> None
     review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
     async def as_(**headers: str) -> int:
-        from switchboard.transport.messages import Request
-
         given = {"authorization": "Bearer alice", **{k.replace("_", "-"): v for k, v in headers.items()}}
         result = api.app.handle(Request("POST", review, "", given, b"{}"))
         return (result if not hasattr(result, "__await__") else await result).status
@@ -184,8 +185,6 @@ async def test_impersonation_needs_a_right_for_each_part(api: ApiServer) -> None
 
 
 async def test_constrained_impersonation_needs_a_right_to_the_request_and_to_the_user(api: ApiServer) -> None:
-    from switchboard.transport.messages import Request
-
     caller = ALICE
 
     async def as_(path: str, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -332,3 +331,15 @@ def test_rules_are_shown_joined_by_verbs() -> None:
     assert [describe(r) for r in compact(left)] == [
         '{APIGroups:[""], Resources:["pods"], ResourceNames:["a"], Verbs:["get" "list"]}'
     ]
+
+
+def test_a_certificate_may_name_the_uid_of_its_user() -> None:
+    def found(*pairs: tuple[str, str]) -> Identity | None:
+        subject = tuple((pair,) for pair in (("commonName", "jane"), ("organizationName", "dev"), *pairs))
+        return from_certificate(Request("GET", "/", "", {}, b"", peer_certificate={"subject": subject}))
+
+    oid = "1.3.6.1.4.1.57683.2"
+    assert found() == Identity("jane", ("dev", AUTHENTICATED))
+    assert found((oid, "u")) == Identity("jane", ("dev", AUTHENTICATED), "u")
+    with pytest.raises(Unauthorized):
+        found((oid, "u"), (oid, "v"))

@@ -16,20 +16,27 @@ from switchboard.transport.messages import Request
 Authenticator = Callable[[Request], "Identity | Awaitable[Identity | None] | None"]
 
 
+_UID = "1.3.6.1.4.1.57683.2"
+
+
 def from_certificate(request: Request) -> Identity | None:
-    """A verified client certificate: CN is the user, each O a group (RFC 5280 subject as `ssl.getpeercert` gives
-    it)."""
+    """A verified client certificate: CN is the user, each O a group, one part may be the UID (RFC 5280 subject as
+    `ssl.getpeercert` gives it)."""
     certificate = request.peer_certificate
     if not certificate:
         return None
-    user, groups = "", []
+    user, groups, uids = "", [], []
     for part in cast("tuple[Any, ...]", certificate.get("subject", ())):
         for key, value in part:
             if key == "commonName":
                 user = value
             elif key == "organizationName":
                 groups.append(value)
-    return Identity(user, (*groups, AUTHENTICATED)) if user else None
+            elif key == _UID:
+                uids.append(value)
+    if len(uids) > 1 or "" in uids:
+        raise Unauthorized("Unauthorized")
+    return Identity(user, (*groups, AUTHENTICATED), "".join(uids)) if user else None
 
 
 def bearer_of(request: Request) -> str | None:

@@ -13,10 +13,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import bootstrap
-from switchboard.api.flowobjects import AUTOUPDATE, GROUP, MANDATORY, level_specs, schema_specs
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.keyspace import decode, encode_any, key_of
 from switchboard.api.metadata import now
+from switchboard.objects.flowobjects import AUTOUPDATE, GROUP, level_specs, schema_specs
 from switchboard.transport.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def objects(app: App) -> list[Awaitable[Any]]:
             obj: Object = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta, "spec": spec}
             obj["status"] = {} if plural != "flowschemas" else {"conditions": [condition(spec, True)]}
             head = app.store.head(key_of(kind, "", name))
-            if head is not None and name not in MANDATORY:
+            if head is not None:
                 annotations = decode(head.value)["metadata"].get("annotations") or {}
                 if annotations.get(AUTOUPDATE) != "true":
                     continue  # it is somebody else's by now

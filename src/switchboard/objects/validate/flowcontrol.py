@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from switchboard.objects import names
+from switchboard.objects.flowobjects import MANDATORY, level_specs, schema_specs
 from switchboard.objects.validate.fields import Errors
 
 Object = dict[str, Any]
@@ -36,6 +37,8 @@ def flow_schema(obj: Object, errs: Errors) -> None:
         errs.required("spec.priorityLevelConfiguration.name", "must reference a priority level")
     for i, rule in enumerate(spec.get("rules") or ()):
         _rule(rule, f"spec.rules[{i}]", errs)
+    if name in MANDATORY and spec != schema_specs()[name]:
+        errs.invalid("spec", spec, f"spec of '{name}' must equal the fixed value")
     status(obj, obj, errs)
 
 
@@ -167,6 +170,9 @@ def priority_level(obj: Object, errs: Errors) -> None:
             _response(limited.get("limitResponse") or {}, "spec.limited.limitResponse", errs)
     else:
         errs.unsupported("spec.type", kind, ("Exempt", "Limited"))
+    if name in MANDATORY and spec != level_specs()[name] | ({"exempt": exempt} if name == "exempt" else {}):
+        but = " except the 'spec.exempt' field" if name == "exempt" else ""
+        errs.invalid("spec", spec, f"spec of '{name}'{but} must equal the fixed value")
     status(obj, obj, errs)
 
 
