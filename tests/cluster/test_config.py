@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import StringIO
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -11,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.cluster import config as configs
+from switchboard.cluster import start
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
+from switchboard.cluster.progress import Progress
 
 
 @pytest.fixture
@@ -99,3 +104,30 @@ def test_ranges_that_cannot_work_are_refused(base: Path, change: dict[str, str],
 @pytest.mark.parametrize(("pods", "first"), [("10.244.0.0/16", "10.244.0.0/24"), ("10.1.2.0/25", "10.1.2.0/25")])
 def test_the_first_node_gets_the_first_range_of_pods(pods: str, first: str) -> None:
     assert configs.first_node_range(pods) == first
+
+
+def test_first_starts_at_once_choose_what_no_other_has(base: Path) -> None:
+    """Ranges and ports are kept by being written down before the next one looks, and also while their cluster rests."""
+    said = StringIO()
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: start._chosen(start.Wish(f"c{i}"), Progress(said)), range(8)))
+    assert len({config.api_port for config in made}) == len({config.node_subnet for config in made}) == 8
+    assert {config.name: config for config in configs.load_all()} == {config.name: config for config in made}
+    assert [path for path in (base / "run").rglob("*") if path.is_file()] == []
+
+
+def test_a_lock_is_held_by_one_at_a_time(base: Path) -> None:
+    """Though each takes the file away when it goes."""
+    inside, most = [0], [0]
+
+    def work(_: int) -> None:
+        with start.locked("one"):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            for _ in range(200):
+                os.sched_yield()
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(120)))
+    assert (inside, most) == ([0], [1])

@@ -24,7 +24,9 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     verbs = made.add_subparsers(dest="action", required=True, metavar="load|list")
     load = verbs.add_parser("load", help="from a docker or OCI archive")
     load.add_argument("file", metavar="FILE", help="what `docker save` wrote; - for standard input")
-    verbs.add_parser("list", aliases=["ls"], help="what can be run")
+    listing = verbs.add_parser("list", aliases=["ls"], help="what can be run")
+    for one in (load, listing):
+        one.add_argument("--name", default=argparse.SUPPRESS, metavar="CLUSTER", help="which cluster")
     options = made.parse_args(words)
     return _load(options) if options.action == "load" else _list(options)
 

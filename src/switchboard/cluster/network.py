@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Collection
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -235,9 +236,11 @@ def check_port(address: str, port: int) -> None:
             ) from error
 
 
-def free_port(address: str, first: int, *, tries: int = 50) -> int:
-    """The first port from `first` on that can be bound at `address`. Raises ClusterError."""
+def free_port(address: str, first: int, others: Collection[int] = (), *, tries: int = 50) -> int:
+    """The first port from `first` on that can be bound at `address` and is none of `others`. Raises ClusterError."""
     for port in range(first, first + tries):
+        if port in others:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -73,7 +73,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         )
     require(NEEDED)
     with locked(wish.name):
-        config = decide(wish, progress)
+        config = _chosen(wish, progress)
         if _runs_as_wished(config):
             return Result(config, already=True)
         began = time.time()
@@ -107,12 +107,8 @@ def locked(name: str) -> Iterator[None]:
     """One start or stop of a cluster at a time; a second one waits. Raises ClusterError."""
     path = configs.run_base() / f".{configs.check_name(name)}.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(path):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+            yield
     except PermissionError as error:
         raise ClusterError(f"could not lock {path}: {error}", "run as root") from error
     stop._remove_if_empty(path.parent)
@@ -120,17 +116,40 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """The file at `path`, locked: not one that whoever had the lock before took away while we waited for it."""
+    """Have the lock file at `path`; it goes with its folder's last use, so what was waited for may be gone by then."""
     while True:
-        with open(path, "w") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "w")  # noqa: SIM115  # closed below
+        except FileNotFoundError:
+            continue
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(path, file):
+                continue
             try:
-                gone = path.stat().st_ino != os.fstat(file.fileno()).st_ino
-            except FileNotFoundError:
-                gone = True
-            if not gone:
                 yield
-                return
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _chosen(wish: Wish, progress: Progress) -> ClusterConfig:
+    """The cluster's description, kept at once when it is new: nobody else is to choose the same ranges and ports."""
+    with _lock(configs.run_base() / ".choice_.lock"):  # no cluster's name has a `_`
+        new = configs.load(wish.name) is None
+        config = decide(wish, progress)
+        if new:
+            require_space(config.state)
+            config.save()
+    return config
 
 
 def decide(wish: Wish, progress: Progress) -> ClusterConfig:
@@ -151,7 +170,8 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
             )
         return _switched(known, wish)
     config = configs.new(wish.name, **fixed)
-    others = [IPv4Network(other.node_subnet) for other in configs.load_all()]
+    neighbours = configs.load_all()
+    others = [IPv4Network(other.node_subnet) for other in neighbours]
     if wish.node_subnet is not None:
         network.check_unused(config.node_subnet)
     else:
@@ -159,7 +179,9 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
         if config.node_subnet != "192.168.49.0/24":
             progress.say(f"192.168.49.0/24 is in use here; the node gets {config.node_subnet}")
     if wish.api_port is None:
-        config = replace(config, api_port=network.free_port("127.0.0.1", config.api_port))
+        config = replace(
+            config, api_port=network.free_port("127.0.0.1", config.api_port, {k.api_port for k in neighbours})
+        )
     config = replace(config, node_pod_cidr=configs.first_node_range(config.pod_cidr))
     configs.check_ranges(config)
     return _switched(config, wish)
