@@ -67,3 +67,18 @@ async def test_answers_to_questions_have_no_columns(api: ApiServer) -> None:
     accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     status, answer = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, accept)
     assert (status, answer["reason"]) == (406, "NotAcceptable")
+
+
+async def test_owned_fields_are_written_in_order(api: ApiServer) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i", "env": [{"name": "B"}, {"name": "A"}]}]},
+    }
+    headers = {"content-type": "application/apply-patch+yaml"}
+    await api.call("POST", "/api/v1/namespaces/ns/serviceaccounts", {"metadata": {"name": "default"}})
+    _, made = await api.call("PATCH", "/api/v1/namespaces/ns/pods/p?fieldManager=m", pod, headers)
+    below = made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:containers"]['k:{"name":"c"}']
+    assert list(below) == [".", "f:env", "f:image", "f:name"]
+    assert list(below["f:env"]) == ['k:{"name":"A"}', 'k:{"name":"B"}']

@@ -106,6 +106,15 @@ def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     return out
 
 
+def ordered(fields: FieldSet) -> FieldSet:
+    """The same set with its elements in the order in which they are written down."""
+    out: FieldSet = {}
+    for key in sorted(fields):
+        below = fields[key]
+        out[key] = ordered(below) if below else below
+    return out
+
+
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
     """Every path as people read it (`.spec.ports[port=80,protocol="TCP"].name`); members of a level come first."""
     ordered = sorted((key for key in fields if key != SELF), key=_order)

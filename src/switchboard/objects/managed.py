@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from switchboard.objects.fieldset import FieldSet, is_field_set, union
+from switchboard.objects.fieldset import FieldSet, is_field_set, ordered, union
 
 APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10
@@ -43,7 +43,7 @@ class Entry:
         if self.time:
             out["time"] = self.time
         out["fieldsType"] = "FieldsV1"
-        out["fieldsV1"] = self.fields
+        out["fieldsV1"] = ordered(self.fields)
         if self.subresource:
             out["subresource"] = self.subresource
         return out
