@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
+
 import pytest
 
 from switchboard.testing.space import Space
@@ -140,3 +143,62 @@ def test_pods_that_are_not_ready(space: Space) -> None:
     assert space.get("endpoints", "strict")["subsets"][0]["notReadyAddresses"]
     space.inside("early", "touch /tmp/go")
     space.until_names(f"http://{strict}/", {"early"})
+
+
+SEND = """
+import socket
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
+head = (SOURCE).to_bytes(2, "big") + (PORT).to_bytes(2, "big") + bytes(4)
+chunk = b"\\1\\0\\0\\x14" + b"tag!" + (65535).to_bytes(4, "big") + b"\\0\\1\\0\\1" + b"tsn!"
+packet = head[:4] + bytes(4)
+packet += crc32c(packet + bytes(4) + chunk) + chunk
+socket.socket(socket.AF_INET, socket.SOCK_RAW, 132).sendto(packet, ("TO", 0))
+"""
+"""The first packet of an SCTP association (RFC 9260, 3.3.2), by hand: the kernel at hand may have no such sockets."""
+LISTEN = """
+import socket
+heard = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+print("listening", flush=True)
+while True:
+    packet = heard.recv(200)
+    print(int.from_bytes(packet[20:22], "big"), int.from_bytes(packet[22:24], "big"), flush=True)
+"""
+
+
+def test_sctp(space: Space) -> None:
+    """Associations begin at the pod's port, by ClusterIP from a pod and by NodePort from the host."""
+    port = {"port": 132, "protocol": "SCTP", "targetPort": 9132, "name": "s"}
+    made = space.service("assoc", port, selector={"pod": "a"}, type="NodePort")["spec"]
+    assert made["ports"][0]["protocol"] == "SCTP"
+    words = ("kubectl", "-n", space.name, "exec", "a", "--", "timeout", "60", "python3", "-c", LISTEN)
+    listener = space.cluster.popen(*words, stdout=subprocess.PIPE, text=True)
+    assert listener.stdout
+    try:
+        assert listener.stdout.readline() == "listening\n"
+        heard: list[str] = []
+        reader = threading.Thread(target=lambda: heard.extend(listener.stdout or ()))
+        reader.start()
+        sources = iter(range(4000, 5000))
+
+        def arrives(to: str, number: int, by: str) -> bool:
+            source = next(sources)
+            code = SEND.replace("SOURCE", str(source)).replace("PORT", str(number)).replace("TO", to)
+            if by == "host":
+                space.cluster.run("python3", "-c", code)
+            else:
+                space.inside(by, f"python3 -c '{code}'")
+            return any(line.split()[1] == "9132" for line in heard)
+
+        wait_for(lambda: arrives(made["clusterIP"], 132, "client"), what="an association of a pod")
+        heard.clear()
+        wait_for(lambda: arrives(space.cluster.ip, made["ports"][0]["nodePort"], "host"), what="one of the host")
+    finally:
+        listener.kill()
+        listener.wait()
+        reader.join()
