@@ -8,7 +8,7 @@ import json
 import time
 from pathlib import Path
 
-from switchboard.client.resources import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICES
+from switchboard.client.resources import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, SECRETS, SERVICES
 from switchboard.node.payload import common_user
 from switchboard.testing.node import NODE_IP, Node, condition, container
 
@@ -72,6 +72,10 @@ async def test_filled_volumes_and_their_updates(node: Node) -> None:
     async with asyncio.timeout(60):
         while await node.sh("full", "cat /v/cm/a; ls /v/cm") != "changeda\n":  # noqa: ASYNC110
             await asyncio.sleep(0.2)
+    await node.client.patch(PODS, "full", {"metadata": {"labels": {"app": "y"}}}, "default")
+    async with asyncio.timeout(10):  # no need to wait for a turn without a cause
+        while await node.sh("full", "cat /v/down/labels") != 'app="y"':  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert await node.sh("full", "cat /single") == "1"  # a subPath is what it was at the start
 
 

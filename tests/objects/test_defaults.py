@@ -50,6 +50,13 @@ def test_template_is_not_a_pod() -> None:
     assert (spec["revisionHistoryLimit"], spec["progressDeadlineSeconds"]) == (10, 600)
 
 
+def test_a_negative_grace_period_is_one_second_in_pods_only() -> None:
+    spec = {"containers": [{"name": "c", "image": "x"}], "terminationGracePeriodSeconds": -1}
+    assert settled(made("v1", "Pod", spec=spec))["spec"]["terminationGracePeriodSeconds"] == 1
+    template = settled(made("apps/v1", "Deployment", spec={"template": {"spec": spec}}))["spec"]["template"]
+    assert template["spec"]["terminationGracePeriodSeconds"] == -1
+
+
 def test_recreate_gets_no_rolling_update() -> None:
     spec = settled(made("apps/v1", "Deployment", spec={"strategy": {"type": "Recreate"}, "template": {}}))["spec"]
     assert spec["strategy"] == {"type": "Recreate"}

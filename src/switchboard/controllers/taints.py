@@ -6,6 +6,7 @@ Source: pkg/controller/nodelifecycle/node_lifecycle_controller.go, pkg/controlle
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any, Final
 
 from switchboard.controllers import conditions
@@ -82,7 +83,8 @@ class Since:
         """The taints that drive pods away, each with its time."""
         name, found = node["metadata"]["name"], driving(node)
         known = self._seen.get(name, {})
-        times = {(key := _identity(t)): t.get("timeAdded") or known.get(key) or stamp(now) for t in found}
+        fresh = stamp(ceil(now))  # whole seconds: rather too late than too early
+        times = {(key := _identity(t)): t.get("timeAdded") or known.get(key) or fresh for t in found}
         if times:
             self._seen[name] = times
         else:

@@ -128,6 +128,18 @@ def _downward(pod: Object, source: Object, mode: int, sources: Sources) -> dict[
     return found
 
 
+def shows_metadata(pod: Object) -> bool:
+    """Whether labels or annotations of the pod stand in a volume of its own."""
+    for volume in pod["spec"].get("volumes") or ():
+        parts = volume["projected"].get("sources") or () if "projected" in volume else (volume,)
+        for part in parts:
+            for item in (part.get("downwardAPI") or {}).get("items") or ():
+                path = (item.get("fieldRef") or {}).get("fieldPath", "")
+                if path.startswith(("metadata.labels", "metadata.annotations")):
+                    return True
+    return False
+
+
 def references(volume: Object) -> tuple[set[str], set[str], set[tuple[str, int]]]:
     """(ConfigMaps, Secrets, tokens) that a volume is filled from."""
     parts = volume["projected"].get("sources") or [] if "projected" in volume else [volume]

@@ -25,7 +25,7 @@ from switchboard.node.ending import LEAST, end
 from switchboard.node.making import Maker, StartFailure
 from switchboard.node.observed import Container, Observed
 from switchboard.node.observing import Observer
-from switchboard.node.payload import VolumeFailure
+from switchboard.node.payload import VolumeFailure, shows_metadata
 from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
 from switchboard.node.podgroups import PodGroup
 from switchboard.node.probes import Probes
@@ -116,6 +116,7 @@ class PodWorker:
         if urgent(was_seen, to_see):
             self._wake.set()
         elif was_seen != to_see:
+            self._stale = self._stale or shows_metadata(pod)
             asyncio.get_running_loop().call_later(_LAG, self._wake.set)
 
     def remove(self) -> None:

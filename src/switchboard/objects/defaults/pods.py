@@ -29,6 +29,8 @@ def pod(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1  # of pods alone: a template keeps what it says
     for name in ("initContainers", "containers"):
         for container in spec.get(name) or ():
             _requests_from_limits(container.get("resources"))
