@@ -82,3 +82,17 @@ async def test_owned_fields_are_written_in_order(api: ApiServer) -> None:
     below = made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:containers"]['k:{"name":"c"}']
     assert list(below) == [".", "f:env", "f:image", "f:name"]
     assert list(below["f:env"]) == ['k:{"name":"A"}', 'k:{"name":"B"}']
+
+
+async def test_a_scale_as_a_table_and_as_its_metadata(api: ApiServer) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 3, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    target = "/apis/apps/v1/namespaces/ns/deployments"
+    assert (await api.call("POST", target, {"metadata": {"name": "d"}, "spec": spec}))[0] == 201
+    form = "application/json;as={};g=meta.k8s.io;v=v1"
+    _, table = await api.call("GET", f"{target}/d/scale", headers={"accept": form.format("Table")})
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["d", 3, 0]
+    assert table["rows"][0]["object"]["metadata"]["name"] == "d"
+    _, partial = await api.call("GET", f"{target}/d/scale", headers={"accept": form.format("PartialObjectMetadata")})
+    assert (partial["kind"], partial["metadata"]["name"], "spec" in partial) == ("PartialObjectMetadata", "d", False)

@@ -42,7 +42,12 @@ def one(call: Call, value: bytes, code: int = 200) -> Response:
 
 
 def shown_object(call: Call, obj: dict[str, Any], code: int = 200) -> Response:
-    """An answer that is not a stored object (a review, a Scale): never a Table."""
+    """An answer that is not a stored object: a review, a Scale, a Status (which has one form only)."""
+    form = call.accepted.form
+    if form == TABLE and obj["kind"] == "Scale":
+        obj = _versioned(call, tables.scale_table(obj, include_of(call)))
+    elif form == PARTIAL and obj["kind"] != "Status":
+        obj = tables.partial_metadata(obj) | {"apiVersion": f"meta.k8s.io/{call.accepted.version}"}
     return _answer(call, [encode_any(obj), _NEWLINE], code)
 
 

@@ -25,9 +25,14 @@ def _key(kind: Kind) -> str:
     return f"{kind.group}/{kind.version}/{kind.plural}" if kind.group else kind.plural
 
 
+_NAME, _AGE = ["Name", "string", "name", 0], ["Age", "string", "", 0]
+# What is shown but not stored, and so no kind of the registry.
+_UNSTORED = {"autoscaling/v1/scales": [_NAME, ["Desired", "integer", "", 0], ["Available", "integer", "", 0], _AGE]}
+
+
 @cache
 def _built_in_columns(key: str) -> list[dict[str, Any]]:
-    known = data_table("columns").get(key) or [["Name", "string", "name", 0], ["Age", "string", "", 0]]
+    known = data_table("columns").get(key) or _UNSTORED.get(key, [_NAME, _AGE])
     return [
         {
             "name": name,
@@ -89,6 +94,17 @@ def table(
         "columnDefinitions": columns(kind) if with_columns else None,
         "rows": [_row(kind, obj, include, moment) for obj in objects],
     }
+
+
+_SCALE = Kind(
+    "autoscaling", "v1", "Scale", "scales", "scale", True, ("get",), definition="io.k8s.api.autoscaling.v1.Scale"
+)
+
+
+def scale_table(scale: dict[str, Any], include: str) -> dict[str, Any]:
+    """The Table of a Scale, which is stored nowhere."""
+    version = scale["metadata"].get("resourceVersion", "")
+    return table(_SCALE, [scale], resource_version=version, include=include)
 
 
 def _row(kind: Kind, obj: dict[str, Any], include: str, now: float) -> dict[str, Any]:

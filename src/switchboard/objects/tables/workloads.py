@@ -179,7 +179,13 @@ def _autoscaler(obj: dict[str, Any], now: float) -> list[Any]:
     ]
 
 
+def _scale(obj: dict[str, Any], now: float) -> list[Any]:
+    spec, status = _parts(obj)
+    return [name(obj), spec.get("replicas", 0), status.get("replicas", 0), age(obj, now)]
+
+
 ROWS = {
+    "autoscaling/v1/scales": _scale,
     "apps/v1/deployments": _deployment,
     "apps/v1/replicasets": _replicas,
     "replicationcontrollers": _replicas,
