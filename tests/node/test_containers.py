@@ -50,7 +50,9 @@ async def test_a_rule_may_restart_the_whole_pod(node: Node) -> None:
         restartPolicy="Never",
     )
     await node.ready("whole")
-    pod = await node.until("whole", lambda p: container(p)["ready"] and container(p, "d")["ready"])
+    pod = await node.until(
+        "whole", lambda p: all(container(p, n)["ready"] and container(p, n)["restartCount"] for n in "cd")
+    )
     assert [container(pod, n)["restartCount"] for n in "cd"] == [1, 1]
     assert pod["status"]["initContainerStatuses"][0]["restartCount"] == 1
     assert await node.sh("whole", "cat /work/inits") == "x\nx\n"

@@ -82,6 +82,7 @@ class PodWorker:
         self._turn: asyncio.Task[float | None] | None = None
         self._sandbox_pause, self._sandbox_retry = 0.0, 0.0  # after a failure; monotonic time before which none is made
         self._refreshed = 0.0
+        self._just_looked = False  # the last step of a plan ended with a look
         self._stale = False  # an object that volumes are filled from has changed
         begun = bool(self._teller.told.get("startTime"))  # under whoever was here before
         self._standing = Standing(client, runtime, settings, maker.room, maker.node, self._say, begun=begun)
@@ -186,8 +187,10 @@ class PodWorker:
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
         self._say_held(plan)
         if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start or plan.restart_all:
+            self._just_looked = False
             pause = min(pause, await self._carry_out(plan))
-            await self._observe()
+            if not self._just_looked:
+                await self._observe()
             self._report()
             rest = decide(self._allocated, self.seen, self._facts())
             if rest.new_sandbox:
@@ -285,7 +288,7 @@ class PodWorker:
         if attempt and self.seen.sandboxes:
             self._say("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         await self._observe()
-        if any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
+        if any("status." in str(v) for v in pod["spec"].get("volumes") or ()):  # a field of the downward API
             self._folders = await self._maker.volumes.prepare(pod, self.seen.ips)  # now with the address
         self._report()
         if self.seen.sandbox is not None:
@@ -294,6 +297,7 @@ class PodWorker:
 
     async def _start(self, container: Object) -> float:
         """Start the next try of a container; seconds until it should be looked at again."""
+        self._just_looked = False
         name = container["name"]
         version = self._version(name)
         ended, backoff = self.seen.latest(name), self._backoff.entry(version)
@@ -323,6 +327,7 @@ class PodWorker:
         self._retry.pop(name, None)
         await self._forget_older(name)
         await self._observe()
+        self._just_looked = True
         return _RESYNC
 
     async def _forget_all(self) -> float:
