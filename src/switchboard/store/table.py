@@ -1,17 +1,20 @@
-"""The committed state in memory: per resource two parallel sorted lists, so that a list is two bisections and a slice.
+"""The committed state in memory: per resource the records in key order, so that a list is two bisections and slices.
 
-A table is named by the first two segments of its keys, with slashes: `/core/pods/`. Inserting moves pointers behind the
-place (20,000 entries: about 3 us), which costs less time and memory than a tree.
+A table is named by the first two segments of its keys, with slashes: `/core/pods/`. It is cut into blocks of at most
+`_BLOCK` keys: inserting moves the pointers behind the place, which in one list of 40,000 keys costs 10 us, a tenth of
+what a write costs in all.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from switchboard.store.record import Record
 
 _LAST = "\U0010ffff"
+_BLOCK = 1024  # keys
 
 
 def table_name(key: str) -> str | None:
@@ -21,38 +24,82 @@ def table_name(key: str) -> str | None:
     return key[: third + 1] if third > 0 else None
 
 
-class Table:
-    """Records of one resource in key order."""
+class _Block:
+    """Neighbours in key order: two parallel lists."""
 
     __slots__ = ("keys", "records")
 
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.records: list[Record] = []
+    def __init__(self, keys: list[str], records: list[Record]) -> None:
+        self.keys = keys
+        self.records = records
+
+
+class Table:
+    """Records of one resource in key order. Every block but the only one of an empty table has keys."""
+
+    __slots__ = ("_blocks", "_firsts")
+
+    def __init__(self, ordered: list[Record] | None = None) -> None:
+        """`ordered`: what is in it, in key order."""
+        found = ordered or []
+        half = _BLOCK // 2
+        self._blocks = [
+            _Block([record.key for record in part], part)
+            for part in (found[i : i + half] for i in range(0, len(found) or 1, half))
+        ]
+        self._firsts = [block.keys[0] for block in self._blocks[1:]]  # of all blocks but the first
 
     def put(self, record: Record) -> None:
         """Insert or replace."""
-        keys = self.keys
-        at = bisect_left(keys, record.key)
-        if at < len(keys) and keys[at] == record.key:
-            self.records[at] = record
-        else:
-            keys.insert(at, record.key)
-            self.records.insert(at, record)
+        key = record.key
+        index = bisect_right(self._firsts, key)
+        block = self._blocks[index]
+        keys = block.keys
+        at = bisect_left(keys, key)
+        if at < len(keys) and keys[at] == key:
+            block.records[at] = record
+            return
+        keys.insert(at, key)
+        block.records.insert(at, record)
+        if len(keys) > _BLOCK:
+            half = len(keys) // 2
+            self._blocks.insert(index + 1, _Block(keys[half:], block.records[half:]))
+            self._firsts.insert(index, keys[half])
+            del keys[half:], block.records[half:]
 
     def remove(self, key: str) -> None:
         """Take out; nothing happens if it is absent."""
-        at = bisect_left(self.keys, key)
-        if at < len(self.keys) and self.keys[at] == key:
-            del self.keys[at], self.records[at]
+        index = bisect_right(self._firsts, key)
+        block = self._blocks[index]
+        at = bisect_left(block.keys, key)
+        if at == len(block.keys) or block.keys[at] != key:
+            return
+        del block.keys[at], block.records[at]
+        if not block.keys and self._firsts:
+            del self._blocks[index], self._firsts[max(index - 1, 0)]
 
-    def span(self, prefix: str, after: str = "") -> tuple[int, int]:
-        """Positions [low, high) of the keys that begin with `prefix` and are greater than `after`."""
-        low = bisect_left(self.keys, prefix)
-        high = bisect_left(self.keys, prefix + _LAST, low)
-        if after:
-            low = max(low, bisect_right(self.keys, after, low, high))
-        return low, high
+    def scan(self, prefix: str, after: str = "") -> list[Record]:
+        """Records whose keys begin with `prefix` and are greater than `after`, in key order."""
+        found: list[Record] = []
+        for block, low, high in self._spans(prefix, after):
+            found += block.records[low:high]
+        return found
+
+    def count(self, prefix: str) -> int:
+        """How many keys begin with `prefix`."""
+        return sum(high - low for _, low, high in self._spans(prefix, ""))
+
+    def _spans(self, prefix: str, after: str) -> Iterator[tuple[_Block, int, int]]:
+        """Blocks with the positions [low, high) of what is wanted."""
+        end = prefix + _LAST
+        start, find = (after, bisect_right) if after >= prefix else (prefix, bisect_left)
+        for index in range(bisect_right(self._firsts, start), bisect_left(self._firsts, end) + 1):
+            block = self._blocks[index]
+            low = find(block.keys, start)
+            yield block, low, bisect_left(block.keys, end, low)
+
+    def __bool__(self) -> bool:
+        return bool(self._blocks[0].keys)
 
 
 class State:
@@ -62,11 +109,10 @@ class State:
         self._by_key: dict[str, Record] = {record.key: record for record in records}
         self._tables: dict[str, Table] = {}
         self.get = self._by_key.get
-        for key in sorted(self._by_key):
-            record = self._by_key[key]
-            table = self._table(key)
-            table.keys.append(record.key)
-            table.records.append(record)
+        ordered = [self._by_key[key] for key in sorted(self._by_key)]
+        for name, found in groupby(ordered, lambda record: table_name(record.key)):
+            assert name is not None
+            self._tables[name] = Table(list(found))
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -97,28 +143,19 @@ class State:
         name = table_name(prefix)
         if name is not None:
             one = self._tables.get(name)
-            if one is None or not one.keys:
-                return []
-            low, high = one.span(prefix, after)
-            return one.records[low:high]
+            return one.scan(prefix, after) if one is not None else []
         found: list[Record] = []
         for table in self._under(prefix):
-            low, high = table.span(prefix, after)
-            found += table.records[low:high]
+            found += table.scan(prefix, after)
         return found
 
     def any(self, name: str) -> bool:
         """Whether a table of this name has records."""
-        table = self._tables.get(name)
-        return table is not None and bool(table.keys)
+        return bool(self._tables.get(name))
 
     def count(self, prefix: str) -> int:
         """How many keys begin with `prefix`."""
-        total = 0
-        for table in self._under(prefix):
-            low, high = table.span(prefix)
-            total += high - low
-        return total
+        return sum(table.count(prefix) for table in self._under(prefix))
 
     def _under(self, prefix: str) -> Iterator[Table]:
         name = table_name(prefix)

@@ -17,6 +17,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+# Most answers have one of a few sets of headers.
+_FEW, _SHORT, _KNOWN = 5, 512, 256
+_known: dict[tuple[tuple[str, str], ...], bytes] = {}
+
 _date = b""
 _date_second = 0
 
@@ -45,6 +49,20 @@ def status_line(status: int) -> bytes:
 
 def header_lines(headers: Sequence[tuple[str, str]]) -> bytes:
     """`Name: value` lines. Line ends within a value become spaces, so that a value can never add a header."""
+    if len(headers) > _FEW:
+        return _lines(headers)
+    known = tuple(headers)
+    found = _known.get(known)
+    if found is None:
+        found = _lines(headers)
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        if len(found) <= _SHORT:
+            _known[known] = found
+    return found
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> bytes:
     text = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         text = "".join([f"{_flat(name)}: {_flat(value)}\r\n" for name, value in headers])
