@@ -6,6 +6,7 @@ the version's `CustomType` beside it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from switchboard.objects import validate
@@ -44,14 +45,16 @@ class CustomType:
         """Fill in the schema's defaults."""
         self.structural.default(obj)
 
-    def validate(self, obj: Object, old: Object | None, sub: str) -> list[FieldError]:
+    def validate(
+        self, obj: Object, old: Object | None, sub: str, warn: Callable[[str], None] | None = None
+    ) -> list[FieldError]:
         """Every violation of metadata rules, schema and expression rules.
 
-        An update may keep what was wrong before (KEP-4008).
+        An update may keep what was wrong before (KEP-4008); `warn` is told of rules that it breaks on.
         """
         found = self.structural.validate(obj, old)
         errors = validate.create(self.kind, obj) if old is None else validate.update(self.kind, obj, old, sub)
-        return [*errors, *found, *self.structural.rules(obj, old, found)]
+        return [*errors, *found, *self.structural.rules(obj, old, found, warn)]
 
     def from_storage(self, obj: Object) -> Object:
         """A stored object in this version: converted, pruned and defaulted by this version's schema."""

@@ -6,7 +6,7 @@ CustomResourceDefinition by `crd.py`) in `Kind.extra`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from switchboard.api.keyspace import decode, encode_any
@@ -32,7 +32,9 @@ class CustomType(Protocol):
         """Fill in the schema's defaults."""
         ...
 
-    def validate(self, obj: Object, old: Object | None, sub: str) -> list[FieldError]:
+    def validate(
+        self, obj: Object, old: Object | None, sub: str, warn: Callable[[str], None] | None = None
+    ) -> list[FieldError]:
         """Every violation of the schema and its rules (`old` is None for a create)."""
         ...
 
@@ -84,11 +86,13 @@ def check_create(kind: Kind, obj: Object) -> list[FieldError]:
     return custom(kind).validate(obj, None, "")
 
 
-def check_update(kind: Kind, obj: Object, old: Object, sub: str) -> list[FieldError]:
+def check_update(
+    kind: Kind, obj: Object, old: Object, sub: str, warn: Callable[[str], None] | None = None
+) -> list[FieldError]:
     """Validation of a changed object; `sub` is the subresource it came through."""
     if kind.definition is not None:
         return validate.update(kind, obj, old, "" if sub == "scale" else sub)
-    return custom(kind).validate(obj, old, sub)
+    return custom(kind).validate(obj, old, sub, warn)
 
 
 def same_form(kind: Kind) -> bool:

@@ -210,7 +210,7 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
         metadata.prepare_update(obj, old)
         if operation.changed or strategy.must_settle(kind):
             typed.settle(kind, obj, old, own=not operation.changed)
-        errors = typed.check_update(kind, obj, old, sub)
+        errors = typed.check_update(kind, obj, old, sub, call.warn)
         # Upstream checks metadata twice, in BeforeUpdate and in the strategy: both causes show in the details.
         if errors:
             errors = [

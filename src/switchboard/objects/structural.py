@@ -19,8 +19,9 @@ from switchboard.objects.validate.fields import Errors, shown
 from switchboard.objects.validate.jsonschema import ABSENT, Schema, any_rules, check
 
 Object = dict[str, Any]
-# (object, old object) -> what the expression rules find; None as old object in a create
-Evaluator = Callable[[Object, Object | None], list[FieldError]]
+Warn = Callable[[str], None]
+# (object, old object, who is warned) -> what the expression rules find; None as old object in a create
+Evaluator = Callable[[Object, Object | None, Warn | None], list[FieldError]]
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _IDENTITY = ("apiVersion", "kind", "metadata")
 _UNCHECKED = (
@@ -77,7 +78,9 @@ class Structural:
             errs += doubles
         return errs
 
-    def rules(self, obj: Object, old: Object | None, found: list[FieldError]) -> list[FieldError]:
+    def rules(
+        self, obj: Object, old: Object | None, found: list[FieldError], warn: Warn | None = None
+    ) -> list[FieldError]:
         """What the rules say; nothing when something of what was `found` stops them. `old` is what is replaced."""
         if not self.has_rules:
             return []
@@ -89,7 +92,7 @@ class Structural:
             from switchboard.objects.cel.rules import Validator  # only who has rules pays for the language
 
             self._evaluate = Validator(self.schema)
-        return self._evaluate(obj, old)
+        return self._evaluate(obj, old, warn)
 
 
 def _children(value: Any, schema: Schema, path: str) -> list[tuple[Any, Any, Schema, str]]:

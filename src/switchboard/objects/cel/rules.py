@@ -6,7 +6,7 @@ Sources: `apiextensions-apiserver/pkg/apiserver/schema/cel/{compilation,validati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from switchboard.objects.cel.environment import checked
@@ -17,9 +17,11 @@ from switchboard.objects.cel.syntax import CompileError
 from switchboard.objects.cel.types import STRING, Type, optional
 from switchboard.objects.cel.values import NONE, CelError, CostExceeded, Optional
 from switchboard.objects.errors import FieldError
+from switchboard.objects.validate.fields import shown
 from switchboard.objects.validate.jsonschema import by_key, key_of
 
 Object = dict[str, Any]
+Warn = Callable[[str], None]
 CALL_LIMIT, OBJECT_BUDGET = 1_000_000, 10_000_000
 _LONGEST_MESSAGE = 5 * 1024
 _WORDS = {
@@ -121,11 +123,12 @@ class Validator:
     def __init__(self, schema: Schema) -> None:
         self._root = _node(schema, schema, "object", root=True)
 
-    def __call__(self, obj: Object, old: Object | None) -> list[FieldError]:
-        """Every rule that does not hold; `old` is what an update replaces."""
+    def __call__(self, obj: Object, old: Object | None, warn: Warn | None = None) -> list[FieldError]:
+        """Every rule that does not hold; `old` is what an update replaces. Rules that did not hold before either, of
+        values left as they were, are for `warn`."""
         if self._root is None:
             return []
-        run = _Run()
+        run = _Run(warn)
         try:
             run.visit(self._root, obj, old, old, "", False)
         except _BudgetSpent:
@@ -136,8 +139,9 @@ class Validator:
 class _Run:
     """One validation of one object."""
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Warn | None) -> None:
         self.errors: list[FieldError] = []
+        self._warn = warn
         self._left = OBJECT_BUDGET
 
     def visit(self, node: Node, value: Any, old: Any, kept: Any, path: str, same: bool) -> None:
@@ -151,69 +155,68 @@ class _Run:
         if kept is not None:
             same = bool(kept == value)
         if node.rules:
-            self._rules(node, value, old, path, same)
+            self._here(node, value, old, path, same)
         for each in node.all_of:
             self.visit(each, value, old, None, path, False)
         for below, inner, before, here in _inside(node, value, old, path):
             self.visit(below, inner, before, before if kept is not None else None, here, same)
 
-    def _rules(self, node: Node, value: Any, old: Any, path: str, same: bool) -> None:
+    def _here(self, node: Node, value: Any, old: Any, path: str, same: bool) -> None:
         convert = node.convert
         now = value if convert is None else Lazy(lambda: convert(value))
         before = old if convert is None or old is None else Lazy(lambda: convert(old))
         for rule in node.rules:
             if rule.program is None:
                 if rule.error:
-                    self._invalid(path, f"rule compile error: {rule.error}")
+                    self._invalid(node, path, f"rule compile error: {rule.error}")
                 continue
             if rule.uses_old and old is None and not rule.optional_old:
                 continue
             variables = {"self": now}
             if rule.uses_old:
                 variables["oldSelf"] = _optional(before) if rule.optional_old else before
-            self._rule(rule, variables, path, same)
+            self._rule(node, rule, variables, path, value, same)
 
-    def _rule(self, rule: Rule, variables: Object, path: str, same: bool) -> None:
+    def _rule(self, node: Node, rule: Rule, variables: Object, path: str, of: Any, same: bool) -> None:
         assert rule.program is not None
         limit = min(CALL_LIMIT, self._left)
         try:
             value, cost = rule.program.evaluate(variables, limit)
         except CostExceeded as e:
             if limit < CALL_LIMIT:
-                self._invalid(path, _SPENT)
+                self._invalid(node, path, _SPENT)
             else:
                 why = f"'{e}': no further validation rules will be run due to call cost exceeds limit for rule"
-                self._invalid(path, f"{why}: {rule.shown}")
+                self._invalid(node, path, f"{why}: {rule.shown}")
             raise _BudgetSpent from None
         except CelError as e:
             self._left -= e.cost
             if str(e).startswith("no such overload"):
                 why = "call arguments did not match a supported operator, function or macro signature for rule"
-                self._invalid(path, f"'{e}': {why}: {rule.shown}")
+                self._invalid(node, path, f"'{e}': {why}: {rule.shown}")
             else:
-                self._invalid(path, f"{e} evaluating rule: {rule.shown}")
+                self._invalid(node, path, f"{e} evaluating rule: {rule.shown}")
             return
         self._left -= cost
         if value is not True:
-            self._failed(rule, variables, path, same and not rule.uses_old)
+            self._failed(node, rule, variables, path, of, same and not rule.uses_old)
 
-    def _failed(self, rule: Rule, variables: Object, path: str, ratcheted: bool) -> None:
-        """Tell of a rule that does not hold, unless the update left the value as it was."""
+    def _failed(self, node: Node, rule: Rule, variables: Object, path: str, of: Any, ratcheted: bool) -> None:
+        """Tell of a rule that does not hold; it is but a warning where the update left the value as it was."""
         here = f"{path}{rule.below}" if path else rule.below.removeprefix(".")
         message = ""
         if rule.message is not None:
             try:
                 message = self._message(rule.message, variables)
             except CostExceeded:
-                if not ratcheted:
-                    self._invalid(here, f"messageExpression evaluation failed: {_SPENT}")
+                self._invalid(node, here, f"messageExpression evaluation failed: {_SPENT}", ratcheted)
                 raise _BudgetSpent from None
-        if ratcheted:
-            return
         reason = rule.rule.get("reason") or "FieldValueInvalid"
         words, detail = _WORDS.get(reason, "Invalid value"), message or rule.default_message
         text = words if reason == "FieldValueDuplicate" else f"{words}: {detail}"
-        self.errors.append(FieldError(reason, here or "<nil>", text))
+        if words.endswith(" value") and words[0] != "R" and node.schema.get("type") not in ("object", "array"):
+            text = f"{words}: {shown(of)}{text.removeprefix(words)}"
+        self._tell(FieldError(reason, here or "<nil>", text), ratcheted)
 
     def _message(self, program: Program, variables: Object) -> str:
         """The text of a message expression, empty when it cannot be used. Raises CostExceeded."""
@@ -227,8 +230,15 @@ class _Run:
         text = value.strip() if isinstance(value, str) else ""
         return "" if "\n" in text or len(text.encode()) > _LONGEST_MESSAGE else text
 
-    def _invalid(self, path: str, detail: str) -> None:
-        self.errors.append(FieldError("FieldValueInvalid", path or "<nil>", f"Invalid value: {detail}"))
+    def _invalid(self, node: Node, path: str, detail: str, ratcheted: bool = False) -> None:
+        text = f"Invalid value: {shown(node.schema.get('type') or '')}: {detail}"
+        self._tell(FieldError("FieldValueInvalid", path or "<nil>", text), ratcheted)
+
+    def _tell(self, error: FieldError, ratcheted: bool) -> None:
+        if not ratcheted:
+            self.errors.append(error)
+        elif self._warn is not None:
+            self._warn(f"{error.field}: {error.message}")
 
 
 def _optional(before: Any) -> Any:
