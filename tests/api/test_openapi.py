@@ -89,6 +89,17 @@ def test_what_kubectl_looks_for(openapi: OpenApi) -> None:
     assert {"dryRun", "fieldManager", "fieldValidation", "force"} <= {p["name"] for p in patch["parameters"]}
 
 
+def test_watches_with_their_own_paths(openapi: OpenApi) -> None:
+    paths = read(openapi, "/openapi/v3/api/v1")["paths"]
+    found = {path: item["get"]["operationId"] for path, item in paths.items() if path.startswith("/api/v1/watch/")}
+    assert found["/api/v1/watch/pods"] == "watchCoreV1PodListForAllNamespaces"
+    assert found["/api/v1/watch/namespaces/{namespace}/pods"] == "watchCoreV1NamespacedPodList"
+    assert found["/api/v1/watch/namespaces/{namespace}/pods/{name}"] == "watchCoreV1NamespacedPod"
+    assert found["/api/v1/watch/nodes"] == "watchCoreV1NodeList"
+    assert found["/api/v1/watch/nodes/{name}"] == "watchCoreV1Node"
+    assert len(set(found.values())) == len(found)
+
+
 def test_v2_is_closed_and_has_every_kind(openapi: OpenApi) -> None:
     document = read(openapi, "/openapi/v2")
     assert document["swagger"] == "2.0"

@@ -96,3 +96,18 @@ async def test_a_scale_as_a_table_and_as_its_metadata(api: ApiServer) -> None:
     assert table["rows"][0]["object"]["metadata"]["name"] == "d"
     _, partial = await api.call("GET", f"{target}/d/scale", headers={"accept": form.format("PartialObjectMetadata")})
     assert (partial["kind"], partial["metadata"]["name"], "spec" in partial) == ("PartialObjectMetadata", "d", False)
+
+
+async def test_a_strategic_merge_is_of_the_kind_that_it_is_of(api: ApiServer) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    path = "/apis/apps/v1/namespaces/ns/deployments"
+    assert (await api.call("POST", path, {"metadata": {"name": "kinds"}, "spec": spec}))[0] == 201
+    change = {"kind": "Deployment", "metadata": {"name": "kinds"}, "spec": {"replicas": 3}}
+    strategic = {"content-type": "application/strategic-merge-patch+json"}
+    status, scale = await api.call("PATCH", f"{path}/kinds/scale", change, strategic)
+    assert (status, scale["kind"], scale["spec"]["replicas"]) == (200, "Scale", 3)
+    status, obj = await api.call("PATCH", f"{path}/kinds", {"kind": "Other", "apiVersion": "v7"}, strategic)
+    assert (status, obj["kind"], obj["apiVersion"]) == (200, "Deployment", "apps/v1")
+    merge = {"content-type": "application/merge-patch+json"}
+    assert (await api.call("PATCH", f"{path}/kinds", {"kind": "Other"}, merge))[0] in (400, 422)

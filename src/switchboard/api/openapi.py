@@ -30,7 +30,7 @@ Schema = dict[str, Any]
 # Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
 _V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _V2_PROTOBUF = _V2_ASKED.replace("@", ".")
-_REVISION = "3"  # counts changes of how documents are built, so that clients drop what they keep
+_REVISION = "4"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
     f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")

@@ -115,12 +115,37 @@ def _kind_paths(registry: Registry, kind: Kind) -> Iterator[tuple[str, dict[str,
         yield root, collection | {"parameters": [*shared, _PRETTY]}
     if single:
         yield f"{root}/{{name}}", single | {"parameters": [name, *shared, _PRETTY]}
+    if "watch" in kind.verbs and not kind.custom:
+        yield from _watch_paths(kind)
     for sub in kind.subresources.values():
         item = dict(_subresource_operations(registry, kind, sub))
         yield f"{root}/{{name}}/{sub.name}", item | {"parameters": [name, *shared, _PRETTY]}
         if sub.name == "proxy":
             below = dict(_subresource_operations(registry, kind, sub, "WithPath"))
             yield f"{root}/{{name}}/proxy/{{path}}", below | {"parameters": [name, *shared, _REST_OF_PATH]}
+
+
+def _watch_paths(kind: Kind) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The older form of a watch, with `watch` in its path."""
+    base, name = f"{base_path(kind.group, kind.version)}/watch", _path("name", f"Name of the {kind.kind}.")
+    root, shared = f"{base}/{kind.plural}", [*_SELECT, _PRETTY]
+    if kind.namespaced:
+        yield root, {"get": _watch(kind, "watchlist", "ListForAllNamespaces"), "parameters": shared}
+        root, shared = f"{base}/namespaces/{{namespace}}/{kind.plural}", [_NAMESPACE, *shared]
+    yield root, {"get": _watch(kind, "watchlist", "List"), "parameters": shared}
+    yield f"{root}/{{name}}", {"get": _watch(kind, "watch", ""), "parameters": [name, *shared]}
+
+
+def _watch(kind: Kind, action: str, suffix: str) -> Operation:
+    everywhere = suffix == "ListForAllNamespaces"
+    name = _operation_id(kind, "watch", None, everywhere=everywhere).removesuffix("ForAllNamespaces")
+    return {
+        "description": "Deprecated: list with the parameter watch.",
+        "tags": [_tag(kind)],
+        "operationId": name + suffix,
+        "parameters": [],
+        "responses": {"200": _answer("OK", f"{META}.WatchEvent"), "401": {"description": "Unauthorized"}},
+    } | _marks(kind, action, None)
 
 
 def _subresource_operations(

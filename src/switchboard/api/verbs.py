@@ -137,7 +137,12 @@ def parsed_patch(call: Call, media: str, body: Any) -> Any:
         raise BadRequest("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}")
     if media == MERGE_PATCH:
         return lambda current: patch.merge_patch(current, body)
-    return lambda current: patch.strategic_merge(current, body, kind.definition)
+    return lambda current: as_before(current, patch.strategic_merge(current, body, kind.definition))
+
+
+def as_before(current: Object, patched: Object) -> Object:
+    """A strategic merge is of the kind that it is of: `kind` and `apiVersion` of the patch say nothing."""
+    return patched | {name: current[name] for name in ("kind", "apiVersion")}
 
 
 def cleaned(

@@ -8,7 +8,14 @@ from typing import Any
 from switchboard.api import bodies, metadata, ownership, query, representing, typed
 from switchboard.api.call import Call
 from switchboard.api.keyspace import key_of
-from switchboard.api.verbs import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, applied_configuration
+from switchboard.api.verbs import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    applied_configuration,
+    as_before,
+)
 from switchboard.api.writing import change
 from switchboard.objects import patch
 from switchboard.objects.errors import BadRequest, FieldError, Invalid, NotFound, UnsupportedMediaType
@@ -130,7 +137,11 @@ def _patch(call: Call, media: str) -> Any:
     body = bodies.parse_json(call.request.body)
     if media != JSON_PATCH and not isinstance(body, dict):
         raise BadRequest("error decoding patch: the patch is not an object")
-    return lambda scale: patch.json_patch(scale, body) if media == JSON_PATCH else patch.merge_patch(scale, body)
+    if media == JSON_PATCH:
+        return lambda scale: patch.json_patch(scale, body)
+    if media == MERGE_PATCH:
+        return lambda scale: patch.merge_patch(scale, body)
+    return lambda scale: as_before(scale, patch.merge_patch(scale, body))  # a Scale has no lists
 
 
 def _refuse_negative(call: Call, scale: Object) -> int:
