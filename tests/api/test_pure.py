@@ -116,7 +116,15 @@ def test_list_options_that_are_refused(text: str) -> None:
         query.list_options(query.parse(text))
 
 
-@pytest.mark.parametrize("text", ["sendInitialEvents=true", "resourceVersionMatch=NotOlderThan"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sendInitialEvents=true",
+        "resourceVersionMatch=NotOlderThan",
+        "sendInitialEvents=true&resourceVersionMatch=Exact",
+        "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=a",
+    ],
+)
 def test_watch_options_that_are_refused(text: str) -> None:
     with pytest.raises(Invalid):
         query.list_options(query.parse(text), watch=True)

@@ -201,9 +201,9 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             )
         )
-    if match and match not in ("Exact", "NotOlderThan"):
+    if match and match != "NotOlderThan":
         text = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
         errors.append(FieldError("FieldValueNotSupported", "resourceVersionMatch", text))
-    if options.token:
-        pass  # accepted and ignored, as upstream does for watches
+    if match and options.token:
+        errors.append(_forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
     return errors
