@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +21,7 @@ from switchboard.api.escalation import compact, describe, uncovered
 from switchboard.api.identity import ANONYMOUS, AUTHENTICATED, Identity
 from switchboard.objects.errors import Unauthorized
 from switchboard.testing.apiserver import ApiServer
+from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Request
 
 Object = dict[str, Any]
@@ -343,3 +346,19 @@ def test_a_certificate_may_name_the_uid_of_its_user() -> None:
     assert found((oid, "u")) == Identity("jane", ("dev", AUTHENTICATED), "u")
     with pytest.raises(Unauthorized):
         found((oid, "u"), (oid, "v"))
+
+
+async def test_a_certificate_is_a_credential_with_a_name() -> None:
+    async with ApiServer(tls=True) as api:
+        assert api.authority is not None
+        certificate, key = api.client("jane", "dev")
+        context = ssl.create_default_context(cafile=str(api.authority.certificate))
+        context.load_cert_chain(certificate, key)
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+        body = b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
+        async with HttpClient(ssl=context) as client:
+            url = f"{api.url}/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            answer = await client.request("POST", url, [("content-type", "application/json")], body)
+        user = json.loads(answer.body)["status"]["userInfo"]
+    assert (user["username"], user["groups"]) == ("jane", ["dev", AUTHENTICATED])
+    assert user["extra"] == {"authentication.kubernetes.io/credential-id": [f"X509SHA256={digest}"]}

@@ -17,6 +17,7 @@ Authenticator = Callable[[Request], "Identity | Awaitable[Identity | None] | Non
 
 
 _UID = "1.3.6.1.4.1.57683.2"
+_CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 def from_certificate(request: Request) -> Identity | None:
@@ -36,7 +37,11 @@ def from_certificate(request: Request) -> Identity | None:
                 uids.append(value)
     if len(uids) > 1 or "" in uids:
         raise Unauthorized("Unauthorized")
-    return Identity(user, (*groups, AUTHENTICATED), "".join(uids)) if user else None
+    if not user:
+        return None
+    fingerprint = certificate.get("sha256")
+    extra = ((_CREDENTIAL, (f"X509SHA256={fingerprint}",)),) if fingerprint else ()
+    return Identity(user, (*groups, AUTHENTICATED), "".join(uids), extra)
 
 
 def bearer_of(request: Request) -> str | None:

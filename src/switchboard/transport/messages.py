@@ -40,7 +40,7 @@ class Request:
     query: str  # raw, without "?"
     headers: dict[str, str]  # lower-case names; repeated headers joined by ", "
     body: bytes
-    peer_certificate: dict[str, Any] | None = None  # ssl.getpeercert(): verified client certificate, or None
+    peer_certificate: dict[str, Any] | None = None  # ssl.getpeercert() and "sha256", or None
     peer_address: str = ""
     secure: bool = True
     disconnected: asyncio.Event | None = None  # set when the client goes away while the answer is made

@@ -29,6 +29,17 @@ _HALF_CLOSED = 1.0  # seconds a handler has after its client has closed its side
 _LINGER = 1.0  # seconds a refused client has to read its answer before the connection is cut
 
 
+def _certificate_of(transport: asyncio.BaseTransport) -> dict[str, Any] | None:
+    """The client's verified certificate, with the hash of the whole of it."""
+    found: dict[str, Any] | None = transport.get_extra_info("peercert") or None
+    if found is None:
+        return None
+    import hashlib  # here, because it loads OpenSSL, which servers without TLS do without
+
+    whole = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return found | {"sha256": hashlib.sha256(whole).hexdigest()}
+
+
 class ServerConnection(asyncio.Protocol):
     """The protocol of one accepted connection."""
 
@@ -60,7 +71,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
         base: dict[str, Any] = {
-            "peer_certificate": (transport.get_extra_info("peercert") or None) if self._secure else None,
+            "peer_certificate": _certificate_of(transport) if self._secure else None,
             "peer_address": peer[0] if isinstance(peer, tuple) else "",
             "secure": self._secure,
             "disconnected": self._disconnected,
