@@ -173,6 +173,14 @@ async def test_everything_is_asked_before_the_first_denial_is_told(api: ApiServe
     assert any("warned" in value for name, value in response.headers if name == "warning")
 
 
+async def test_variables_that_fail_are_named(api: ApiServer) -> None:
+    variables = [{"name": "x", "expression": "object.data.x"}]
+    await bind(api, policy({"expression": "variables.x == 'y'"}, variables=variables))
+    assert await create(api, "fine", x="y") == (201, "")
+    failed = 'composited variable "x" fails to evaluate: no such key: data'
+    assert await create(api) == (422, denied(f"expression 'variables.x == 'y'' resulted in error: {failed}"))
+
+
 async def test_annotations_that_cannot_be_made_deny_whatever_the_binding_says(api: ApiServer) -> None:
     annotation = {"key": "k", "valueExpression": "object.data.x + '!'"}
     await bind(api, policy({"expression": "true"}, auditAnnotations=[annotation]), "Warn")

@@ -86,7 +86,7 @@ class Expressions:
         """One evaluation, with the policy's variables."""
         run = Run(known)
         run.known["variables"] = _Variables(
-            {name: Lazy(partial(run.value, program)) for name, program in self._variables}
+            {name: Lazy(partial(run.variable, name, program)) for name, program in self._variables}
         )
         return run
 
@@ -176,6 +176,13 @@ class Run:
     def renew(self) -> None:
         """Begin with a whole budget."""
         self._left = 4 * BUDGET
+
+    def variable(self, name: str, program: Program) -> Any:
+        """What a variable of the policy is. Raises CelError, CostExceeded."""
+        try:
+            return self.value(program)
+        except CelError as e:
+            raise CelError(f'composited variable "{name}" fails to evaluate: {e}') from None
 
     def value(self, program: Program) -> Any:
         """What an expression gives. Raises CelError, CostExceeded."""
