@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from switchboard.proxy.hostports import Pod, plan_pod
+from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.services import Node, is_ours, of_service, pack, plan, source_ranges, target
 from switchboard.testing.services import endpoint, service, slice_of
 
@@ -189,3 +189,22 @@ def test_pack() -> None:
     assert pack("fd00::1", 4) is None
     assert pack("", 4) is None
     assert pack("1.2.3", 4) is None
+
+
+def test_which_changes_of_pods_concern_host_ports() -> None:
+    import msgspec
+
+    def pod(*, ports: bool, phase: str = "Running", **meta: str) -> Pod:
+        port = {"containerPort": 80, **({"hostPort": 8080} if ports else {})}
+        spec = {"containers": [{"ports": [{"containerPort": 1}]}, {"ports": [port]}]}
+        return msgspec.convert({"metadata": {"name": "p", **meta}, "spec": spec, "status": {"phase": phase}}, Pod)
+
+    some, none = pod(ports=True), pod(ports=False)
+    assert matters(None, some)
+    assert matters(some, None)
+    assert matters(some, pod(ports=True, phase="Succeeded"))
+    assert not matters(some, pod(ports=True))
+    assert not matters(None, none)
+    assert not matters(none, pod(ports=False, phase="Succeeded"))
+    assert matters(some, none)
+    assert matters(none, some)

@@ -152,9 +152,10 @@ class EndpointsController(Controller):
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None:
-            if relevant(old) == relevant(new):
+            relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
+            if not relabelled and relevant(old) == relevant(new):
                 return
-            if old["metadata"].get("labels") != new["metadata"].get("labels"):
+            if relabelled:
                 for key in self._selection.services(old):
                     self.loop.add_after(key, _LAG)
         for key in self._selection.services(new or old or {}):

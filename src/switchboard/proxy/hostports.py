@@ -60,6 +60,21 @@ class Pod(Struct, gc=False):
     status: PodStatus | None = None
 
 
+def matters(old: Pod | None, new: Pod | None) -> bool:
+    """Whether a change of a pod can change its host ports: most pods have none, and most changes touch none."""
+    if old is not None and new is not None and old.spec == new.spec and old.status == new.status:
+        return False
+    return _has_any(old) or _has_any(new)
+
+
+def _has_any(pod: Pod | None) -> bool:
+    spec = pod.spec if pod is not None else None
+    if spec is None:
+        return False
+    containers = (*(spec.containers or ()), *(spec.initContainers or ()))
+    return any(port.hostPort for container in containers for port in container.ports or ())
+
+
 def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
     """What the host ports of a pod should do in one family."""
     spec, status = pod.spec, pod.status

@@ -23,7 +23,7 @@ from switchboard.client.verbs import Client
 from switchboard.objects.errors import StatusError
 from switchboard.proxy import conntrack, netlink
 from switchboard.proxy.health import Health
-from switchboard.proxy.hostports import Pod, plan_pod
+from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.nft import Monitor, Nft
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import Family
@@ -227,6 +227,8 @@ class Proxy:
         self._mark(key)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if not matters(old, new):
+            return
         meta = (new or old).metadata  # type: ignore[union-attr]  # one of them is there
         self._dirty_pods.add(f"{meta.namespace}/{meta.name}")
         self._schedule()
