@@ -11,7 +11,7 @@ from typing import Any
 
 Object = dict[str, Any]
 _MOST = 8192  # parts remembered of each sort; forgetting them all now and then costs a few that are held twice
-_WIDEST = 8  # entries of a list or map that is worth looking for
+_WIDEST = 16  # entries of a list or map that is worth looking for
 _LONGEST = 64  # characters of a text
 
 
@@ -20,12 +20,14 @@ class Sharing:
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
+        self._numbers: dict[int, int] = {}  # the small ones are shared by Python itself
         self._parts: dict[tuple[Any, ...], Any] = {}
 
     def object(self, obj: Object) -> Object:
         """The object, a map of its own still, with the parts that it has in common with others."""
-        if len(self._texts) > _MOST or len(self._parts) > _MOST:
+        if max(len(self._texts), len(self._numbers), len(self._parts)) > _MOST:
             self._texts.clear()
+            self._numbers.clear()
             self._parts.clear()
         texts, part = self._texts, self._part
         for key, value in obj.items():
@@ -58,6 +60,8 @@ class Sharing:
                     value[key] = texts.setdefault(inner, inner)
             elif kind is dict or kind is list:
                 value[key] = self._part(inner)
+            elif kind is int:
+                value[key] = self._numbers.setdefault(inner, inner)
         if len(value) > _WIDEST:
             return value
         # What is below is shared by now: the same things have the same identity, as long as `_parts` holds them.
