@@ -20,6 +20,7 @@ from switchboard.client.resources import (
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    EVENTS,
     JOBS,
     LEASES,
     NAMESPACES,
@@ -30,6 +31,8 @@ from switchboard.client.resources import (
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
+    RESOURCECLAIMTEMPLATES,
     RESOURCEQUOTAS,
     SERVICEACCOUNTS,
     SERVICES,
@@ -616,6 +619,31 @@ class TestHousekeeping:
             await w.delete(PERSISTENTVOLUMECLAIMS, "c")
             await w.until(lambda: gone(w, PERSISTENTVOLUMES, volume["metadata"]["name"]))
             assert not folder.exists()
+
+    async def test_claims_of_devices_are_made_from_templates(self) -> None:
+        async with world() as w:
+            spec = {**template()["spec"], "resourceClaims": [{"name": "dev", "resourceClaimTemplateName": "gpu"}]}
+            await w.until(lambda: w.get(SERVICEACCOUNTS, "default"))
+            made = await w.create(PODS, {"metadata": {"name": "p"}, "spec": spec})
+
+            async def said() -> bool:
+                return any(e["reason"] == "FailedResourceClaimCreation" for e in await w.list(EVENTS))
+
+            await w.until(said)  # there is no such template yet
+            request = {"name": "r", "exactly": {"deviceClassName": "gpu.example.com"}}
+            body = {"metadata": {"labels": {"a": "b"}}, "spec": {"devices": {"requests": [request]}}}
+            await w.create(RESOURCECLAIMTEMPLATES, {"metadata": {"name": "gpu"}, "spec": body})
+
+            async def told() -> Object | None:
+                return (await w.get(PODS, "p"))["status"].get("resourceClaimStatuses")
+
+            [entry] = await w.until(told)
+            [claim] = await w.list(RESOURCECLAIMS)
+            assert entry == {"name": "dev", "resourceClaimName": claim["metadata"]["name"]}
+            assert claim["metadata"]["name"].startswith("p-dev-") and claim["metadata"]["labels"] == {"a": "b"}
+            assert claim["metadata"]["annotations"] == {"resource.kubernetes.io/pod-claim-name": "dev"}
+            assert claim["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+            assert claim["spec"]["devices"]["requests"][0]["name"] == "r"
 
     async def test_pods_that_nobody_takes_care_of(self) -> None:
         async with world(ControllerSettings(finished_pods=1), node=False) as w:

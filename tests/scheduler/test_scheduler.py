@@ -17,6 +17,7 @@ from switchboard.cluster.loopback import Loopback
 from switchboard.objects.errors import NotFound
 from switchboard.objects.podresources import of_pod
 from switchboard.scheduler import messages, preemption
+from switchboard.scheduler.claims import UNALLOCATED, ClaimCheck
 from switchboard.scheduler.filters import Filter
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.run import run_scheduler
@@ -238,6 +239,25 @@ def test_sums_of_a_node_are_always_those_of_its_pods(steps: list[tuple[str, int,
         assert {port for _, _, port in n.ports} == {number for number in mine if number}
 
 
+def test_a_pod_waits_for_its_claims_and_goes_where_they_were_allocated() -> None:
+    claims: dict[str, Object] = {}
+    check = ClaimCheck(claims.get)
+    entries = [{"name": "a", "resourceClaimName": "own"}, {"name": "b", "resourceClaimTemplateName": "t"}]
+    raw = pod("p", resourceClaims=entries)
+    assert check.blocked(PodInfo(raw)) == 'resourceclaim "own" not found'
+    claims["t/own"] = {"metadata": {"name": "own"}}
+    assert check.blocked(PodInfo(raw)) == UNALLOCATED
+    terms = [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]
+    claims["t/own"]["status"] = {"allocation": {"nodeSelector": {"nodeSelectorTerms": terms}}}
+    assert check.blocked(PodInfo(raw)) == 'waiting for the claim of "b" to be made'
+    raw["status"] = {"resourceClaimStatuses": [{"name": "b"}]}  # none was needed
+    assert check.blocked(PodInfo(raw)) is None
+    other = node("n2")
+    other["metadata"]["labels"]["gpu"] = "x"
+    found = [check.refuse(PodInfo(raw), n) for n in snapshot([node("n1"), other])]
+    assert found == ["resourceclaim not available on the node", None]
+
+
 class TestLive:
     """On a real API."""
 
@@ -332,6 +352,29 @@ class TestLive:
             assert any(c["type"] == "DisruptionTarget" for c in low["status"]["conditions"])
             await client.delete(PODS, "low", "t", options={"gracePeriodSeconds": 0})
             await self._until(lambda: self._placed(client, "urgent"))
+
+        await self._run(body, [node("n1")])
+
+    async def test_a_resize_makes_room_when_it_is_in_force(self) -> None:
+        async def body(client: Client) -> None:
+            await client.create(PODS, self._fresh(pod("big", cpu="3")))
+            placed = await self._until(lambda: self._placed(client, "big"))
+            name = placed["spec"]["containers"][0]["name"]
+
+            async def tell(cpu: str) -> None:
+                has = {"allocatedResources": {"cpu": cpu}, "resources": {"requests": {"cpu": cpu}}}
+                told = {"containerStatuses": [{"name": name, "image": "i", "imageID": "", "ready": True, **has}]}
+                told["containerStatuses"][0]["restartCount"] = 0
+                await client.patch(PODS, "big", {"status": told}, "t", subresource="status")
+
+            await tell("3")
+            less = {"spec": {"containers": [{"name": name, "resources": {"requests": {"cpu": "1"}}}]}}
+            await client.patch(PODS, "big", less, "t", kind="strategic", subresource="resize")
+            await client.create(PODS, self._fresh(pod("next", cpu="3")))
+            await self._until(lambda: self._event(client, "FailedScheduling"))
+            assert not (await client.get(PODS, "next", "t"))["spec"].get("nodeName")
+            await tell("1")
+            await self._until(lambda: self._placed(client, "next"))
 
         await self._run(body, [node("n1")])
 

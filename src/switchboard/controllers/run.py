@@ -27,6 +27,7 @@ from switchboard.controllers.persistentvolume import PersistentVolumeController
 from switchboard.controllers.podgc import PodGarbageCollector
 from switchboard.controllers.policytypes import PolicyTypesController
 from switchboard.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from switchboard.controllers.resourceclaim import ResourceClaimController
 from switchboard.controllers.resourcequota import ResourceQuotaController
 from switchboard.controllers.serviceaccount import RootCaController, ServiceAccountController
 from switchboard.controllers.statefulset import StatefulSetController
@@ -59,6 +60,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     DisruptionController,
     PersistentVolumeController,
     EphemeralVolumeController,
+    ResourceClaimController,
     ResourceQuotaController,
     CertificateController,
     HorizontalController,

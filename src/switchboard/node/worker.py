@@ -270,6 +270,10 @@ class PodWorker:
 
     async def _new_sandbox(self) -> bool:
         pod = self.pod
+        if pod["spec"].get("resourceClaims"):
+            text = "Failed to prepare dynamic resources: no DRA driver is registered on this node"
+            self._say("Warning", "FailedPrepareDynamicResources", text)
+            return False
         try:
             self._folders = await self._maker.volumes.prepare(pod, [])
         except VolumeFailure as why:

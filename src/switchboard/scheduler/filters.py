@@ -22,10 +22,11 @@ _NAME: Final = "node(s) didn't match the requested node name"
 _TAINT: Final = "node(s) had untolerated taint(s)"
 _AFFINITY: Final = "node(s) didn't match Pod's node affinity/selector"
 _PORTS: Final = "node(s) didn't have free ports for the requested pod ports"
+ELSEWHERE: Final = "resourceclaim not available on the node"
 VOLUME: Final = "node(s) didn't match PersistentVolume's node affinity"
 _POD_AFFINITY: Final = "node(s) didn't match pod affinity rules"
 _LABEL: Final = "node(s) didn't match pod topology spread constraints (missing required label)"
-LASTING: Final = frozenset({_UNSCHEDULABLE, _NAME, _TAINT, _AFFINITY, VOLUME, _POD_AFFINITY, _LABEL})
+LASTING: Final = frozenset({_UNSCHEDULABLE, _NAME, _TAINT, _AFFINITY, VOLUME, _POD_AFFINITY, _LABEL, ELSEWHERE})
 
 _DEFAULT_PODS = 110
 

@@ -19,11 +19,14 @@ from switchboard.client.resources import (
     PERSISTENTVOLUMES,
     PODDISRUPTIONBUDGETS,
     PODS,
+    RESOURCECLAIMS,
     STORAGECLASSES,
 )
 from switchboard.objects import selectors
 from switchboard.objects.errors import Conflict, NotFound, StatusError
+from switchboard.objects.podresources import settled
 from switchboard.scheduler import messages, preemption
+from switchboard.scheduler.claims import ClaimCheck
 from switchboard.scheduler.filters import Filter
 from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.queue import Queue
@@ -35,7 +38,16 @@ Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
 NAME: Final = "default-scheduler"
-_NEEDS = (PODS, NODES, NAMESPACES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, PODDISRUPTIONBUDGETS)
+_NEEDS = (
+    PODS,
+    NODES,
+    NAMESPACES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    STORAGECLASSES,
+    PODDISRUPTIONBUDGETS,
+    RESOURCECLAIMS,
+)
 
 
 async def run_scheduler(client: Client, *, cache: Cache | None = None, name: str = NAME) -> None:
@@ -65,10 +77,11 @@ class Scheduler:
             cache.informer(PERSISTENTVOLUMES).get_key,
             cache.informer(STORAGECLASSES).get_key,
         )
+        self._claims = ClaimCheck(cache.informer(RESOURCECLAIMS).get_key)
         cache.informer(NODES).on_change(self._node_changed)
         cache.informer(NAMESPACES).on_change(self._namespace_changed)
         cache.informer(PODS).on_change(self._pod_changed)
-        for res in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES):
+        for res in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, RESOURCECLAIMS):
             cache.informer(res).on_change(lambda old, new: self._queue.changed())
 
     # The world as it changes
@@ -121,7 +134,7 @@ class Scheduler:
         if self._snapshot.node_of(key) is not None:
             return  # decided already, its binding is on the way
         same = old is not None and old["spec"] == new["spec"] and _pod_essence(old) == _pod_essence(new)
-        if not same or old is None:
+        if not same or old is None or _claims(old) != _claims(new):
             self._queue.put(PodInfo(new))
 
     # The work
@@ -146,7 +159,7 @@ class Scheduler:
         if current is None or current["metadata"].get("uid") != pod.uid or current["spec"].get("nodeName"):
             return
         pod = PodInfo(current)
-        blocked = self._volumes.blocked(pod)
+        blocked = self._volumes.blocked(pod) or self._claims.blocked(pod)
         if blocked is not None:
             self._refused(pod, _blocked(len(self._snapshot), blocked))
             return
@@ -160,7 +173,7 @@ class Scheduler:
             self._no_node(pod, refusals)
 
     def _feasible(self, pod: PodInfo) -> tuple[list[NodeInfo], dict[str, list[str]]]:
-        check = Filter(pod, self._snapshot, self._volumes.refuse)
+        check = Filter(pod, self._snapshot, self._binds)
         found, refusals = [], {}
         for node in self._snapshot:
             reasons = check.refuse(node)
@@ -171,6 +184,10 @@ class Scheduler:
             else:
                 found.append(node)
         return found, refusals
+
+    def _binds(self, pod: PodInfo, node: NodeInfo) -> str | None:
+        """Why what the pod refers to keeps it off a node."""
+        return self._volumes.refuse(pod, node) or self._claims.refuse(pod, node)
 
     def _refused_for_nominated(self, pod: PodInfo, node: NodeInfo, check: Filter) -> list[str]:
         """Room that was made for a more important pod is not given to another."""
@@ -320,10 +337,15 @@ def _node_essence(node: Object) -> Any:
     return node["metadata"].get("labels"), node.get("spec"), status.get("allocatable"), ready
 
 
+def _claims(pod: Object) -> Any:
+    return (pod.get("status") or {}).get("resourceClaimStatuses")
+
+
 def _pod_essence(pod: Object) -> Any:
     """What of a pod matters to others."""
-    meta = pod["metadata"]
-    return meta.get("labels"), meta.get("deletionTimestamp"), pod["spec"].get("containers"), meta.get("uid")
+    meta, spec = pod["metadata"], settled(pod)
+    counted = spec.get("containers"), spec.get("initContainers")
+    return meta.get("labels"), meta.get("deletionTimestamp"), counted, meta.get("uid")
 
 
 def _now() -> str:
