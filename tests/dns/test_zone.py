@@ -295,6 +295,22 @@ def test_queries_with_options_are_answered_and_not_kept() -> None:
     assert len(responder.kept) == 1
 
 
+def test_what_is_asked_for_often_is_made_anew_with_the_change() -> None:
+    zone = cluster()
+    responder = Responder(zone)
+    often, once = query("web.default.svc.cluster.local"), query("two.default.svc.cluster.local")
+    for raw in (often, once):
+        responder.answer(raw, "10.244.0.9")
+    responder.kept[often[2:]].hits += 1  # as the listener counts
+    for name, ip in (("web", "10.96.0.70"), ("two", "10.96.0.71")):
+        responder.forget(zone.put_service(("default", name), service(name, ip=ip)))
+    assert list(responder.kept) == [often[2:]]
+    assert responder.kept[often[2:]].ready.endswith(bytes([10, 96, 0, 70]))
+    counted = responder.counts().total()
+    responder.forget(zone.put_service(("default", "web"), None))  # not asked for since: nothing is made of it
+    assert responder.kept == {} and responder.counts().total() == counted == 3
+
+
 @pytest.mark.parametrize(
     ("mode", "pods", "other", "apex"),
     [
@@ -344,6 +360,8 @@ def test_what_is_kept_is_never_out_of_date(steps: list[tuple[int, int, int, bool
             responder.forget(zone.put_service(key, alias if there else None))
         for name, qtype in names:
             assert ask(responder, name, qtype) == ask(Responder(zone), name, qtype)
+        for kept in list(responder.kept.values())[::2]:
+            kept.hits += 1
     for number in range(7):
         there = (f"n{number % 2}", bytes([10, 0, 0, number])) in pods.values() and f"n{number % 2}" in zone._spaces
         answer = f"A 10.0.0.{number}" if there else "NXDOMAIN"

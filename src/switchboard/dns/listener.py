@@ -89,7 +89,7 @@ class Listener:
             self.took.note((time.monotonic() - started) / (kept + others), kept)
 
     def _answer_batch(self, sock: socket.socket) -> tuple[int, int]:
-        """Read and answer up to _BATCH queries; how many had a kept answer, how many had not."""
+        """Read and answer up to _BATCH queries; how many the zone answered, and how many others there were."""
         receive, send = sock.recvfrom, sock.sendto
         # With the log on, every query goes the long way, where it is written down.
         kept = _nothing if self.query_log else self._responder.kept.get
@@ -101,8 +101,13 @@ class Listener:
                 return count - others, others
             entry = kept(data[2:])
             if entry is None:
+                found = None if self.query_log else self._respond(data, peer, udp=True)
+                if isinstance(found, bytes):
+                    _send(sock, found, peer)
+                    continue
                 others += 1
-                self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer))  # type: ignore[misc]
+                if found is not None or self.query_log:
+                    self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer), found)  # type: ignore[misc]
                 continue
             entry.hits += 1
             ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
@@ -131,9 +136,11 @@ class Listener:
             _send(sock, data[:2] + ready, peer, source)
         return _BATCH - others, others
 
-    def _answer(self, data: bytes, peer: Peer, send: Send) -> None:
+    def _answer(self, data: bytes, peer: Peer, send: Send, found: bytes | Forward | None = None) -> None:
+        """The long way: what the zone has no answer to (`found`, when it was asked already), and what is noted down."""
         started = time.monotonic()
-        found = self._respond(data, peer, udp=True)
+        if found is None:
+            found = self._respond(data, peer, udp=True)
         if not isinstance(found, Forward):
             self._done(data, peer, "udp", found, started, send)
             return
@@ -272,6 +279,9 @@ def _from_same(level: int, kind: int, value: bytes) -> tuple[int, int, bytes]:
 
 def _send(sock: socket.socket, data: bytes, peer: Peer, source: Sequence[tuple[int, int, bytes]] = ()) -> None:
     try:
-        sock.sendmsg([data], source, 0, peer)
+        if source:
+            sock.sendmsg([data], source, 0, peer)
+        else:
+            sock.sendto(data, peer)
     except OSError as why:
         log.debug("answer to %s not sent: %s", peer, why)

@@ -240,11 +240,21 @@ def build(
     """The finished answer. What does not fit `max_size` is left out whole and TC set (RFC 2181 section 9);
     additional records are dropped first, without TC. `authentic` shows where the client asked for it (RFC 6840 section
     5.8)."""
-    names: dict[bytes, int] = {}  # made only for an answer that has other names than the question's
+    tail = _opt(query, rcode) if query.edns else b""
+    flags = QR | (query.flags & (0x7800 | RD | CD)) | (rcode & 15)
+    flags |= (AA if authoritative else 0) | (RA if recursion else 0)
+    flags |= AD if authentic and (query.do or query.flags & AD) else 0
     own = query.name if len(query.name) > 1 else None
+    if not authority and not additional:  # what most answers are: addresses of the name that was asked for
+        same = [_OWN + RR.pack(r.type, CLASS_IN, r.ttl, len(r.rdata)) + r.rdata for r in answers if r.name == own]
+        if len(same) == len(answers):
+            short = b"".join((query.question, *same, tail))
+            if len(short) + 12 <= max_size:
+                asked = 1 if query.question else 0
+                return HEADER.pack(query.id, flags, asked, len(same), 0, 1 if tail else 0) + short
+    names: dict[bytes, int] = {}  # made only for an answer that has other names than the question's
     out = bytearray(12)
     out += query.question
-    tail = _opt(query, rcode) if query.edns else b""
     counts, truncated = [0, 0, 0], False
     for section, records in enumerate((answers, authority or (), additional or ())):
         for record in records:
@@ -264,9 +274,7 @@ def build(
             counts[section] += 1
         if truncated:
             break
-    flags = QR | (query.flags & (0x7800 | RD | CD)) | (rcode & 15)
-    flags |= (AA if authoritative else 0) | (RA if recursion else 0) | (TC if truncated else 0)
-    flags |= AD if authentic and (query.do or query.flags & AD) else 0
+    flags |= TC if truncated else 0
     out += tail
     HEADER.pack_into(
         out, 0, query.id, flags, 1 if query.question else 0, counts[0], counts[1], counts[2] + (1 if tail else 0)

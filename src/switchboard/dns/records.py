@@ -115,11 +115,13 @@ class Entry:
     service: Service | None = None
     slices: dict[str, EndpointSlice] = field(default_factory=dict)
     _known: dict[str, list[Endpoint]] = field(default_factory=dict)  # of a headless Service's slices
+    _addresses: list[tuple[int, bytes]] | None = None
 
     def changed(self, name: str | None = None) -> None:
         """Forget what was made of a slice, or of all."""
         if name is None:
             self._known.clear()
+            self._addresses = None
         else:
             self._known.pop(name, None)
 
@@ -156,7 +158,9 @@ class Entry:
 
     def addresses(self) -> list[tuple[int, bytes]]:
         """The Service's own addresses as (record type, packed)."""
-        return [ip_rdata(ip) for ip in self.service.addresses] if self.service is not None else []
+        if self._addresses is None:
+            self._addresses = [ip_rdata(ip) for ip in self.service.addresses] if self.service is not None else []
+        return self._addresses
 
 
 class PodIP(msgspec.Struct, frozen=True, gc=False):

@@ -73,7 +73,9 @@ class Responder:
         self._search_path_of = search_path_of
 
     def forget(self, keys: Iterable[Hashable]) -> None:
-        """Drop every kept answer that depends on one of these."""
+        """Drop every kept answer that depends on one of these. What was asked for again since it was made is made anew
+        at once: whoever asks next need not wait for it, and many changes do not become many slow questions."""
+        again = []
         for key in keys:
             for raw in self._by_key.pop(key, ()):
                 entry = self.kept.pop(raw, None)
@@ -81,9 +83,14 @@ class Responder:
                     continue
                 self._count(entry)
                 self._bytes -= len(raw) + entry.size
+                if entry.hits:
+                    again.append(raw)
                 for other in entry.depends:
                     if other != key and other in self._by_key:
                         self._by_key[other].remove(raw)
+        for raw in again:
+            data = b"\0\0" + raw
+            self._resolve(m.parse_query(data), data, "", udp=True)
 
     def counts(self) -> Counter[tuple[int, int, bool]]:
         """Answers given so far by (type, code, over TCP), the kept ones' included."""

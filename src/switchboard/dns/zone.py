@@ -66,7 +66,7 @@ class Zone:
 
     def put_service(self, key: Key, service: Service | None) -> set[Hashable]:
         """A Service came, changed or (None) went."""
-        entry = self.entries.setdefault(key, Entry(key))
+        entry = self.entries.get(key) or self.entries.setdefault(key, Entry(key))
         was = entry.service
         stale: set[Hashable] = {entry.key, _SERIAL}
         before = self._claims(entry)
@@ -80,7 +80,7 @@ class Zone:
 
     def put_slice(self, key: Key, name: str, piece: EndpointSlice | None) -> set[Hashable]:
         """A slice of the Service `key` came, changed or (None) went."""
-        entry = self.entries.setdefault(key, Entry(key))
+        entry = self.entries.get(key) or self.entries.setdefault(key, Entry(key))
         stale: set[Hashable] = {entry.key, _SERIAL}
         old = entry.slices.get(name)
         if piece is None:
