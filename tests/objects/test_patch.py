@@ -309,3 +309,13 @@ def test_strategic_errors_in_words(patch: Any, text: str) -> None:
     with pytest.raises(StatusError) as caught:
         strategic_merge({"metadata": {"finalizers": ["a"]}, **ports(A)}, patch, SERVICE)
     assert caught.value.message == text
+
+
+def test_a_directive_for_what_is_not_there_does_nothing() -> None:
+    for word in ("replace", "delete", "merge"):
+        change = {"metadata": {"annotations": {"$patch": word, "a": "b"}, "labels": {"c": "d"}}}
+        done = strategic_merge({"metadata": {"name": "n"}}, change, "io.k8s.api.core.v1.Pod")
+        assert done == {"metadata": {"name": "n", "labels": {"c": "d"}}}
+    change = {"metadata": {"annotations": {"$patch": "replace", "a": "b"}}}
+    there = {"metadata": {"annotations": {"x": "y"}}}
+    assert strategic_merge(there, change, "io.k8s.api.core.v1.Pod") == {"metadata": {"annotations": {"a": "b"}}}

@@ -85,7 +85,11 @@ def _merge_map(original: Any, patch: dict[str, Any], schema: Schema) -> dict[str
         elif value is None:
             out.pop(key, None)
         else:
-            out[key] = _merge_value(out.get(key), value, schema, key)
+            merged = _merge_value(out.get(key), value, schema, key)
+            if merged is _NOTHING:
+                out.pop(key, None)
+            else:
+                out[key] = merged
     return out
 
 
@@ -95,7 +99,7 @@ def _merge_value(before: Any, value: Any, schema: Schema, key: str) -> Any:
         return value if strategy == "replace" else _merge_map(before, value, inner)
     if isinstance(value, list) and isinstance(before, list):
         return _merge_list(before, value, *_field(schema, key))
-    return _without_directives(value)
+    return _clean(value)
 
 
 def _retain_keys(out: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -238,12 +242,10 @@ def _without_directives(value: Any) -> Any:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
-        if value.get(PATCH) == "delete":
-            return _NOTHING
-        directives = (PATCH, RETAIN, ORDER, DELETE_PRIMITIVES)
+        if PATCH in value:
+            return _NOTHING  # whatever it says: as upstream, there is nothing here that it could be done to
+        directives = (RETAIN, ORDER, DELETE_PRIMITIVES)
         kept = {key: _clean(item) for key, item in value.items() if item is not None and not key.startswith(directives)}
-        if not kept and value.get(PATCH) == "replace" and len(value) == 1:
-            return _NOTHING  # the marker of a list that replaces
         return {key: item for key, item in kept.items() if item is not _NOTHING}
     if isinstance(value, list):
         return [item for item in map(_clean, value) if item is not _NOTHING]
