@@ -103,3 +103,42 @@ async def test_initial_delays_count_from_the_start_of_the_container() -> None:
 
 def _running(seconds: float) -> Container:
     return Container("c1", "c", 0, RUNNING, "s", started=time.time() - seconds)
+
+
+ELSEWHERE = b"location: http://192.0.2.1/\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "warning"),
+    [
+        (b"302 Found\r\n" + ELSEWHERE + b"content-length: 5\r\n\r\nthere", "there"),
+        (b"302 Found\r\n" + ELSEWHERE + b"transfer-encoding: chunked\r\n\r\n3\r\nthe\r\n2\r\nre\r\n0\r\n\r\n", "there"),
+        (b"302 Found\r\n" + ELSEWHERE + b"content-length: 0\r\n\r\n", ""),
+        (b"304 Not Modified\r\n\r\n", ""),
+        (b"200 OK\r\ncontent-length: 5\r\n\r\nthere", None),
+        (b"302 Found\r\nlocation: /ok\r\n\r\nno end", None),
+    ],
+)
+async def test_a_redirect_elsewhere_is_a_success_with_a_warning(answer: bytes, warning: str | None) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + (b"200 OK\r\ncontent-length: 0\r\n\r\n" if b" /ok " in asked else answer))
+        await reader.read()  # the connection stays open until the client has enough
+        writer.close()
+
+    said: list[tuple[str, str]] = []
+    told = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    probe = {"httpGet": {"port": port, "path": "/moved"}, "periodSeconds": 1, "timeoutSeconds": 5}
+    probes = Probes(NO_RUNTIME, told.set, lambda spec, kind, reason, message: said.append((reason, message)))
+    try:
+        box = Container("c0", "c", 0, RUNNING, "s", started=time.time())
+        probes.follow({"name": "c", "readinessProbe": probe}, box, "127.0.0.1")
+        await asyncio.wait_for(told.wait(), 10)
+        assert probes.ready["c0"]
+    finally:
+        probes.close()
+        server.close()
+    words = f"Readiness probe warning: Probe terminated redirects, Response body: {warning}"
+    assert said == ([] if warning is None else [("ProbeWarning", words)])

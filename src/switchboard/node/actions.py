@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import httptools
+
 from switchboard.node.cri import codec
 from switchboard.node.runtime import CriRuntime, Raw, RuntimeFailure
 
@@ -24,13 +26,14 @@ _HEALTH = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")  # grpc.healt
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Whether it went well, and what was said; `refused`: nobody listens there (yet), so nobody was disturbed;
-    `answered`: over HTTP, whatever the answer was.
+    `answered`: over HTTP, whatever the answer was; `warning`: what somebody should know although it went well.
     """
 
     ok: bool
     message: str = ""
     refused: bool = False
     answered: bool = False
+    warning: str = ""
 
     @property
     def reached(self) -> bool:
@@ -130,19 +133,16 @@ async def _http(handler: Object, container: Object, ip: str, agent: str) -> Outc
     url = _url(handler, container, ip)
     headers = {"user-agent": agent, "accept": "*/*"}
     headers |= {h["name"].lower(): h["value"] for h in handler.get("httpHeaders") or ()}
-    first = urlsplit(url).hostname
     for _ in range(_REDIRECTS):
         outcome, moved = await _get(url, headers)
         if moved is None:
             return outcome
-        url = urljoin(url, moved)
-        if urlsplit(url).hostname != first:
-            return Outcome(True)  # it answers; where it sends people to is not asked
+        url = moved
     return Outcome(False, f'Get "{url}": stopped after {_REDIRECTS} redirects')
 
 
 async def _get(url: str, headers: dict[str, str]) -> tuple[Outcome, str | None]:
-    """One GET: its outcome, and where it was redirected to."""
+    """One GET: its outcome, and where on the same host it was redirected to."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -157,21 +157,60 @@ async def _get(url: str, headers: dict[str, str]) -> tuple[Outcome, str | None]:
         return Outcome(False, why, isinstance(error, ConnectionRefusedError)), None
     try:
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        return await _judge(url, await reader.readuntil(b"\r\n\r\n"), reader)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
         return Outcome(False, f'Get "{url}": EOF'), None
     finally:
         writer.close()
+
+
+async def _judge(url: str, answer: bytes, reader: asyncio.StreamReader) -> tuple[Outcome, str | None]:
+    """What an answer's head says, as `_get`; its body is read only to be shown."""
+    head = answer.decode("latin-1").split("\r\n")
     status = head[0].split(None, 2)
     if len(status) < 2 or not status[0].startswith("HTTP/") or not status[1].isdigit():
         return Outcome(False, f'Get "{url}": net/http: malformed HTTP response'), None
     code = int(status[1])
+    if not 200 <= code < 400:
+        return Outcome(False, f"HTTP probe failed with statuscode: {code}", answered=True), None
+    if code < 300:
+        return Outcome(True), None
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
     if code in (301, 302, 303, 307, 308) and fields.get("location"):
-        return Outcome(True), fields["location"]
-    if 200 <= code < 400:
-        return Outcome(True), None
-    return Outcome(False, f"HTTP probe failed with statuscode: {code}", answered=True), None
+        moved = urljoin(url, fields["location"])
+        if urlsplit(moved).hostname == urlsplit(url).hostname:
+            return Outcome(True), moved
+    # it answers; where it sends people to is not asked
+    return Outcome(True, warning=f"Probe terminated redirects, Response body: {await _body(answer, reader)}"), None
+
+
+class _Body:
+    """Callbacks of httptools: the body of one answer, and whether all of it is there."""
+
+    def __init__(self) -> None:
+        self.text, self.whole = b"", False
+
+    def on_body(self, data: bytes) -> None:
+        """A part of it."""
+        self.text += data
+
+    def on_message_complete(self) -> None:
+        """That was the last."""
+        self.whole = True
+
+
+async def _body(head: bytes, reader: asyncio.StreamReader) -> str:
+    """The body behind a head, or the first of it."""
+    body = _Body()
+    parser = httptools.HttpResponseParser(body)
+    data = head
+    try:
+        while data and not body.whole and len(body.text) < _BODY:
+            parser.feed_data(data)
+            data = b"" if body.whole else await reader.read(_BODY)
+    except httptools.HttpParserError:
+        pass  # the answer counts, not what is wrong behind it
+    return body.text[:_BODY].decode(errors="replace")
 
 
 async def _grpc(handler: Object, ip: str) -> Outcome:

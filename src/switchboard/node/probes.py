@@ -110,6 +110,8 @@ class Probes:
             successes, failures = (successes + 1, 0) if outcome.ok else (0, failures + 1)
             if not outcome.ok:
                 self._say(spec, "Warning", "Unhealthy", f"{kind} probe failed: {outcome.message}")
+            elif outcome.warning:
+                self._say(spec, "Warning", "ProbeWarning", f"{kind} probe warning: {outcome.warning}")
             yield successes, failures
             outcome = None
             due = max(due + period, clock())
