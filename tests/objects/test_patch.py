@@ -319,3 +319,15 @@ def test_a_directive_for_what_is_not_there_does_nothing() -> None:
     change = {"metadata": {"annotations": {"$patch": "replace", "a": "b"}}}
     there = {"metadata": {"annotations": {"x": "y"}}}
     assert strategic_merge(there, change, "io.k8s.api.core.v1.Pod") == {"metadata": {"annotations": {"a": "b"}}}
+
+
+def test_merge_patches_drop_nulls_of_objects_in_new_lists() -> None:
+    change = {"a": [{"x": None, "y": [None, {"z": None}]}], "b": [{"x": None}]}
+    assert merge_patch({"a": [1], "b": {"c": 1}}, change) == {"a": [{"y": [None, {}]}], "b": [{"x": None}]}
+
+
+def test_copies_of_what_is_not_there() -> None:
+    assert json_patch({"a": 1}, [{"op": "copy", "from": "/b", "path": "/c"}]) == {"a": 1, "c": None}
+    for source in ("", "/a/b", "/l/5"):
+        with pytest.raises(StatusError):
+            json_patch({"a": 1, "l": []}, [{"op": "copy", "from": source, "path": "/c"}])

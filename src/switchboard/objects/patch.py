@@ -45,8 +45,16 @@ def _merge(doc: Any, patch: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict):
             out[key] = _merge(out.get(key), value)
         else:
-            out[key] = value
+            out[key] = value if isinstance(out.get(key), dict) else _pruned(value)
     return out
+
+
+def _pruned(value: Any) -> Any:
+    """A list without the nulls of its objects: evanphx/json-patch 4 drops them, unless the list takes an object's
+    place."""
+    if isinstance(value, dict):
+        return {key: _pruned(item) for key, item in value.items() if item is not None}
+    return [_pruned(item) for item in value] if isinstance(value, list) else value
 
 
 def json_patch(doc: Any, operations: Any) -> Any:
@@ -209,9 +217,12 @@ class _Document:
         self._add(op.get("path"), value)
 
     def _copy(self, op: dict[str, Any]) -> None:
-        value = self._read(op.get("from"))
+        container, token = self._parent(op.get("from"))
+        value = _get(container, token)
         if value is _MISSING:
-            raise _DoesNotApply("missing source")
+            if isinstance(container, list):
+                raise _DoesNotApply("missing source")
+            value = None  # as upstream: what an object does not have is null
         self._copied += _weight(value)
         if self._copied > MAX_COPIES:
             raise _DoesNotApply("copied too much")
