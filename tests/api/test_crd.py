@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -211,6 +213,29 @@ async def test_a_webhook_that_orders_fields_otherwise(api: ApiServer) -> None:
         assert (status, made["spec"]["color"], made["metadata"]["name"][:5]) == (201, "RED", "some-"), made
         _, listed = await api.call("GET", path("v1"))
         assert [item["spec"]["color"] for item in listed["items"]] == ["red", "blue"]
+
+
+async def test_what_admission_changes_is_converted_without_asking_it_again(api: ApiServer) -> None:
+    asked = itertools.count(1)
+
+    def mutate(_: Object) -> Object:
+        change = [{"op": "add", "path": "/metadata/annotations", "value": {"asked": str(next(asked))}}]
+        text = base64.b64encode(json.dumps(change).encode()).decode()
+        return {"allowed": True, "patchType": "JSONPatch", "patch": text}
+
+    async with FakeWebhook(convert) as converter, FakeWebhook(mutate) as mutator:
+        client = {"clientConfig": converter.client_config, "conversionReviewVersions": ["v1"]}
+        conversion = {"strategy": "Webhook", "webhook": client}
+        await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
+        rule = {"operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["*"], "resources": ["widgets"]}
+        hook = {"name": "a.example.com", "clientConfig": mutator.client_config, "rules": [rule], "sideEffects": "None"}
+        body = {"metadata": {"name": "c"}, "webhooks": [{**hook, "admissionReviewVersions": ["v1"]}]}
+        target = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        assert (await api.call("POST", target, body))[0] == 201
+        status, made = await api.call("POST", path("v2"), widget("w", "v2", color="BLUE"))
+        assert (status, made["metadata"]["annotations"]["asked"]) == (201, "1"), made
+        status, made = await api.call("PATCH", f"{path('v2')}/w", {"spec": {"size": 4}}, MERGE)
+        assert (status, made["metadata"]["annotations"]["asked"], made["spec"]["color"]) == (200, "2", "BLUE"), made
 
 
 async def test_a_failing_conversion_is_an_error_not_a_loss(api: ApiServer) -> None:

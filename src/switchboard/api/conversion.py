@@ -155,6 +155,20 @@ def _with_metadata(converted: Object, original: Object) -> Object:
     return {**converted, "metadata": meta}
 
 
+async def prepare(call: Call, obj: Object) -> None:
+    """Ask the webhook for all that the write of an admitted object will need.
+
+    Else the write would be tried again from its start, and admission with it, whose webhooks may change it otherwise.
+    """
+    type_ = call.kind.extra.type
+    for _ in range(_ROUNDS):
+        try:
+            type_.to_storage(decode(encode_any(obj)))
+            return
+        except Needed as needed:
+            await needed.conversion.satisfy(call.app, [needed.obj], needed.version)
+
+
 async def answer(fresh: Callable[[], Call], handler: Callable[[Call], Response | Awaitable[Response]]) -> Response:
     """Answer a call about a kind with a conversion webhook, asking that as often as it takes."""
     for _ in range(_ROUNDS):

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from switchboard.api import deprecations, metadata, ownership, typed
+from switchboard.api import conversion, deprecations, metadata, ownership, typed
 from switchboard.api.admission.chain import Operation
 from switchboard.api.call import Call
 from switchboard.api.claims import Claims
 from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.objects.errors import AlreadyExists, Conflict, FieldError, Forbidden, Invalid, NotFound
+from switchboard.objects.kinds import Kind
 from switchboard.store.errors import Changed
 from switchboard.store.record import Record
 
@@ -76,6 +77,8 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
         waiting = app.admission.validating(operation)
         if waiting is not None:
             await waiting
+        if _converted(kind):
+            await conversion.prepare(call, obj)
         pending = _store_new(call, obj, claims)
         if pending is None:
             return plain_bytes(call, obj)
@@ -83,6 +86,11 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
     except BaseException:
         claims.rollback()
         raise
+
+
+def _converted(kind: Kind) -> bool:
+    """Whether objects of a kind are converted by a webhook."""
+    return kind.custom and kind.extra.type.conversion.webhook is not None
 
 
 def _store_new(call: Call, obj: Object, claims: Claims) -> Awaitable[Record] | None:
@@ -221,6 +229,8 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
         waiting = app.admission.validating(operation)
         if waiting is not None:
             await waiting
+        if _converted(kind):
+            await conversion.prepare(call, obj)
         return await _store_changed(call, head, obj, old, claims)
     except BaseException:
         claims.rollback()
