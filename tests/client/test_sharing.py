@@ -43,6 +43,20 @@ def test_equal_parts_are_one_and_the_objects_are_two() -> None:
     assert one["metadata"] is not same["metadata"]
 
 
+def test_what_an_object_was_before_is_used_again_where_it_is_the_same() -> None:
+    def pod(phase: str, app: str) -> dict[str, Any]:
+        wide = {f"field{i}": i * 1000 for i in range(30)}  # too wide to be looked for
+        return {"metadata": {"name": "p", "labels": {"app": app}}, "spec": wide, "status": {"phase": phase}}
+
+    sharing = Sharing()
+    old = sharing.object(pod("Pending", "a"))
+    new = sharing.object(pod("Running", "a"), old)
+    assert new["spec"] is old["spec"]
+    assert new["metadata"]["labels"] is old["metadata"]["labels"]
+    assert (new["status"], old["status"]) == ({"phase": "Running"}, {"phase": "Pending"})
+    assert sharing.object(pod("Running", "b"), new) == pod("Running", "b")
+
+
 def test_what_is_remembered_has_a_bound() -> None:
     sharing = Sharing()
     for i in range(30_000):

@@ -282,7 +282,7 @@ class Informer(Generic[T]):
             log.warning("%s %s is passed over: %s", self.res, key, error)
             return None
         if self._plain:
-            _sharing.object(cast(Object, obj))
+            _sharing.object(cast(Object, obj), cast("Object | None", self._items.get(key)))
         return obj
 
     def _finish(self, obj: T) -> T:

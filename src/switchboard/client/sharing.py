@@ -13,6 +13,8 @@ Object = dict[str, Any]
 _MOST = 8192  # parts remembered of each sort; forgetting them all now and then costs a few that are held twice
 _WIDEST = 16  # entries of a list or map that is worth looking for
 _LONGEST = 64  # characters of a text
+_REPEATED = frozenset(("namespace", "creationTimestamp", "generateName"))  # of the texts in metadata
+_NOTHING: Object = {}
 
 
 class Sharing:
@@ -23,31 +25,31 @@ class Sharing:
         self._numbers: dict[int, int] = {}  # the small ones are shared by Python itself
         self._parts: dict[tuple[Any, ...], Any] = {}
 
-    def object(self, obj: Object) -> Object:
-        """The object, a map of its own still, with the parts that it has in common with others."""
+    def object(self, obj: Object, old: Object | None = None) -> Object:
+        """The object, a map of its own still, with the parts that it has in common with others.
+
+        `old`: what it was before; most of it is, and comparing is quicker than looking at every part. (True is 1 to
+        Python, but a field of a kind has one type.)
+        """
         if max(len(self._texts), len(self._numbers), len(self._parts)) > _MOST:
             self._texts.clear()
             self._numbers.clear()
             self._parts.clear()
-        texts, part = self._texts, self._part
+        before = _NOTHING if old is None else old
+        self._top(obj["metadata"], before.get("metadata", _NOTHING), _REPEATED)
+        self._top(obj, before, None)
+        return obj
+
+    def _top(self, obj: Object, old: Object, texts: frozenset[str] | None) -> None:
+        """The fields of a map that nobody shares; of its texts only `texts` may be others' too (None: any)."""
         for key, value in obj.items():
             kind = value.__class__
             if kind is str:
-                obj[key] = texts.setdefault(value, value)
-            elif key == "metadata":
-                self._metadata(value)
-            elif kind is dict or kind is list:
-                obj[key] = part(value)
-        return obj
-
-    def _metadata(self, meta: Object) -> None:
-        for key, value in meta.items():
-            kind = value.__class__
-            if kind is str:
-                if key in ("namespace", "creationTimestamp", "generateName"):
-                    meta[key] = self._texts.setdefault(value, value)
-            elif kind is dict or kind is list:
-                meta[key] = self._part(value)
+                if texts is None or key in texts:
+                    obj[key] = self._texts.setdefault(value, value)
+            elif (kind is dict or kind is list) and (texts is not None or key != "metadata"):
+                before = old.get(key)
+                obj[key] = before if before == value else self._part(value)
 
     def _part(self, value: Any) -> Any:
         """A list or map, or the equal one that was there first."""
