@@ -1,8 +1,8 @@
 """Amounts of resources (`500m`, `1Gi`, `12e6`): parse, canonical text, arithmetic.
 
 Facts from apimachinery/pkg/api/resource/quantity.go: three notations, precision down to 1e-9 (rounded away from
-zero), size
-capped at 2**63-1. A value is an exact integer number of nano units, so nothing here rounds twice.
+zero), amounts in powers of two capped at 2**63-1, text in order kept as it is. A value is an exact integer number of
+nano units, so nothing here rounds twice.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def parse(text: str) -> Quantity:
     if len(whole) + len(digits) > 4000:  # int() refuses more, and no such amount exists
         raise QuantityError(NUMBER_WRONG)
     amount = int((whole + digits) or "0") * numerator
-    nano = min(MAX, _up(amount, denominator * 10 ** len(digits)))
+    nano = _up(amount, denominator * 10 ** len(digits))
+    if notation == "BinarySI":
+        nano = min(MAX, nano)
     if notation == "BinarySI" and 0 < nano < NANO:
         notation = "DecimalSI"
     return Quantity(-nano if sign == "-" else nano, notation)
@@ -125,7 +127,22 @@ def _format(q: Quantity) -> str:
 @memo(8192)
 def canonical(text: str) -> str:
     """The text a real server gives back: `0.5` -> `500m`, `1024Mi` -> `1Gi`; QuantityError when it is no quantity."""
-    return _format(parse(text))
+    quantity = parse(text)
+    return text if _in_order(text) else _format(quantity)
+
+
+def _in_order(text: str) -> bool:
+    """Whether upstream's short way of reading takes the text for canonical (`+5k` and `1E3` are, too)."""
+    match = _SHAPE.match(text)
+    assert match is not None
+    number, part, suffix = match[2].lstrip("0") or "0", match[3] or "", match[4]
+    if suffix in _BINARY:
+        power = _BINARY[suffix] * 10
+        short = not part and 14 - len(number) - power * 3 // 10 >= 0
+        return short and int(number) << power < 2**63 and int(number) % 8 != 0
+    exponent = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
+    digits, scale = number + part, exponent - len(part)
+    return len(digits) <= 18 and scale >= -9 and scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
 
 
 def from_json(value: object) -> str:
