@@ -243,7 +243,9 @@ async def test_a_node_reads_what_its_pods_need(api: ApiServer) -> None:
         await api.call("POST", "/api/v1/namespaces/ns/secrets", {"metadata": {"name": name}})
         await api.call("POST", "/api/v1/namespaces/ns/configmaps", {"metadata": {"name": name}})
     container = {"name": "c", "image": "i", "envFrom": [{"configMapRef": {"name": "used"}}]}
-    volumes = [{"name": "v", "secret": {"secretName": "used"}}]
+    volumes: list[Object] = [{"name": "v", "secret": {"secretName": "used"}}]
+    sources = [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]
+    volumes += [{"name": "t", "projected": {"sources": sources}}, {"name": "c", "csi": {"driver": "d"}}]
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", "containers": [container], "volumes": volumes}}
     status, made = await api.call("POST", "/api/v1/namespaces/ns/pods", pod)
     assert status == 201, made
@@ -261,6 +263,23 @@ async def test_a_node_reads_what_its_pods_need(api: ApiServer) -> None:
     reference = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"]}
     token = "/api/v1/namespaces/ns/serviceaccounts/default/token"
     assert await code(api, NODE, "POST", token, {"spec": {"boundObjectRef": reference}}) == 201
+    bound = {"boundObjectRef": reference}
+    assert await code(api, NODE, "POST", token, {"spec": {**bound, "audiences": ["vault"]}}) == 201
+    assert await code(api, NODE, "POST", token, {"spec": {**bound, "audiences": ["vault", "x"]}}) == 403
+    assert await code(api, NODE, "POST", token, {"spec": {**bound, "audiences": ["csi"]}}) == 403
+    driver = {"metadata": {"name": "d"}, "spec": {"tokenRequests": [{"audience": "csi"}]}}
+    assert (await api.call("POST", "/apis/storage.k8s.io/v1/csidrivers", driver))[0] == 201
+    assert await code(api, NODE, "POST", token, {"spec": {**bound, "audiences": ["csi"]}}) == 201
+    other_audience = {"spec": {**bound, "audiences": ["registry"]}}
+    status, told = await api.call("POST", token, other_audience, identity=NODE)
+    assert (status, told["message"]) == (
+        403,
+        'serviceaccounts "default" is forbidden: audience "registry" not found in pod spec volume, system:node:n1 is '
+        "not authorized to request tokens for this audience",
+    )
+    nodes = {"kind": "Group", "apiGroup": GROUP, "name": "system:nodes"}
+    await grant(api, nodes, rule("request-serviceaccounts-token-audience", "registry"), name="audience")
+    assert await code(api, NODE, "POST", token, other_audience) == 201
     assert await code(api, NODE, "POST", token, {"spec": {}}) == 403
     assert await code(api, other, "POST", token, {"spec": {"boundObjectRef": reference}}) == 403
     await api.call("DELETE", "/api/v1/namespaces/ns/pods/p?gracePeriodSeconds=0")
@@ -275,6 +294,18 @@ async def test_a_node_writes_what_is_its_own(api: ApiServer) -> None:
     label = {"metadata": {"labels": {"node-restriction.kubernetes.io/a": "b"}}}
     assert await code(api, NODE, "PATCH", f"{nodes}/n1", label) == 403
     assert await code(api, NODE, "PATCH", f"{nodes}/n1", {"spec": {"taints": None}}) == 403
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n2", "uid": "u"}
+    assert await code(api, NODE, "PATCH", f"{nodes}/n1", {"metadata": {"ownerReferences": [owner]}}) == 403
+    requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    for name, wanted in (("n1", 201), ("n2", 403)):
+        asked = {"request": signing_request(f"system:node:{name}", "system:nodes"), "usages": ["client auth"]}
+        asked["signerName"] = "kubernetes.io/kube-apiserver-client-kubelet"
+        assert await code(api, NODE, "POST", requests, {"metadata": {"name": name}, "spec": asked}) == wanted
+    slices = "/apis/resource.k8s.io/v1/resourceslices"
+    for name, wanted in (("n1", 201), ("n2", 403)):
+        pool = {"name": "p", "resourceSliceCount": 1}
+        spec = {"nodeName": name, "driver": "d.example.com", "pool": pool}
+        assert await code(api, NODE, "POST", slices, {"metadata": {"name": name}, "spec": spec}) == wanted
     _, node = await api.call("GET", f"{nodes}/n1")
     assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
     assert await code(api, NODE, "POST", leases, {"metadata": {"name": "n1"}, "spec": {}}) == 201

@@ -177,12 +177,15 @@ class Tokens:
         if record is None:
             raise NotFound.of("serviceaccounts", "", call.name)
         spec = body.setdefault("spec", {})
-        spec["audiences"] = spec.get("audiences") or [self.issuer]
         if spec.get("expirationSeconds") is None:
             spec["expirationSeconds"] = _DEFAULT_SECONDS
         _check_seconds(spec["expirationSeconds"])
         operation = Operation(call, "CREATE", body, None, call.namespace, call.name)
         await call.app.admission.mutate(operation)
+        assert operation.obj is not None
+        body = operation.obj
+        spec = body.setdefault("spec", {})
+        spec["audiences"] = spec.get("audiences") or [self.issuer]
         await call.app.admission.validate(operation)
         moment = time.time()
         account = decode(record.value)

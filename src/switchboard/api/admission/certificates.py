@@ -52,13 +52,21 @@ class Certificates(Neutral):
     def _subject(op: Operation, spec: Object) -> None:
         if spec.get("signerName") != _CLIENT_SIGNER:
             return
-        from cryptography import x509  # only for the few who ask for certificates
-        from cryptography.x509.oid import NameOID
-
-        try:
-            request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
-        except (binascii.Error, ValueError):
-            return  # validation says so
-        groups = [a.value for a in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-        if "system:masters" in groups:
+        found = subject_of(spec)
+        if found is not None and "system:masters" in found[1]:
             raise refuse(op, f"use of {_CLIENT_SIGNER} signer with system:masters group is not allowed")
+
+
+def subject_of(spec: Object) -> tuple[list[Any], list[Any]] | None:
+    """Common names and organizations of whom a certificate is asked for; None where that cannot be read, which
+    validation tells."""
+    from cryptography import x509  # only for the few who ask for certificates
+    from cryptography.x509.oid import NameOID
+
+    try:
+        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+    except (binascii.Error, ValueError):
+        return None
+    name, group = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME
+    names, groups = ([a.value for a in request.subject.get_attributes_for_oid(oid)] for oid in (name, group))
+    return names, groups

@@ -33,7 +33,7 @@ def chain(app: App) -> Chain:
             LimitRanger(store),
             ServiceAccounts(store),
             TokenSecrets(app),
-            NodeRestriction(store),
+            NodeRestriction(store, app.authorizer),
             NodeTaints(),
             Priorities(store),
             Tolerations(),
