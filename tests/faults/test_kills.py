@@ -237,7 +237,7 @@ def test_a_rollout_costs_nobody_a_request(serving: PrivateCluster, ways: dict[st
     serving.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     wait_for(lambda: len(pods(serving)) == 2, what="the old pods to be gone")
     assert all(asker.more() for asker in ways.values())
-    assert {way: asker.failed for way, asker in ways.items()} == dict.fromkeys(ways, 0)
+    assert {way: asker.failures for way, asker in ways.items()} == {way: [] for way in ways}
 
 
 def test_what_was_written_before_the_server_was_killed_is_there_after(serving: PrivateCluster) -> None:

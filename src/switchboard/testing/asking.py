@@ -22,15 +22,17 @@ while True:
 
 def fetching(url: str) -> str:
     """A shell script that asks for `url` for ever, each time on a new connection."""
-    return f"while :; do curl -s -m 1 -o /dev/null {url} && echo ok || echo failed; sleep 0.05; done"
+    how = "failed: curl %{exitcode}, connected after %{time_connect} of %{time_total} s"
+    ask = f"how=$(curl -s -m 1 -o /dev/null -w '{how}' {url}) && echo ok || echo \"$how\""
+    return f"while :; do {ask}; sleep 0.05; done"
 
 
 @dataclass(slots=True)
 class Asker:
-    """A process that prints `ok` or `failed` once for each answer, read by a thread. Use it in a `with` block."""
+    """A process that prints `ok` or what failed once for each answer, read by a thread. Use it in a `with` block."""
 
     process: subprocess.Popen[Any]
-    failed: int = 0
+    failures: list[str] = field(default_factory=list)
     answered: int = 0
     gap: float = 0.0  # seconds, the longest without an answer
     _last: float = field(default_factory=time.monotonic)
@@ -51,11 +53,16 @@ class Asker:
         for line in self.process.stdout:
             with self._lock:
                 if line.strip() != "ok":
-                    self.failed += 1
+                    self.failures.append(line.strip())
                     continue
                 self.answered += 1
                 now = time.monotonic()
                 self.gap, self._last = max(self.gap, now - self._last), now
+
+    @property
+    def failed(self) -> int:
+        """How often nobody answered; `failures` says how."""
+        return len(self.failures)
 
     @property
     def alive(self) -> bool:
@@ -65,7 +72,7 @@ class Asker:
     def begin(self) -> None:
         """Count anew from here."""
         with self._lock:
-            self.failed, self.answered, self.gap, self._last = 0, 0, 0.0, time.monotonic()
+            self.failures, self.answered, self.gap, self._last = [], 0, 0.0, time.monotonic()
 
     def more(self, count: int = 3) -> bool:
         """Wait until `count` more answers came; False when they do not come in 20 s."""
