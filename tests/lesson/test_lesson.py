@@ -309,6 +309,11 @@ def test_exec_gives_back_the_exit_code(cluster: PrivateCluster, client: str, cod
     assert done.returncode == code
 
 
+def test_exec_shows_the_environment(cluster: PrivateCluster, client: str) -> None:
+    assert cluster.kubectl("exec", client, "--", "printenv", "KUBERNETES_SERVICE_PORT", "HOME") == "443\n/root\n"
+    assert "KUBERNETES_SERVICE_PORT=443\n" in cluster.kubectl("exec", client, "--", "printenv")
+
+
 def test_exec_passes_input_on(cluster: PrivateCluster, client: str) -> None:
     assert cluster.kubectl("exec", "-i", client, "--", "cat", given="through\n") == "through\n"
 

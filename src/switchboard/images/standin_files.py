@@ -21,6 +21,30 @@ SYSTEM: dict[str, tuple[int, str]] = {
     "etc/profile": (0o644, "export PS1='\\w \\$ '\n"),
 }
 
+TOOLS: dict[str, tuple[int, str]] = {  # what the busybox of these images' makers has and Debian's has not
+    "usr/bin/printenv": (
+        0o755,
+        """#!/usr/bin/awk -f
+BEGIN {
+    if (ARGC == 1)
+        for (name in ENVIRON) print name "=" ENVIRON[name]
+    for (i = 1; i < ARGC; i++)
+        if (ARGV[i] in ENVIRON) print ENVIRON[ARGV[i]]; else missing = 1
+    exit missing
+}
+""",
+    ),
+    "usr/bin/nohup": (
+        0o755,
+        """#!/bin/sh
+[ $# -gt 0 ] || { echo "Usage: nohup PROG [ARGS]" >&2; exit 125; }
+trap '' HUP
+[ ! -t 1 ] || exec "$@" >>nohup.out 2>&1
+exec "$@"
+""",
+    ),
+}
+
 APK: dict[str, tuple[int, str]] = {
     "usr/sbin/apk": (
         0o755,

@@ -49,7 +49,7 @@ LAYERS: dict[str, Recipe] = {
     "base": Recipe(
         # wget besides busybox's: Debian builds that one without time-outs, and `-T` makes it crash
         packages=("libc6", "busybox", "wget", "zlib1g", "libssl3"),
-        files=files.SYSTEM,
+        files={**files.SYSTEM, **files.TOOLS},
         links={
             "bin": "usr/bin",
             "sbin": "usr/sbin",

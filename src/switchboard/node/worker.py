@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,13 @@ from switchboard.client import Client, Disconnected, EventRecorder
 from switchboard.client.events import reference
 from switchboard.client.resources import PODS
 from switchboard.node import configs
-from switchboard.node.backoff import Backoff
 from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
-from switchboard.node.ending import LEAST, end
 from switchboard.node.making import Maker, StartFailure
-from switchboard.node.observed import Container, Observed
+from switchboard.node.observed import Observed
 from switchboard.node.observing import Observer
 from switchboard.node.payload import VolumeFailure, shows_metadata
-from switchboard.node.plan import Facts, Plan, decide, is_sidecar, specs
+from switchboard.node.plan import Facts, Plan, decide, specs
 from switchboard.node.podgroups import PodGroup
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
@@ -35,7 +33,9 @@ from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.standing import Standing
 from switchboard.node.status import OWN, Circumstances, pod_status
+from switchboard.node.stopping import Stopping
 from switchboard.node.telling import Teller
+from switchboard.node.tries import Tries
 from switchboard.objects.errors import Conflict, NotFound, StatusError
 
 Object = dict[str, Any]
@@ -47,7 +47,6 @@ CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
-_LONGEST_PAUSE = 15.0  # seconds between tries to make a sandbox, whose volumes may wait for something on this machine
 _MESSAGE_LIMIT = 4096  # bytes of a termination message
 
 
@@ -71,16 +70,14 @@ class PodWorker:
         self._recorder, self._drain = recorder, drain
         self._wake = asyncio.Event()
         self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
-        self._backoff = Backoff()
+        self._tries = Tries(pod)
+        self._stopping = Stopping(runtime, settings.ip, lambda: self.seen, self._grace, self._say)
         self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
         self._group = PodGroup(settings)
         self._allocated = pod  # with the resources it has been allocated
-        self._errors: dict[str, tuple[str, str]] = {}
-        self._retry: dict[str, float] = {}  # container -> monotonic time before which it is not tried again
         self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
         self._folders: dict[str, Path] = {}
         self._turn: asyncio.Task[float | None] | None = None
-        self._sandbox_pause, self._sandbox_retry = 0.0, 0.0  # after a failure; monotonic time before which none is made
         self._refreshed = 0.0
         self._just_looked = False  # the last step of a plan ended with a look
         self._stale = False  # an object that volumes are filled from has changed
@@ -109,10 +106,7 @@ class PodWorker:
         self.pod = pod
         if not was and self.deleting:
             self._interrupt()
-        images = {c["name"]: c.get("image") for c in specs(before)}
-        for container in specs(pod):
-            if container.get("image") != images.get(container["name"]):
-                self._retry.pop(container["name"], None)  # that try was of another image
+        self._tries.update(pod)
         was_seen, to_see = matters(before), matters(pod)
         if urgent(was_seen, to_see):
             self._wake.set()
@@ -194,9 +188,9 @@ class PodWorker:
             self._report()
             rest = decide(self._allocated, self.seen, self._facts())
             if rest.new_sandbox:
-                pause = min(pause, max(0.0, self._sandbox_retry - time.monotonic()))
+                pause = min(pause, self._tries.sandbox_left())
             elif rest.start or rest.kill or rest.restart_all:
-                pause = min([pause, *self._waits()])  # a step was the condition of the next one
+                pause = min([pause, *self._tries.all_left()])  # a step was the condition of the next one
         if self._stale or time.monotonic() - self._refreshed > _RESYNC:
             self._stale = False
             if self._refreshed:  # the first time they have just been made
@@ -204,23 +198,18 @@ class PodWorker:
             else:
                 self._maker.watching.follow(self.pod, self._sources_changed)
             self._refreshed = time.monotonic()
-        return max(
-            0.01, min([pause, self._standing.again(self.pod, self._teller.told), *(w for w in self._waits() if w > 0)])
-        )
-
-    def _waits(self) -> list[float]:
-        """Seconds until containers whose start failed may be tried again; a zero for those that may be tried now."""
-        return [max(0.0, at - time.monotonic()) for at in self._retry.values()] or [0.0]
+        waits = [w for w in self._tries.all_left() if w > 0]
+        return max(0.01, min([pause, self._standing.again(self.pod, self._teller.told), *waits]))
 
     def _sources_changed(self) -> None:
         self._stale = True
-        self._sandbox_retry = 0.0  # it may be what a volume waited for
+        self._tries.sandbox_now()  # it may be what a volume waited for
         self._wake.set()
 
     def _say_held(self, plan: Plan) -> None:
         space, name, uid = self._identity()
         for held in plan.held:
-            if held.name not in self._errors:
+            if held.name not in self._tries.errors:
                 where = f"{name}_{space}({uid})"
                 message = f"Back-off restarting failed container {held.name} in pod {where}"
                 self._say("Warning", "BackOff", message, {"name": held.name})
@@ -231,40 +220,30 @@ class PodWorker:
         return self._standing.over(self._teller.told)
 
     def _facts(self) -> Facts:
-        return Facts(self._wait, self._probes.started, self._probes.doomed, configs.hash_of, self._over)
-
-    def _wait(self, name: str, ended: Container) -> float:
-        retry = self._retry.get(name, 0.0) - time.monotonic()
-        return max(retry, self._backoff.left(self._version(name), ended.finished, time.time()))
-
-    def _version(self, name: str) -> str:
-        """What the back-off goes by: a container with another image is another one, and need not wait."""
-        return next((f"{name} {configs.hash_of(c)}" for c in specs(self.pod) if c["name"] == name), name)
+        return Facts(self._tries.wait, self._probes.started, self._probes.doomed, configs.hash_of, self._over)
 
     async def _carry_out(self, plan: Plan) -> float:
         """The plan's steps; seconds until the pod should be looked at again."""
         if plan.stop_sandbox:
             await self._stop_all()
         else:
-            kills = [self._kill(c, why, self._probes.graces.get(c.id, self._grace())) for c, why in plan.kill]
-            await asyncio.gather(*kills)
+            stop, graces, grace = self._stopping.stop, self._probes.graces, self._grace()
+            await asyncio.gather(*(stop(self.pod, c, why, graces.get(c.id, grace)) for c, why in plan.kill))
         if plan.stop_sandbox and self.seen.sandbox is not None:
             await self._runtime.stop_sandbox(self.seen.sandbox.id)
         if plan.restart_all:
             return await self._forget_all()
         if plan.new_sandbox:
-            left = self._sandbox_retry - time.monotonic()
+            left = self._tries.sandbox_left()
             if left > 0:
                 return left
             if not await self._new_sandbox():
-                self._sandbox_pause = min(max(2 * self._sandbox_pause, 0.5), _LONGEST_PAUSE)
-                self._sandbox_retry = time.monotonic() + self._sandbox_pause
-                return self._sandbox_pause
-            self._sandbox_pause = 0.0
+                return self._tries.sandbox_failed()
+            self._tries.sandbox_made()
             plan = decide(self._allocated, self.seen, self._facts())
         pause = 0.0 if plan.kill else _RESYNC
         for container in plan.start:
-            left = self._retry.get(container["name"], 0.0) - time.monotonic()
+            left = self._tries.left(container["name"])
             pause = min(pause, left if left > 0 else await self._start(container))
         return pause
 
@@ -303,10 +282,7 @@ class PodWorker:
         """Start the next try of a container; seconds until it should be looked at again."""
         self._just_looked = False
         name = container["name"]
-        version = self._version(name)
-        ended, backoff = self.seen.latest(name), self._backoff.entry(version)
-        if ended is not None and ended.exited and ended.hash in ("", configs.hash_of(container)):
-            self._backoff.next(version, time.time(), ended.finished)
+        take_back = self._tries.begin(container, self.seen.latest(name))
         if not self._folders and self.pod["spec"].get("volumes"):
             self._folders = await self._maker.volumes.prepare(self.pod, self.seen.ips)
         assert self.seen.sandbox is not None
@@ -321,14 +297,12 @@ class PodWorker:
         except (PullFailure, StartFailure) as why:
             await asyncio.sleep(_SETTLE)
             if not await self._has_sandbox():  # it went away under us, and a new one comes first
-                self._backoff.undo(version, backoff)
+                take_back()
                 return 0.0
-            self._errors[name] = (why.reason, str(why))
-            self._retry[name] = time.monotonic() + why.again
+            self._tries.failed(name, why)
             self._report()
             return why.again
-        self._errors.pop(name, None)
-        self._retry.pop(name, None)
+        self._tries.succeeded(name)
         await self._forget_older(name)
         await self._observe()
         self._just_looked = True
@@ -393,57 +367,17 @@ class PodWorker:
                 pass
 
     async def _stop_all(self) -> None:
-        """Stop all containers at once, but sidecars after them, from the last to the first (KEP-753), within one grace
-        period; one that is shortened meanwhile is shortened here too.
-        """
-        sidecars = [c["name"] for c in self.pod["spec"].get("initContainers") or () if is_sidecar(c)]
-        alive = list(self.seen.running())
-        ranks = [[c for c in alive if c.name not in sidecars]]
-        ranks += [[c for c in alive if c.name == name] for name in reversed(sidecars)]
-        grace = self._grace()
-        stops: dict[asyncio.Future[None], Container] = {}
-        for rank in ranks:
-            before = tuple(stops)
-            for c in rank:
-                stops[asyncio.ensure_future(self._kill(c, f"Stopping container {c.name}", grace, before))] = c
-        try:
-            while any(not stop.done() for stop in stops):
-                self._wake.clear()
-                woken = asyncio.ensure_future(self._wake.wait())
-                pending: set[asyncio.Future[Any]] = {woken, *(stop for stop in stops if not stop.done())}
-                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
-                await self._observe()
-                self._report()
-                if self._grace() < grace:
-                    grace = self._grace()
-                    for rank in ranks:
-                        await self._hurry([c for stop, c in stops.items() if c in rank and not stop.done()], grace)
-            await asyncio.gather(*stops)
-        finally:
-            for stop in stops:
-                stop.cancel()
+        async def look() -> None:
+            await self._observe()
+            self._report()
 
-    async def _hurry(self, containers: list[Container], grace: float) -> None:
-        await asyncio.gather(*(self._runtime.stop_container(c.id, max(LEAST, grace)) for c in containers))
+        await self._stopping.stop_all(self.pod, self._wake, look)
 
     def _grace(self) -> float:
         meta, spec = self.pod["metadata"], self.pod["spec"]
         given = meta.get("deletionGracePeriodSeconds")
         grace = float(given if given is not None else spec.get("terminationGracePeriodSeconds", 30))
         return 0.0 if self._standing.evicted else min(grace, 2.0) if self.removed else grace
-
-    async def _kill(
-        self, container: Container, message: str, grace: float, before: Collection[asyncio.Future[None]] = ()
-    ) -> None:
-        spec = next((s for s in specs(self.pod) if s["name"] == container.name), {"name": container.name})
-
-        def say(kind: str, reason: str, text: str) -> None:
-            self._say(kind, reason, text, spec)
-
-        say("Normal", "Killing", message)
-        ip = self.seen.ips[0] if self.seen.ips else self._settings.ip
-        await end(self._runtime, spec, container, ip, grace, say, before)
 
     async def _delete(self) -> None:
         """The last word: the pod may leave the API now."""
@@ -492,8 +426,8 @@ class PodWorker:
             host_ips=self._settings.ips,
             started=self._probes.started,
             ready=self._probes.ready,
-            errors=self._errors,
-            waiting=lambda name, ended: (self._wait(name, ended), self._backoff.delay(self._version(name))),
+            errors=self._tries.errors,
+            waiting=lambda name, ended: (self._tries.wait(name, ended), self._tries.delay(name)),
             pod_error=self._standing.failure,
             terminating=self.deleting or self._over,
             messages=self._observer.messages,
