@@ -210,14 +210,23 @@ async def test_node_agents_get_theirs_without_being_asked() -> None:
             "subjects": [subject],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         }
-        bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-        code, answer = await api.call("POST", bindings, binding)
-        assert code == 201, answer
+        may_ask = {
+            "metadata": {"name": "may-ask"},
+            "subjects": [{**subject, "kind": "User", "name": "agent"}],
+            "roleRef": {**binding["roleRef"], "name": "system:node-bootstrapper"},
+        }
+        for given in (binding, may_ask):
+            code, answer = await api.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", given)
+            assert code == 201, answer
         await api.call("POST", PATH, body("second", pem, certificates.KUBELET_CLIENT), identity=node)
         found = await until(client, "second", lambda status: status.get("certificate"))
         assert found["status"]["conditions"][0]["reason"] == "AutoApproved"
         other, _ = signing_request("system:node:n2", "system:nodes")
-        await api.call("POST", PATH, body("foreign", other, certificates.KUBELET_CLIENT), identity=node)
+        code, _ = await api.call("POST", PATH, body("refused", other, certificates.KUBELET_CLIENT), identity=node)
+        assert code == 403
+        agent = Identity("agent", ("system:nodes", AUTHENTICATED))  # no node, so NodeRestriction lets it
+        code, answer = await api.call("POST", PATH, body("foreign", other, certificates.KUBELET_CLIENT), identity=agent)
+        assert code == 201, answer
         await api.call("POST", PATH, body("third", pem, certificates.KUBELET_CLIENT), identity=node)
         await until(client, "third", lambda status: status.get("certificate"))
         assert not (await client.get(CSRS, "foreign")).get("status")

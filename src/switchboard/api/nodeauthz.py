@@ -23,10 +23,10 @@ _ALLOW: _Answer = (Decision.ALLOW, "")
 
 
 def node_of(identity: Identity) -> str | None:
-    """The node an identity is; "" for a member of system:nodes without a name; None for others."""
-    if NODES not in identity.groups:
+    """The node an identity is, "" if it is one without a name; None for others (pkg/auth/nodeidentifier)."""
+    if NODES not in identity.groups or not identity.user.startswith(_PREFIX):
         return None
-    return identity.user.removeprefix(_PREFIX) if identity.user.startswith(_PREFIX) else ""
+    return identity.user.removeprefix(_PREFIX)
 
 
 def _no(reason: str = "") -> _Answer:

@@ -123,6 +123,10 @@ def _lock(path: Path) -> Iterator[None]:
             file = open(path, "w")  # noqa: SIM115  # closed below
         except FileNotFoundError:
             continue
+        except FileExistsError:  # also said of a folder that was there, and went before it was looked at
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+            continue
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(path, file):
