@@ -157,14 +157,16 @@ def test_another_user_is_told_to_be_root(tmp_path: Path, installed: bool) -> Non
     assert reason in done.stderr and "what to do: run this as root" in done.stderr
 
 
-@pytest.mark.parametrize(("verb", "runs"), [("down", True), ("status", True), ("up", False)])
-def test_a_cluster_can_be_ended_where_nothing_can_be_installed(tmp_path: Path, verb: str, runs: bool) -> None:
+@pytest.mark.parametrize(
+    ("words", "runs"), [("down", True), ("--name two delete", True), ("status", True), ("up", False)]
+)
+def test_a_cluster_can_be_ended_where_nothing_can_be_installed(tmp_path: Path, words: str, runs: bool) -> None:
     shutil.copy(ROOT / "switchboard", tmp_path)
     for name, said in (("setup.sh", "exit 1"), (".venv/bin/python", "echo it runs")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{said}\n")
         (tmp_path / name).chmod(0o755)
-    done = subprocess.run([str(tmp_path / "switchboard"), verb], capture_output=True, text=True)
+    done = subprocess.run([str(tmp_path / "switchboard"), *words.split()], capture_output=True, text=True)
     assert (done.returncode == 0, done.stdout == "it runs\n") == (runs, runs)
 
 

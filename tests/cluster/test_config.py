@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.cluster import config as configs
-from switchboard.cluster import start
+from switchboard.cluster import locks, start
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
@@ -121,7 +121,7 @@ def test_a_lock_is_held_by_one_at_a_time(base: Path) -> None:
     inside, most = [0], [0]
 
     def work(_: int) -> None:
-        with start.locked("one"):
+        with locks.cluster("one"):
             inside[0] += 1
             most[0] = max(most[0], inside[0])
             for _ in range(200):

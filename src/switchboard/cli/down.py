@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from switchboard.cluster import config as configs
-from switchboard.cluster import kubeconfig, stop
+from switchboard.cluster import kubeconfig, locks, stop
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
-from switchboard.cluster.start import locked
 
 from .options import parser
 
@@ -26,7 +25,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     options = made.parse_args(words)
     purge = options.purge or verb == "delete"
     progress = Progress()
-    with locked(options.name):
+    with locks.cluster(options.name):
         config = _find(options.name, purge)
         if config is None:
             progress.say(f"There is no cluster {options.name}; nothing to do")

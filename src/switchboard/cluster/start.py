@@ -6,7 +6,6 @@ start, on a cluster whose supervisor died, on one that runs.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -14,7 +13,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -24,7 +22,7 @@ from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
-from . import access, cgroups, cni, containerd, mirror, network, processes, running, stop
+from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, stop
 from . import config as configs
 from .ask import NoAnswer, ask
 from .command import NEEDED, require, require_space
@@ -72,7 +70,7 @@ def up(wish: Wish, progress: Progress) -> Result:
             "a cluster needs namespaces, mounts and rules, which only root can make", "sudo ./switchboard up"
         )
     require(NEEDED)
-    with locked(wish.name):
+    with locks.cluster(wish.name):
         config = _chosen(wish, progress)
         if _runs_as_wished(config):
             return Result(config, already=True)
@@ -102,52 +100,9 @@ def up(wish: Wish, progress: Progress) -> Result:
         return Result(config, False, containerd_seconds, ready)
 
 
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """One start or stop of a cluster at a time; a second one waits. Raises ClusterError."""
-    path = configs.run_base() / f".{configs.check_name(name)}.lock"
-    try:
-        with _lock(path):
-            yield
-    except PermissionError as error:
-        raise ClusterError(f"could not lock {path}: {error}", "run as root") from error
-    stop._remove_if_empty(path.parent)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Have the lock file at `path`; it goes with its folder's last use, so what was waited for may be gone by then."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(path, "w")  # noqa: SIM115  # closed below
-        except FileNotFoundError:
-            continue
-        except FileExistsError:  # also said of a folder that was there, and went before it was looked at
-            if path.parent.exists() and not path.parent.is_dir():
-                raise
-            continue
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(path, file):
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _is_at(path: Path, file: IO[str]) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
-
-
 def _chosen(wish: Wish, progress: Progress) -> ClusterConfig:
     """The cluster's description, kept at once when it is new: nobody else is to choose the same ranges and ports."""
-    with _lock(configs.run_base() / ".choice_.lock"):  # no cluster's name has a `_`
+    with locks.choice():
         new = configs.load(wish.name) is None
         config = decide(wish, progress)
         if new:

@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from switchboard.transport.chunks import ChunkWriter
 from switchboard.transport.head import CONTINUE, LAST_CHUNK, chunk, date_line, header_lines, status_line
 from switchboard.transport.messages import Response, Upgrade
 from switchboard.transport.raw import RawConnection
@@ -27,17 +28,6 @@ _log = logging.getLogger(__name__)
 _JOIN = 64 * 1024  # bodies up to this size are joined with their head into one write
 _HALF_CLOSED = 1.0  # seconds a handler has after its client has closed its side
 _LINGER = 1.0  # seconds a refused client has to read its answer before the connection is cut
-
-
-def _certificate_of(transport: asyncio.BaseTransport) -> dict[str, Any] | None:
-    """The client's verified certificate, with the hash of the whole of it."""
-    found: dict[str, Any] | None = transport.get_extra_info("peercert") or None
-    if found is None:
-        return None
-    import hashlib  # here, because it loads OpenSSL, which servers without TLS do without
-
-    whole = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    return found | {"sha256": hashlib.sha256(whole).hexdigest()}
 
 
 class ServerConnection(asyncio.Protocol):
@@ -59,6 +49,7 @@ class ServerConnection(asyncio.Protocol):
         self._refused = False
         self._eof = False
         self._paused = False  # reading is paused
+        self._head_timed = False  # the deadline is that of the head being read
         self._out: list[bytes] = []  # answers that leave at the end of this turn of the loop
         self._room: asyncio.Future[None] | None = None  # set while the client reads too slowly
         self.deadline: float | None = None
@@ -70,8 +61,13 @@ class ServerConnection(asyncio.Protocol):
         """A client has connected (under TLS: after the handshake)."""
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
+        certificate: dict[str, Any] | None = None
+        if self._secure:
+            from switchboard.transport.tls import peer_certificate  # it loads OpenSSL, which others do without
+
+            certificate = peer_certificate(transport)
         base: dict[str, Any] = {
-            "peer_certificate": _certificate_of(transport) if self._secure else None,
+            "peer_certificate": certificate,
             "peer_address": peer[0] if isinstance(peer, tuple) else "",
             "secure": self._secure,
             "disconnected": self._disconnected,
@@ -215,14 +211,11 @@ class ServerConnection(asyncio.Protocol):
         if self._eof or self._server.closing:
             self._close()
 
-    _head_timed = False
-
     def _answer(self, parsed: Parsed) -> None:
         try:
             result = self._server.handler(parsed.request)
         except Exception:
-            _log.exception("the handler failed at %s %s", parsed.request.method, parsed.request.path)
-            result = self._server.on_error(500, "internal error")
+            result = self._failed(parsed)
         if type(result) is Response and result.stream is None and result.upgrade is None and result.push is None:
             self._send_whole(parsed, result)
             return
@@ -237,8 +230,7 @@ class ServerConnection(asyncio.Protocol):
             try:
                 response = result if isinstance(result, Response) else await result
             except Exception:
-                _log.exception("the handler failed at %s %s", parsed.request.method, parsed.request.path)
-                response = self._server.on_error(500, "internal error")
+                response = self._failed(parsed)
             if response.upgrade is not None:
                 await self._send_upgrade(response, response.upgrade)
             elif response.push is not None:
@@ -262,6 +254,11 @@ class ServerConnection(asyncio.Protocol):
         self._current = None
         if self._upgraded is None and not self._refused and not self._transport.is_closing():
             self._advance()
+
+    def _failed(self, parsed: Parsed) -> Response:
+        """The answer where the handler has just raised something."""
+        _log.exception("the handler failed at %s %s", parsed.request.method, parsed.request.path)
+        return self._server.on_error(500, "internal error")
 
     # Answers
 
@@ -401,57 +398,6 @@ class ServerConnection(asyncio.Protocol):
         self._disconnected.set()
         if not self.gone.done():
             self.gone.set_result(None)
-
-
-class ChunkWriter:
-    """A stream that its maker pushes into from the event loop, without a task per client (`Response.push`)."""
-
-    __slots__ = ("_chunked", "_on_close", "_transport", "finished")
-    local = False
-
-    def __init__(self, transport: asyncio.Transport, chunked: bool, finished: asyncio.Future[None]) -> None:
-        self._transport = transport
-        self._chunked = chunked
-        self.finished = finished
-        self._on_close: Callable[[], None] | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that the client has not taken yet: the pusher cuts off those who are too slow."""
-        return self._transport.get_write_buffer_size()
-
-    @property
-    def closed(self) -> bool:
-        """Whether writing has no more effect."""
-        return self.finished.done() or self._transport.is_closing()
-
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when the stream has ended for whatever reason."""
-        self._on_close = callback
-
-    def write(self, data: bytes) -> None:
-        """Send one chunk now; never waits."""
-        if data and not self.closed:
-            self._transport.write(chunk(data) if self._chunked else data)
-
-    def close(self) -> None:
-        """End the stream in good order; safe to call twice."""
-        if not self.finished.done():
-            if self._chunked and not self._transport.is_closing():
-                self._transport.write(LAST_CHUNK)
-            self.finished.set_result(None)
-
-    def abort(self) -> None:
-        """Cut the client off, dropping what it has not read."""
-        self._transport.abort()
-
-    def lost(self) -> None:
-        """The connection is over (called by the server)."""
-        if not self.finished.done():
-            self.finished.set_result(None)
-        callback, self._on_close = self._on_close, None
-        if callback is not None:
-            callback()
 
 
 def _has(response: Response, name: str) -> bool:

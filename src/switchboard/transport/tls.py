@@ -1,9 +1,11 @@
-"""TLS over any Connection (a tunnel, a dialled stream), with the ssl module's memory buffers."""
+"""TLS over any Connection (a tunnel, a dialled stream), with the ssl module's memory buffers; certificates of peers."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
+from typing import Any
 
 from switchboard.transport.messages import Connection
 
@@ -86,3 +88,12 @@ async def wrap(
         inner.close()
         raise
     return connection
+
+
+def peer_certificate(transport: asyncio.BaseTransport) -> dict[str, Any] | None:
+    """The peer's verified certificate, as `getpeercert()` shows it, with "sha256" of the whole of it."""
+    found: dict[str, Any] | None = transport.get_extra_info("peercert") or None
+    if found is None:
+        return None
+    whole = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return found | {"sha256": hashlib.sha256(whole).hexdigest()}
