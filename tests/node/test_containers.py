@@ -32,21 +32,22 @@ async def test_a_containers_own_policy_and_rules_come_before_its_pods(node: Node
 
 
 async def test_a_rule_may_restart_the_whole_pod(node: Node) -> None:
-    work = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
-    once = {"command": ["sh", "-c", "[ -f /work/done ] && exec sleep 1000; touch /work/done; exit 42"], **work}
+    shared = {"volumeMounts": [{"name": "shared", "mountPath": "/shared-files"}]}
+    script = "cd /shared-files; [ -f done ] && exec sleep 1000; touch done; exit 42"
+    once = {"command": ["sh", "-c", script], **shared}
     first = {
         "name": "i",
         "image": BUSYBOX,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", "echo x >> /work/inits"],
-        **work,
+        "command": ["sh", "-c", "echo x >> /shared-files/inits"],
+        **shared,
     }
     await node.apply(
         "whole",
         {**once, "restartPolicy": "Never", "restartPolicyRules": on(42, "RestartAllContainers")},
         {**SLEEP, "name": "d"},
         initContainers=[first],
-        volumes=[{"name": "work", "emptyDir": {}}],
+        volumes=[{"name": "shared", "emptyDir": {}}],
         restartPolicy="Never",
     )
     await node.ready("whole")
@@ -55,7 +56,7 @@ async def test_a_rule_may_restart_the_whole_pod(node: Node) -> None:
     )
     assert [container(pod, n)["restartCount"] for n in "cd"] == [1, 1]
     assert pod["status"]["initContainerStatuses"][0]["restartCount"] == 1
-    assert await node.sh("whole", "cat /work/inits") == "x\nx\n"
+    assert await node.sh("whole", "cat /shared-files/inits") == "x\nx\n"
 
 
 async def test_a_stop_signal_is_sent_and_the_kill_follows(node: Node) -> None:

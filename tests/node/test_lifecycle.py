@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from switchboard.client.resources import PODS
-from switchboard.testing.node import Node, condition, container
+from switchboard.testing.node import BUSYBOX, Node, condition, container
 
 
 async def test_restart_policies_decide_what_an_exit_means(node: Node) -> None:
@@ -53,7 +53,7 @@ async def test_init_containers_run_in_turn_and_sidecars_stay(node: Node) -> None
     mounts = [{"name": "w", "mountPath": "/w"}]
 
     def init(name: str, script: str, **more: object) -> dict[str, object]:
-        image = {"image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent"}
+        image = {"image": BUSYBOX, "imagePullPolicy": "IfNotPresent"}
         return {"name": name, **image, "command": ["sh", "-c", script], "volumeMounts": mounts, **more}
 
     inits = [
@@ -84,7 +84,7 @@ async def test_init_containers_run_in_turn_and_sidecars_stay(node: Node) -> None
 async def test_a_pod_with_a_sidecar_completes_without_it(node: Node) -> None:
     side = {
         "name": "side",
-        "image": "docker.io/library/busybox:latest",
+        "image": BUSYBOX,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
@@ -104,7 +104,7 @@ async def test_sidecars_end_after_the_containers_from_the_last_to_the_first(node
         command = ["sh", "-c", f"trap '{note}' TERM; while true; do sleep 0.05; done"]
         return {"command": command, "volumeMounts": mounts, "lifecycle": hook}
 
-    image = {"image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
+    image = {"image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
     sides = [{"name": name, **image, **body(name, 0.3)} for name in ("one", "two")]
     volumes = [{"name": "w", "hostPath": {"path": str(tmp_path)}}]
     more = {"initContainers": sides, "volumes": volumes, "terminationGracePeriodSeconds": 1}
@@ -123,7 +123,7 @@ async def test_sidecars_within_the_grace_period_end_in_turn(node: Node, tmp_path
         note = f"echo {name} term >> /w/order; sleep 0.2; echo {name} end >> /w/order; exit 0"
         return {"command": ["sh", "-c", f"trap '{note}' TERM; while true; do sleep 0.05; done"], "volumeMounts": mounts}
 
-    image = {"image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
+    image = {"image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always"}
     sides = [{"name": name, **image, **body(name)} for name in ("one", "two")]
     volumes = [{"name": "w", "hostPath": {"path": str(tmp_path)}}]
     await node.apply("turns", body("main"), initContainers=sides, volumes=volumes, terminationGracePeriodSeconds=20)
@@ -310,7 +310,7 @@ async def test_ephemeral_containers_join_a_running_pod(node: Node) -> None:
     await node.ready("host")
     debug = {
         "name": "debug",
-        "image": "docker.io/library/busybox:latest",
+        "image": BUSYBOX,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sleep", "2000"],
         "targetContainerName": "c",
