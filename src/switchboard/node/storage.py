@@ -5,6 +5,7 @@ Source: pkg/kubelet/eviction/eviction_manager.go localStorageEviction.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,10 +72,13 @@ async def measure(pod: Object, seen: Observed, runtime: CriRuntime, settings: No
     for item in await runtime.container_stats():
         used = item.get("writable_layer", {}).get("used_bytes", {}).get("value", 0)
         layers[item.get("attributes", {}).get("id", "")] = int(used)
-    containers = {
-        name: layers.get(tries[0].id, 0) + size_of(logs / name) for name, tries in seen.containers.items() if tries
-    }
-    return Usage({v["name"]: size_of(base / v["name"]) for v in _scratch(pod)}, containers)
+    latest = {name: tries[0].id for name, tries in seen.containers.items() if tries}
+
+    def walk() -> Usage:
+        containers = {name: layers.get(ident, 0) + size_of(logs / name) for name, ident in latest.items()}
+        return Usage({v["name"]: size_of(base / v["name"]) for v in _scratch(pod)}, containers)
+
+    return await asyncio.to_thread(walk)  # there may be very many files
 
 
 def size_of(folder: Path) -> int:
