@@ -9,6 +9,7 @@ import pytest
 
 from switchboard.client.resources import NODES, PODS
 from switchboard.node.admission import refusal
+from switchboard.node.room import Given
 from switchboard.testing.node import Node, condition, container
 
 SLEEP = {"command": ["sleep", "1000"]}
@@ -82,12 +83,12 @@ def pod(requests: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
     ],
 )
 def test_refusals(asked: dict[str, Any], others: list[Any], reason: str | None) -> None:
-    found = refusal(asked, NODE, others, CAN)
+    found = refusal(asked, NODE, [Given.of(other) for other in others], CAN)
     assert (found and found[0]) == reason
 
 
 def test_a_shortage_is_told_in_numbers_and_a_taint_by_its_plugin() -> None:
-    found = refusal(pod({"cpu": "1800m"}), NODE, [pod({"cpu": "500m"})["spec"]], CAN)
+    found = refusal(pod({"cpu": "1800m"}), NODE, [Given.of(pod({"cpu": "500m"})["spec"])], CAN)
     numbers = "requested: 1800, used: 500, capacity: 2000"
     assert found == ("OutOfcpu", f"Pod was rejected: Node didn't have enough resource: cpu, {numbers}")
     tainted = {**NODE, "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}

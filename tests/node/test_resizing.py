@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.client.resources import NODES, PODS
-from switchboard.node.resizing import changes, shortage
+from switchboard.node.resizing import changes
+from switchboard.node.room import shortage
 from switchboard.objects.podresources import amounts, of_pod, settled
 from switchboard.testing.node import Node, condition, container
 

@@ -22,7 +22,7 @@ from switchboard.node.lost import next_attempt
 from switchboard.node.observed import Observed
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.pulls import Images
-from switchboard.node.resizing import Room
+from switchboard.node.room import Room
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.volumes import Volumes, sub_path

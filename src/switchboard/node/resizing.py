@@ -8,8 +8,7 @@ pkg/kubelet/kuberuntime/kuberuntime_manager.go computePodResizeAction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,70 +17,12 @@ from switchboard.node import configs
 from switchboard.node.lost import told_of
 from switchboard.node.observed import Container, Observed
 from switchboard.node.plan import is_sidecar
+from switchboard.node.room import RESIZED, Room
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
-from switchboard.objects.podresources import amounts, of_pod
+from switchboard.objects.podresources import amounts
 
 Object = dict[str, Any]
 Say = Callable[[str, str, str], None]  # event type, reason, message
-
-_RESIZED = ("cpu", "memory")
-
-
-@dataclass(slots=True)
-class Room:
-    """What the pods of a node have been allocated, against what it can give."""
-
-    allocatable: Mapping[str, str] = field(default_factory=dict)
-    _given: dict[str, Object] = field(default_factory=dict)  # pod specs by UID
-    _waiting: dict[str, Callable[[], None]] = field(default_factory=dict)  # by UID: those for whom there was none
-
-    def give(self, uid: str, spec: Object) -> None:
-        """A pod has the resources of this spec from now on."""
-        self._given[uid] = spec
-        self._waiting.pop(uid, None)
-        self._try_again()
-
-    def leave(self, uid: str) -> None:
-        """A pod needs nothing any more."""
-        self._waiting.pop(uid, None)
-        if self._given.pop(uid, None) is not None:
-            self._try_again()
-
-    def wait(self, uid: str, wake: Callable[[], None]) -> None:
-        """Have a pod woken when others need less."""
-        self._waiting[uid] = wake
-
-    def _try_again(self) -> None:
-        for wake in self._waiting.values():
-            wake()
-
-    def others(self, uid: str) -> list[Object]:
-        """The specs of all other pods that have something."""
-        return [given for who, given in self._given.items() if who != uid]
-
-    def shortage(self, uid: str, spec: Object) -> tuple[str, str] | None:
-        """Why a pod cannot have the resources of this spec now (reason, message); None when it can."""
-        before = of_pod(self._given.get(uid, {}))
-        others = [of_pod(given) for given in self.others(uid)]
-        return shortage(before, of_pod(spec), others, amounts(self.allocatable))
-
-
-def shortage(
-    before: Mapping[str, int], wanted: Mapping[str, int], others: Iterable[Mapping[str, int]], whole: Mapping[str, int]
-) -> tuple[str, str] | None:
-    """Why `wanted` instead of `before` does not fit beside `others`: never (Infeasible) or not now (Deferred). Pure."""
-    for name in _RESIZED:
-        need, capacity = wanted.get(name, 0), whole.get(name, 0)
-        if need > before.get(name, 0) and need > capacity:
-            return "Infeasible", f"Node didn't have enough capacity: {name}, requested: {need}, capacity: {capacity}"
-    others = list(others)
-    for name in _RESIZED:
-        need, capacity = wanted.get(name, 0), whole.get(name, 0)
-        used = sum(other.get(name, 0) for other in others)
-        if need > before.get(name, 0) and need > capacity - used:
-            numbers = f"requested: {need}, used: {used}, capacity: {capacity}"
-            return "Deferred", f"Node didn't have enough resource: {name}, {numbers}"
-    return None
 
 
 class Resizer:
@@ -238,7 +179,7 @@ def same(one: Object, other: Object) -> bool:
 def changes(before: Object, after: Object) -> set[str]:
     """Which of `cpu` and `memory` differ. Pure."""
     parts = [(amounts(before.get(part)), amounts(after.get(part))) for part in ("requests", "limits")]
-    return {name for name in _RESIZED if any(old.get(name) != new.get(name) for old, new in parts)}
+    return {name for name in RESIZED if any(old.get(name) != new.get(name) for old, new in parts)}
 
 
 def needs_restart(container: Object, changed: set[str]) -> bool:

@@ -11,7 +11,7 @@ from switchboard.client.resources import NODES
 from switchboard.node import storage
 from switchboard.node.admission import Refusal, refusal
 from switchboard.node.observed import Observed
-from switchboard.node.resizing import Room
+from switchboard.node.room import Room
 from switchboard.node.runtime import CriRuntime
 from switchboard.node.settings import NodeSettings
 from switchboard.node.status import started_at
