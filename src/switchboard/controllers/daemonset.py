@@ -66,7 +66,7 @@ class DaemonSetController(Controller):
             except StatusError as error:
                 failed = error
             in_use = {digest, *((p["metadata"].get("labels") or {}).get(history.HASH_LABEL, "") for p in pods)}
-            await history.trim(self.cache, daemon, revisions, in_use)
+            await history.trim(self.cache, daemon, [r for r in revisions if history.digest(r) not in in_use])
         soon = await self._write_status(key, digest)
         if failed is not None:
             raise failed

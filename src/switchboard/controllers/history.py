@@ -114,11 +114,10 @@ async def _create(cache: Cache, owner: Object, wanted: Object) -> Object:
         raise
 
 
-async def trim(cache: Cache, owner: Object, revisions: Sequence[Object], in_use: set[str]) -> None:
-    """Delete the oldest revisions that no pod has, beyond revisionHistoryLimit."""
+async def trim(cache: Cache, owner: Object, idle: Sequence[Object]) -> None:
+    """Of the revisions that no pod has, oldest first, keep revisionHistoryLimit."""
     limit = owner["spec"].get("revisionHistoryLimit")
     limit = 10 if limit is None else limit
-    idle = [r for r in sorted(revisions, key=lambda r: r.get("revision") or 0) if digest(r) not in in_use]
     for revision in idle[: max(0, len(idle) - limit)]:
         try:
             await cache.delete(CONTROLLERREVISIONS, revision["metadata"]["name"], revision["metadata"]["namespace"])

@@ -59,8 +59,7 @@ class StatefulSetController(Controller):
         if failed is not None:
             raise failed
         in_use = {*marks, *(stateful.revision_of(pod) for pod in owned)}
-        idle = [r for r in revisions if r["metadata"]["name"] not in in_use]
-        await history.trim(self.cache, sts, idle, set())
+        await history.trim(self.cache, sts, [r for r in revisions if r["metadata"]["name"] not in in_use])
         return again
 
     @staticmethod
