@@ -15,7 +15,7 @@ from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.endpointslice import trigger_time
 from switchboard.controllers.pods import is_ready
 from switchboard.controllers.service_pods import Selection
-from switchboard.controllers.slice_endpoints import belongs, families, family_of, pod_addresses, ports_of, relevant
+from switchboard.controllers.slice_endpoints import belongs, families, family_of, pod_addresses, ports_of
 from switchboard.controllers.slice_packing import HEADLESS, TRIGGER
 from switchboard.objects.errors import AlreadyExists, NotFound
 
@@ -151,14 +151,7 @@ class EndpointsController(Controller):
         self.of(ENDPOINTS).on_change(self._endpoints_changed)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None:
-            relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
-            if not relabelled and relevant(old) == relevant(new):
-                return
-            if relabelled:
-                for key in self._selection.services(old):
-                    self.loop.add_after(key, _LAG)
-        for key in self._selection.services(new or old or {}):
+        for key in self._selection.concerned(old, new):
             self.loop.add_after(key, _LAG)
 
     def _endpoints_changed(self, old: Object | None, new: Object | None) -> None:

@@ -15,7 +15,7 @@ from switchboard.controllers import topology
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.pods import ready_condition
 from switchboard.controllers.service_pods import Selection
-from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, asks_for_topology, desired, families, relevant
+from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, asks_for_topology, desired, families
 from switchboard.controllers.slice_packing import HEADLESS, MANAGED_BY, SERVICE_NAME, TRIGGER, Frame, Writes, pack
 from switchboard.objects.errors import NotFound
 
@@ -48,14 +48,7 @@ class EndpointSliceController(Controller):
         self.of(NODES).on_change(self._node_changed)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None:
-            relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
-            if not relabelled and relevant(old) == relevant(new):
-                return
-            if relabelled:
-                for key in self._selection.services(old):
-                    self.loop.add(key)
-        for key in self._selection.services(new or old or {}):
+        for key in self._selection.concerned(old, new):
             self.loop.add(key)
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:

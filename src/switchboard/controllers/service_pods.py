@@ -10,6 +10,7 @@ from typing import Any
 
 from switchboard.client import Cache, key_of
 from switchboard.client.resources import PODS, SERVICES
+from switchboard.controllers.slice_endpoints import relevant
 
 Object = dict[str, Any]
 
@@ -58,3 +59,13 @@ class Selection:
                 selector = service["spec"]["selector"]
                 if all(labels.get(key) == value for key, value in selector.items()):
                     yield key_of(service["metadata"].get("namespace"), service["metadata"]["name"])
+
+    def concerned(self, old: Object | None, new: Object | None) -> Iterator[str]:
+        """Keys of the Services whose endpoints a change of a pod may change."""
+        if old is not None and new is not None:
+            relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
+            if not relabelled and relevant(old) == relevant(new):
+                return
+            if relabelled:
+                yield from self.services(old)
+        yield from self.services(new or old or {})
