@@ -128,23 +128,22 @@ def _downward(pod: Object, source: Object, mode: int, sources: Sources) -> dict[
     return found
 
 
-def shows_metadata(pod: Object) -> bool:
-    """Whether labels or annotations of the pod stand in a volume of its own."""
-    for volume in pod["spec"].get("volumes") or ():
-        parts = volume["projected"].get("sources") or () if "projected" in volume else (volume,)
-        for part in parts:
-            for item in (part.get("downwardAPI") or {}).get("items") or ():
-                path = (item.get("fieldRef") or {}).get("fieldPath", "")
-                if path.startswith(("metadata.labels", "metadata.annotations")):
-                    return True
-    return False
+def shows(pod: Object, *prefixes: str) -> bool:
+    """Whether fields of the pod whose paths begin so stand in volumes of its own."""
+    parts = (part for volume in pod["spec"].get("volumes") or () for part in _parts(volume))
+    items = (item for part in parts for item in (part.get("downwardAPI") or {}).get("items") or ())
+    return any((item.get("fieldRef") or {}).get("fieldPath", "").startswith(prefixes) for item in items)
+
+
+def _parts(volume: Object) -> list[Object]:
+    """The sources of a projected volume; any other is its own one."""
+    return volume["projected"].get("sources") or [] if "projected" in volume else [volume]
 
 
 def references(volume: Object) -> tuple[set[str], set[str], set[tuple[str, int]]]:
     """(ConfigMaps, Secrets, tokens) that a volume is filled from."""
-    parts = volume["projected"].get("sources") or [] if "projected" in volume else [volume]
     maps, secrets, tokens = set(), set(), set()
-    for part in parts:
+    for part in _parts(volume):
         if "configMap" in part:
             maps.add(part["configMap"].get("name", ""))
         if "secret" in part:

@@ -23,7 +23,7 @@ from switchboard.node.cleanup import remove_cgroups, remove_files
 from switchboard.node.making import Maker, StartFailure
 from switchboard.node.observed import Observed
 from switchboard.node.observing import Observer
-from switchboard.node.payload import VolumeFailure, shows_metadata
+from switchboard.node.payload import VolumeFailure, shows
 from switchboard.node.plan import Facts, Plan, decide, specs
 from switchboard.node.podgroups import PodGroup
 from switchboard.node.probes import Probes
@@ -111,7 +111,7 @@ class PodWorker:
         if urgent(was_seen, to_see):
             self._wake.set()
         elif was_seen != to_see:
-            self._stale = self._stale or shows_metadata(pod)
+            self._stale = self._stale or shows(pod, "metadata.labels", "metadata.annotations")
             asyncio.get_running_loop().call_later(_LAG, self._wake.set)
 
     def remove(self) -> None:
@@ -271,7 +271,7 @@ class PodWorker:
         if attempt and self.seen.sandboxes:
             self._say("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         await self._observe()
-        if any("status." in str(v) for v in pod["spec"].get("volumes") or ()):  # a field of the downward API
+        if shows(pod, "status."):
             self._folders = await self._maker.volumes.prepare(pod, self.seen.ips)  # now with the address
         self._report()
         if self.seen.sandbox is not None:
