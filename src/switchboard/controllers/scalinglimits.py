@@ -6,7 +6,6 @@ Source: pkg/controller/podautoscaler/horizontal.go. What was recommended and don
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -122,44 +121,34 @@ def _with_rules(
     current: int, desired: int, bounds: Bounds, up: Object, down: Object, history: History, now: float
 ) -> tuple[int, tuple[str, str]]:
     if desired > current:
-        fastest = max(current, _fastest_up(current, up, history, now))
+        fastest = max(current, _fastest(current, up, history, now, up=True))
         most, why = (fastest, _TOO_FAST) if bounds.most > fastest else (bounds.most, _TOO_MANY)
         if desired > most:
             return most, why
     elif desired < current:
-        slowest = min(current, _fastest_down(current, down, history, now))
+        slowest = min(current, _fastest(current, down, history, now, up=False))
         least, why = (slowest, _DOWN_FAST) if bounds.least < slowest else (bounds.least, _TOO_FEW)
         if desired < least:
             return least, why
     return desired, _WITHIN
 
 
-def _fastest_up(current: int, rules: Object, history: History, now: float) -> int:
-    """The most replicas that the policies allow now."""
+def _fastest(current: int, rules: Object, history: History, now: float, *, up: bool) -> int:
+    """The most (or, down, the fewest) replicas that the policies allow now."""
     chosen = rules.get("selectPolicy") or "Max"
     if chosen == "Disabled":
         return current
-    allowed = []
-    for policy in rules.get("policies") or ():
-        start = current - history.net(now, policy["periodSeconds"])
-        by = policy["value"]
-        # Up: a share that is less than one pod would never scale.
-        allowed.append(start + by if policy["type"] == "Pods" else -(-start * (100 + by) // 100))
-    return _pick(allowed, least=chosen == "Min", none=_UNBOUNDED)
+    policies = rules.get("policies") or ()
+    allowed = [_reached(current - history.net(now, p["periodSeconds"]), p, up=up) for p in policies]
+    if up == (chosen == "Max"):
+        return max(allowed, default=_UNBOUNDED if up else 0)
+    return min(allowed, default=_UNBOUNDED if up else 0)
 
 
-def _fastest_down(current: int, rules: Object, history: History, now: float) -> int:
-    """The fewest replicas that the policies allow now."""
-    chosen = rules.get("selectPolicy") or "Max"
-    if chosen == "Disabled":
-        return current
-    allowed = []
-    for policy in rules.get("policies") or ():
-        start = current - history.net(now, policy["periodSeconds"])
-        by = policy["value"]
-        allowed.append(start - by if policy["type"] == "Pods" else math.trunc(start * (100 - by) / 100))
-    return _pick(allowed, least=chosen != "Min", none=0)
-
-
-def _pick(allowed: Iterable[int], *, least: bool, none: int) -> int:
-    return min(allowed, default=none) if least else max(allowed, default=none)
+def _reached(start: int, policy: Object, *, up: bool) -> int:
+    """Where a policy's period leads to from its start."""
+    by = policy["value"] if up else -policy["value"]
+    if policy["type"] == "Pods":
+        return int(start + by)
+    # Up: a share that is less than one pod would never scale.
+    return int(-(-start * (100 + by) // 100)) if up else math.trunc(start * (100 + by) / 100)
