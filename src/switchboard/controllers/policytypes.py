@@ -58,7 +58,7 @@ class PolicyTypesController(Controller):
                 force="true",
             )
         except NotFound:
-            return None
+            pass  # deleted meanwhile
         return None
 
     def _versions(self, group: str, version: str) -> list[tuple[Object, Object]]:

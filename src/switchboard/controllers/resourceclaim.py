@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from switchboard.client.resources import PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES
 from switchboard.controllers.base import Context, Controller
-from switchboard.controllers.owners import reference_to
+from switchboard.controllers.owners import controller_uid, reference_to
 from switchboard.controllers.pods import is_finished
 from switchboard.objects.errors import NotFound, StatusError
 
@@ -29,6 +29,7 @@ class ResourceClaimController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.of(RESOURCECLAIMS).index("controller", controller_uid)
         self.of(RESOURCECLAIMTEMPLATES).on_change(self._template_changed)
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
@@ -61,13 +62,8 @@ class ResourceClaimController(Controller):
 
     def _held(self, pod: Object, entry: str) -> Object | None:
         """A claim that was made for this entry, though the pod does not say so yet."""
-        meta = pod["metadata"]
-        for claim in self.of(RESOURCECLAIMS).items():
-            mine = claim["metadata"]
-            owners = [o.get("uid") for o in mine.get("ownerReferences") or () if o.get("controller")]
-            if meta["uid"] in owners and (mine.get("annotations") or {}).get(ENTRY) == entry:
-                return claim
-        return None
+        mine = self.of(RESOURCECLAIMS).by("controller", pod["metadata"]["uid"])
+        return next((c for c in mine if (c["metadata"].get("annotations") or {}).get(ENTRY) == entry), None)
 
     async def _make(self, pod: Object, entry: Object) -> Object | None:
         """The claim of an entry; None while its template is missing."""

@@ -133,8 +133,7 @@ class Scheduler:
             return
         if self._snapshot.node_of(key) is not None:
             return  # decided already, its binding is on the way
-        same = old is not None and old["spec"] == new["spec"] and _pod_essence(old) == _pod_essence(new)
-        if not same or old is None or _claims(old) != _claims(new):
+        if old is None or _wishes(old) != _wishes(new):
             self._queue.put(PodInfo(new))
 
     # The work
@@ -337,8 +336,10 @@ def _node_essence(node: Object) -> Any:
     return node["metadata"].get("labels"), node.get("spec"), status.get("allocatable"), ready
 
 
-def _claims(pod: Object) -> Any:
-    return (pod.get("status") or {}).get("resourceClaimStatuses")
+def _wishes(pod: Object) -> Any:
+    """What of a pod matters to where it may go."""
+    claims = (pod.get("status") or {}).get("resourceClaimStatuses")
+    return pod["metadata"].get("uid"), pod["metadata"].get("labels"), pod["spec"], claims
 
 
 def _pod_essence(pod: Object) -> Any:
