@@ -45,13 +45,8 @@ def labels(pod: Object, container: str = "") -> dict[str, str]:
 
 def hostname_of(pod: Object, domain: str) -> str:
     """The pod's hostname: overridden (KEP-4762), given, or its name; at most 63 bytes; the FQDN when asked for."""
-    spec = pod["spec"]
-    if spec.get("hostnameOverride"):
-        return str(spec["hostnameOverride"])
-    name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
-    if spec.get("setHostnameAsFQDN") and spec.get("subdomain"):
-        return f"{name}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}"
-    return name
+    name, full = _names(pod, domain)
+    return full if full and pod["spec"].get("setHostnameAsFQDN") else name
 
 
 def dns_config(pod: Object, settings: NodeSettings, node_resolv_conf: str) -> Object:
@@ -302,6 +297,16 @@ def _spare_memory(pod: Object) -> int:
     return max(0, whole - sum(podresources.of_container(c).get("memory", 0) for c in every)) // len(every)
 
 
+def _names(pod: Object, domain: str) -> tuple[str, str]:
+    """The pod's hostname, and its FQDN if it has one; neither hostname nor subdomain counts beside an override."""
+    spec = pod["spec"]
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"]), ""
+    name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+    subdomain, space = spec.get("subdomain"), pod["metadata"]["namespace"]
+    return name, f"{name}.{subdomain}.{space}.svc.{domain}" if subdomain else ""
+
+
 def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> str:
     """/etc/hosts of a pod, with kubelet's own words on top (kubelet_pods.go managedHostsFileContent)."""
     spec = pod["spec"]
@@ -314,11 +319,7 @@ def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> str:
         "fe00::1\tip6-allnodes",
         "fe00::2\tip6-allrouters",
     ]
-    name = str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
-    if spec.get("hostnameOverride"):  # neither hostname nor subdomain counts beside it
-        lines += [f"{ip}\t{spec['hostnameOverride']}" for ip in ips]
-        return "\n".join([*lines, *_aliases(spec)]) + "\n"
-    full = f"{name}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}" if spec.get("subdomain") else ""
+    name, full = _names(pod, domain)
     lines += ["\t".join(filter(None, (ip, full, name))) for ip in ips]
     return "\n".join([*lines, *_aliases(spec)]) + "\n"
 
