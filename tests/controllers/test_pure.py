@@ -164,6 +164,8 @@ class TestStateful:
             (1, "ruu", {}, [], []),
             (0, "uuu", {}, [], []),
             (0, "u", {}, [], [0]),
+            (0, "r", {"minReadySeconds": 1000}, [], [0]),
+            (0, "rr", {"minReadySeconds": 1000}, [], []),
             (0, "uuu", {"podManagementPolicy": "Parallel"}, [], [2, 1, 0]),
             (0, "rr", {"podManagementPolicy": "Parallel"}, [], [1, 0]),
             (3, "ooo", {}, [], [2]),

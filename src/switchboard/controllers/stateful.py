@@ -95,6 +95,10 @@ def _healthy(pod: Object) -> bool:
     return is_ready(pod) and phase(pod) == "Running" and not pod["metadata"].get("deletionTimestamp")
 
 
+def _fine(pod: Object, least: int, now: float) -> bool:
+    return _healthy(pod) and is_available(pod, least, now)
+
+
 def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: float) -> Plan:
     """The next step. `current` and `update` are the names of the two revisions."""
     out = Plan()
@@ -117,7 +121,7 @@ def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: fl
             out.create.append((number, _revision(sts, number, held, current, update)))
             if monotonic:
                 return out
-        elif monotonic and not (_healthy(pod) and is_available(pod, least, now)):
+        elif monotonic and not _fine(pod, least, now):
             return out
     if surplus:
         _condemn(surplus, held, monotonic, least, now, out)
@@ -131,16 +135,16 @@ def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: fl
 def _condemn(
     surplus: Sequence[int], held: Mapping[int, Object], monotonic: bool, least: int, now: float, out: Plan
 ) -> None:
-    """Scale down from the highest ordinal, one when the one before is gone. A pod that is not healthy is waited for,
+    """Scale down from the highest ordinal, one when the one before is gone. A pod that is not available is waited for,
     unless it is the first of those: then none before it can be what ails it."""
-    first = min((n for n, pod in held.items() if not _healthy(pod)), default=None)
+    first = min((n for n in surplus if not _fine(held[n], least, now)), default=None)
     for number in surplus:
         pod = held[number]
         if pod["metadata"].get("deletionTimestamp"):
             if monotonic:
                 return
             continue
-        if monotonic and number != first and not (_healthy(pod) and is_available(pod, least, now)):
+        if monotonic and number != first and not _fine(pod, least, now):
             return
         out.delete.append(pod)
         if monotonic:
@@ -170,14 +174,14 @@ def _update(
     rolling = strategy.get("rollingUpdate") or {}
     lowest = inside.start + (rolling.get("partition") or 0)
     most = max(1, resolve(rolling.get("maxUnavailable", 1), len(inside), up=True))
-    unavailable = sum(not (_healthy(held[n]) and is_available(held[n], least, now)) for n in inside if n in held)
+    unavailable = sum(not _fine(held[n], least, now) for n in inside if n in held)
     for number in reversed(inside):
         if number < lowest:
             return
         pod = held.get(number)
         if pod is None:
             return
-        fine = _healthy(pod) and is_available(pod, least, now)
+        fine = _fine(pod, least, now)
         if revision_of(pod) != update and not pod["metadata"].get("deletionTimestamp"):
             if unavailable - (not fine) >= most:
                 return
