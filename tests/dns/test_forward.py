@@ -6,6 +6,8 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def question(name: str, qtype: str = "A") -> tuple[bytes, m.Query]:
 
 def addresses(outcome: Outcome) -> list[str]:
     return [socket.inet_ntoa(r.rdata) for r in outcome.answers if r.type == m.A]
+
+
+@asynccontextmanager
+async def asked_before(age: float, *, ttl: int) -> AsyncIterator[tuple[FakeUpstream, Forwarder]]:
+    """A server outside, and a forwarder that got its answer about a.test so many seconds ago."""
+    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=ttl) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        await forwarder.ask(*question("a.test"))
+        next(iter(forwarder.cache._kept.values())).stored -= age
+        yield outside, forwarder
 
 
 async def test_an_answer_is_kept_and_shared() -> None:
@@ -96,22 +108,15 @@ def test_what_may_be_kept_and_for_how_long() -> None:
 
 async def test_a_stale_answer_is_better_than_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
-    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
-        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
-        await forwarder.ask(*question("a.test"))
+    async with asked_before(10, ttl=1) as (outside, forwarder):
         outside.silent = True
-        kept = next(iter(forwarder.cache._kept.values()))
-        kept.stored -= 10
         assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
 
 
 async def test_a_stale_answer_comes_before_the_client_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 8767: the client does not wait for the whole time-out, and what comes late refreshes the cache."""
     monkeypatch.setattr("switchboard.dns.forward.STALE_AFTER", 0.05)
-    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
-        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
-        await forwarder.ask(*question("a.test"))
-        next(iter(forwarder.cache._kept.values())).stored -= 10
+    async with asked_before(10, ttl=1) as (outside, forwarder):
         outside.silent = True
         assert (await forwarder.ask(*question("a.test"))).answers[0].ttl == 30
         assert forwarder.counted["stale"] == 1
@@ -121,10 +126,7 @@ async def test_a_stale_answer_comes_before_the_client_gives_up(monkeypatch: pyte
 
 
 async def test_what_is_asked_for_often_is_fetched_before_it_ends() -> None:
-    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=100) as outside:
-        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
-        await forwarder.ask(*question("a.test"))
-        next(iter(forwarder.cache._kept.values())).stored -= 95
+    async with asked_before(95, ttl=100) as (outside, forwarder):
         for _ in range(3):
             assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
         await asyncio.wait(list(forwarder._flights.values()), timeout=5)
@@ -190,10 +192,7 @@ def test_a_failure_that_comes_again_is_remembered_for_longer() -> None:
 
 async def test_an_old_answer_is_given_while_a_failure_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
-    async with FakeUpstream({"a.test": ["192.0.2.1"]}, ttl=1) as outside:
-        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
-        await forwarder.ask(*question("a.test"))
-        next(iter(forwarder.cache._kept.values())).stored -= 10
+    async with asked_before(10, ttl=1) as (outside, forwarder):
         outside.silent = True
         for _ in range(4):
             assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
