@@ -199,6 +199,39 @@ async def test_an_old_answer_is_given_while_a_failure_is_remembered(monkeypatch:
         assert len(outside.seen) == 2 and forwarder.counted["stale"] == 4
 
 
+@pytest.mark.parametrize("code", [m.SERVFAIL, m.REFUSED])
+async def test_an_old_answer_is_better_than_any_failure(code: int) -> None:
+    async with asked_before(10, ttl=1) as (outside, forwarder):
+        outside.refuses = code
+        for _ in range(3):
+            assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+        assert len(outside.asked) == 2 and forwarder.counted["stale"] == 3
+
+
+async def test_fetching_early_is_not_tried_again_at_once() -> None:
+    async with asked_before(95, ttl=100) as (outside, forwarder):
+        outside.refuses = m.SERVFAIL
+        for _ in range(5):
+            assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+            if forwarder._flights:
+                await asyncio.wait(list(forwarder._flights.values()), timeout=5)
+        assert len(outside.asked) == 2 and forwarder.counted["prefetched"] == 1
+
+
+async def test_failures_are_forgotten_when_a_question_finds_an_upstream_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard.dns.forward.TIMEOUT", 0.05)
+    monkeypatch.setattr("switchboard.dns.forward._PROBE_EVERY", 600.0)  # nobody else finds it
+    async with FakeUpstream({"a.test": ["192.0.2.1"], "b.test": ["192.0.2.2"]}) as outside:
+        forwarder = Forwarder([Address("127.0.0.1", outside.port)])
+        outside.silent = True
+        for name in ("a.test", "c.test"):
+            assert (await forwarder.ask(*question(name))).rcode == m.SERVFAIL
+        outside.silent = False
+        assert (await forwarder.ask(*question("a.test"))).rcode == m.SERVFAIL  # remembered
+        assert addresses(await forwarder.ask(*question("b.test"))) == ["192.0.2.2"]
+        assert addresses(await forwarder.ask(*question("a.test"))) == ["192.0.2.1"]
+
+
 async def test_ids_and_ports_change_from_question_to_question() -> None:
     async with FakeUpstream({}) as outside:
         forwarder = Forwarder([Address("127.0.0.1", outside.port)])

@@ -41,6 +41,11 @@ class Outcome:
     authority: list[Record]
     authentic: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether it says nothing about the name: neither what it has nor that it is absent."""
+        return self.rcode not in (m.NOERROR, m.NXDOMAIN)
+
     def aged(self, seconds: float, *, stale: bool = False) -> Outcome:
         """The same with TTLs counted down by `seconds` (or all at STALE_TTL)."""
 
@@ -103,7 +108,7 @@ class Cache:
 
     def put(self, question: Question, outcome: Outcome, now: float) -> None:
         """Keep an answer, unless it may not be kept at all; a failure is kept beside the answer that was had before."""
-        if outcome.rcode not in (m.NOERROR, m.NXDOMAIN):
+        if outcome.failed:
             self._put_failure(question, outcome, now)
             return
         self._failures.pop(question, None)
@@ -126,9 +131,9 @@ class Cache:
 
     def _put_failure(self, question: Question, outcome: Outcome, now: float) -> None:
         last = self._failures.pop(question, None)
-        # One that was over long ago says nothing about how long this one will last.
-        again = last is not None and now < last.until + FAILED_FOR_MOST
-        span = min(FAILED_FOR_MOST, last.span * 2) if last is not None and again else FAILED_FOR
+        span = FAILED_FOR
+        if last is not None and now < last.until + FAILED_FOR_MOST:  # one that was over long ago says nothing of this
+            span = min(FAILED_FOR_MOST, last.span * 2)
         self._failures[question] = _Failure(outcome, now + span, span)
         while len(self._failures) > self._size:
             self._failures.popitem(last=False)
@@ -136,7 +141,7 @@ class Cache:
 
 def lifetime(outcome: Outcome) -> int:
     """Seconds an answer may be kept: the least TTL; for absence the SOA's own TTL and minimum; 0 for failures."""
-    if outcome.rcode not in (m.NOERROR, m.NXDOMAIN):
+    if outcome.failed:
         return 0
     ttls = [r.ttl for r in outcome.answers]
     soa = next((r for r in outcome.authority if r.type == m.SOA), None)

@@ -74,7 +74,7 @@ class Forwarder:
         if kept is None or kept[1] is Freshness.STALE:
             return self._known_to_fail(question, kept, now)
         self.counted["denials" if not kept[0].answers else "hits"] += 1
-        if kept[1] is Freshness.ENDING and question not in self._flights:
+        if kept[1] is Freshness.ENDING and question not in self._flights and not self.cache.failure(question, now):
             self.counted["prefetched"] += 1
             self._fly(question)
         return kept[0]
@@ -98,7 +98,7 @@ class Forwarder:
         stale = self.cache.get(question, asyncio.get_running_loop().time())
         flight = self._fly(question)
         await asyncio.wait([flight], timeout=None if stale is None else STALE_AFTER)
-        if stale is not None and (not flight.done() or flight.result().rcode == m.SERVFAIL):
+        if stale is not None and (not flight.done() or flight.result().failed):
             self.counted["stale"] += 1
             return stale[0]
         return await asyncio.shield(flight)
@@ -157,7 +157,7 @@ class Forwarder:
             log.debug("upstream %s: %r", upstream.address, why)
             self._failed(upstream)
             return None
-        upstream.failures = 0
+        self._answered(upstream)
         upstream.took.setdefault(outcome.rcode, Durations()).note(asyncio.get_running_loop().time() - started)
         return outcome
 
@@ -185,14 +185,18 @@ class Forwarder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _answered(self, upstream: Upstream) -> None:
+        if upstream.failures >= _MAX_FAILURES:
+            self.cache.forget_failures()
+            log.info("upstream %s answers again", upstream.address)
+        upstream.failures = 0
+
     async def _probe(self, upstream: Upstream) -> None:
         while upstream.failures and not upstream.closed:
             await asyncio.sleep(_PROBE_EVERY)
             try:
                 await upstream.ask(encode((b"\0", m.NS, m.CLASS_IN, False, False)), TIMEOUT)
-                upstream.failures = 0
-                self.cache.forget_failures()
-                log.info("upstream %s answers again", upstream.address)
+                self._answered(upstream)
             except _BROKEN:
                 upstream.probes_failed += 1
 
