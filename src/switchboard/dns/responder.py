@@ -158,7 +158,7 @@ class Responder:
         raw, orders = data[2:], None
         if found.shuffle and len(found.answers) > 1:
             orders = [out[2:], *(self._render(query, found, limit)[2:] for _ in range(ROTATIONS - 1))]
-        depends = tuple(dict.fromkeys(found.depends)) if len(found.depends) > 1 else found.depends
+        depends = tuple(dict.fromkeys(found.depends))
         entry = self.kept[raw] = Kept(out[2:], query.qtype, found.rcode, depends, orders)
         self._bytes += len(raw) + entry.size
         for key in depends:

@@ -59,14 +59,14 @@ class Zone:
         self._spaces: dict[str, int] = {}  # namespace -> Services in it, and one for its own object
         # packed address -> Services that have it, once for the Service itself and once for each slice
         self._by_ip: dict[bytes, tuple[Key, ...]] = {}
-        self._pods: Counter[tuple[str, bytes, str]] = Counter()  # pods at an address; kept when names are verified
+        self._pods: Counter[tuple[str, bytes]] = Counter()  # pods of a namespace at an address
         self.serial = 1
 
     # -- changes: each gives the keys whose answers are no longer true ------------------------------------------------
 
     def put_service(self, key: Key, service: Service | None) -> set[Hashable]:
         """A Service came, changed or (None) went."""
-        entry = self.entries.get(key) or self.entries.setdefault(key, Entry(key))
+        entry = self._entry(key)
         was = entry.service
         stale: set[Hashable] = {entry.key, _SERIAL}
         before = self._claims(entry)
@@ -80,7 +80,7 @@ class Zone:
 
     def put_slice(self, key: Key, name: str, piece: EndpointSlice | None) -> set[Hashable]:
         """A slice of the Service `key` came, changed or (None) went."""
-        entry = self.entries.get(key) or self.entries.setdefault(key, Entry(key))
+        entry = self._entry(key)
         stale: set[Hashable] = {entry.key, _SERIAL}
         old = entry.slices.get(name)
         if piece is None:
@@ -98,16 +98,21 @@ class Zone:
         return self._count(name, 1 if there else -1)
 
     def put_pod(self, space: str, before: Iterable[bytes], after: Iterable[bytes]) -> set[Hashable]:
-        """A pod of the namespace had the (packed) addresses `before` and has those of `after`."""
-        if self.pods is not Pods.VERIFIED:
-            return set()
-        was, now = ({_pod_key(space, packed) for packed in addresses} for addresses in (before, after))
+        """A pod of the namespace had the (packed) addresses `before` and has those of `after`; needed only where names
+        of pods are verified."""
+        was, now = ({(space, packed) for packed in addresses} for addresses in (before, after))
         for key in was - now:
             self._pods[key] -= 1
-            if self._pods[key] <= 0:
+            if not self._pods[key]:
                 del self._pods[key]
         self._pods.update(now - was)
         return set(was ^ now)
+
+    def _entry(self, key: Key) -> Entry:
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = Entry(key)
+        return entry
 
     def _count(self, space: str, change: int) -> set[Hashable]:
         count = self._spaces.get(space, 0) + change
@@ -211,7 +216,7 @@ class Zone:
             found = self._external(name, entry.service, qtype, depth) if len(rest) == 2 else Answer(m.NXDOMAIN)
         else:
             found = servicenames.lookup(servicenames.Asked(name, rest[:-2], qtype, self.domain), entry, entry.service)
-        found.depends = (key, *found.depends) if found.depends else (key,)
+        found.depends = (key, *found.depends)
         return found
 
     def _external(self, name: bytes, service: Service, qtype: int, depth: int) -> Answer:
@@ -248,7 +253,7 @@ class Zone:
         answer = of_type(records, qtype)
         answer.depends = (space,)
         if records and self.pods is Pods.VERIFIED:
-            key = _pod_key(space, records[0].rdata)
+            key = (space, records[0].rdata)
             answer = answer if key in self._pods else Answer(m.NXDOMAIN)
             answer.depends = (space, key)
         return answer
@@ -301,11 +306,6 @@ class Zone:
             except ValueError:
                 continue  # with a long domain, a name may not exist at all
         return list(names)
-
-
-def _pod_key(space: str, packed: bytes) -> tuple[str, bytes, str]:
-    """What answers about a pod's name depend on; unlike any Service's key."""
-    return space, packed, "pod"
 
 
 def _labels(entry: Entry, piece: EndpointSlice | None) -> dict[bytes, str]:
