@@ -82,11 +82,11 @@ class Listener:
         self._timed(self._answer_batch_any, sock)
 
     def _timed(self, batch: Callable[[socket.socket], tuple[int, int]], sock: socket.socket) -> None:
-        """Kept answers take too little time to look at a clock for each: they share their batch's."""
+        """Answers of the zone take too little time to look at a clock for each: they share their batch's."""
         started = time.monotonic()
-        kept, others = batch(sock)
-        if kept:
-            self.took.note((time.monotonic() - started) / (kept + others), kept)
+        ours, others = batch(sock)
+        if ours:
+            self.took.note((time.monotonic() - started) / (ours + others), ours)
 
     def _answer_batch(self, sock: socket.socket) -> tuple[int, int]:
         """Read and answer up to _BATCH queries; how many the zone answered, and how many others there were."""
@@ -101,13 +101,7 @@ class Listener:
                 return count - others, others
             entry = kept(data[2:])
             if entry is None:
-                found = None if self.query_log else self._respond(data, peer, udp=True)
-                if isinstance(found, bytes):
-                    _send(sock, found, peer)
-                    continue
-                others += 1
-                if found is not None or self.query_log:
-                    self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer), found)  # type: ignore[misc]
+                others += not self._answer(data, peer, lambda out, peer=peer: _send(sock, out, peer))  # type: ignore[misc]
                 continue
             entry.hits += 1
             ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
@@ -128,29 +122,37 @@ class Listener:
             source = [_from_same(level, kind, value) for level, kind, value in control]
             entry = None if self.query_log else self._responder.kept.get(data[2:])
             if entry is None:
-                others += 1
-                self._answer(data, peer, lambda out, peer=peer, source=source: _send(sock, out, peer, source))  # type: ignore[misc]
+                others += not self._answer(
+                    data,
+                    peer,
+                    lambda out, peer=peer, source=source: _send(sock, out, peer, source),  # type: ignore[misc]
+                )
                 continue
             entry.hits += 1
             ready = entry.ready if entry.orders is None else entry.orders[entry.hits % len(entry.orders)]
             _send(sock, data[:2] + ready, peer, source)
         return _BATCH - others, others
 
-    def _answer(self, data: bytes, peer: Peer, send: Send, found: bytes | Forward | None = None) -> None:
-        """The long way: what the zone has no answer to (`found`, when it was asked already), and what is noted down."""
+    def _answer(self, data: bytes, peer: Peer, send: Send) -> bool:
+        """Answer a query that has no kept answer, now or later; True when it is the zone's and not noted by itself."""
         started = time.monotonic()
-        if found is None:
-            found = self._respond(data, peer, udp=True)
-        if not isinstance(found, Forward):
+        found = self._respond(data, peer, udp=True)
+        if isinstance(found, Forward):
+            self._forward(found, data, peer, started, send)
+            return False
+        if found is None or self.query_log:
             self._done(data, peer, "udp", found, started, send)
-            return
-        out = self._from_cache(found, udp=True)
-        if out is None:
-            out = self._too_much(found, udp=True)
+            return False
+        send(found)
+        return True
+
+    def _forward(self, wanted: Forward, data: bytes, peer: Peer, started: float, send: Send) -> None:
+        """Answer from the cache, or have a task ask outside."""
+        out = self._from_cache(wanted, udp=True) or self._too_much(wanted, udp=True)
         if out is not None:
             self._done(data, peer, "udp", out, started, send)
             return
-        task = asyncio.ensure_future(self._forward_udp(found, data, peer, started, send))
+        task = asyncio.ensure_future(self._forward_udp(wanted, data, peer, started, send))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
