@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -245,18 +246,29 @@ def build(
     flags |= (AA if authoritative else 0) | (RA if recursion else 0)
     flags |= AD if authentic and (query.do or query.flags & AD) else 0
     own = query.name if len(query.name) > 1 else None
+    asked, opts = 1 if query.question else 0, 1 if tail else 0
     if not authority and not additional:  # what most answers are: addresses of the name that was asked for
         same = [_OWN + RR.pack(r.type, CLASS_IN, r.ttl, len(r.rdata)) + r.rdata for r in answers if r.name == own]
         if len(same) == len(answers):
             short = b"".join((query.question, *same, tail))
             if len(short) + 12 <= max_size:
-                asked = 1 if query.question else 0
-                return HEADER.pack(query.id, flags, asked, len(same), 0, 1 if tail else 0) + short
+                return HEADER.pack(query.id, flags, asked, len(same), 0, opts) + short
+    out, counts, truncated = _sections(query, own, (answers, authority or (), additional or ()), max_size - len(tail))
+    out += tail
+    HEADER.pack_into(out, 0, query.id, flags | (TC if truncated else 0), asked, counts[0], counts[1], counts[2] + opts)
+    return bytes(out)
+
+
+def _sections(
+    query: Query, own: bytes | None, sections: Sequence[Sequence[Record]], max_size: int
+) -> tuple[bytearray, list[int], bool]:
+    """A message with room for its header, the question and as many whole records as fit; how many of each section, and
+    whether answers or authority had to be cut. `own` is the question's name, where a pointer to it is shorter."""
     names: dict[bytes, int] = {}  # made only for an answer that has other names than the question's
     out = bytearray(12)
     out += query.question
-    counts, truncated = [0, 0, 0], False
-    for section, records in enumerate((answers, authority or (), additional or ())):
+    counts = [0, 0, 0]
+    for section, records in enumerate(sections):
         for record in records:
             mark = len(out)
             if record.name == own:
@@ -267,19 +279,11 @@ def build(
                 _owner(out, names, record.name)
             out += RR.pack(record.type, CLASS_IN, record.ttl, len(record.rdata))
             out += record.rdata
-            if len(out) + len(tail) > max_size:
+            if len(out) > max_size:
                 del out[mark:]
-                truncated = truncated or section < 2
-                break
+                return out, counts, section < 2
             counts[section] += 1
-        if truncated:
-            break
-    flags |= TC if truncated else 0
-    out += tail
-    HEADER.pack_into(
-        out, 0, query.id, flags, 1 if query.question else 0, counts[0], counts[1], counts[2] + (1 if tail else 0)
-    )
-    return bytes(out)
+    return out, counts, False
 
 
 def _opt(query: Query, rcode: int, size: int = 1232) -> bytes:
