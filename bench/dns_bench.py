@@ -9,6 +9,7 @@ Latency is that of half of the goal's load, once when every name is asked for th
 is as much the machine's as the server's: a process that waits for a processor behind another one waits for up to a tick
 of the scheduler. So each round tells how much of the time the server was ready to run and had no processor; and with
 `--ahead`, latency is measured with servers and load as real-time processes, ahead of whatever else the machine does.
+Throughput comes last, always in the machine's ordinary turns.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from switchboard.dns.forward import Forwarder
 from switchboard.dns.listener import Listener
 from switchboard.dns.responder import Responder
 from switchboard.dns.zone import Zone
+from switchboard.testing.dnsclient import free_port
 from switchboard.testing.zones import service
 
 HALF = 44_000  # queries a second: half of the goal of 88,000
@@ -56,12 +58,6 @@ async def serve(port: int, services: int, changes: int) -> None:
             responder.forget(zone.put_service(("default", name), service(name, ip=address(turn))))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -85,7 +81,14 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def load(label: str, port: int, pid: int, names: Path, seconds: int) -> float:
+def schedule(pid: int, ahead: bool) -> None:
+    """Put a server ahead of other processes, or back among them."""
+    for each in family(pid):
+        os.sched_setscheduler(each, os.SCHED_RR if ahead else os.SCHED_OTHER, os.sched_param(1 if ahead else 0))
+
+
+def load(label: str, port: int, pid: int, names: Path, seconds: int) -> None:
+    """As many questions as get an answer."""
     before = sum(map(cpu, family(pid)))
     argv = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(names), "-l", str(seconds)]
     out = subprocess.run([*argv, "-c", "8", "-q", "200", "-T", "1"], capture_output=True, text=True, check=True).stdout
@@ -101,37 +104,21 @@ def load(label: str, port: int, pid: int, names: Path, seconds: int) -> float:
         f"RSS {sum(map(rss, family(pid))):.0f} MB",
         flush=True,
     )
-    return figure("Queries per second")
 
 
 def half(label: str, port: int, pid: int, names: Path, seconds: int, ahead: bool) -> None:
     """The latency that 99 of 100 questions stay below, at half of the load that is the goal."""
-    for each in family(pid):
-        os.sched_setscheduler(each, os.SCHED_RR if ahead else os.SCHED_OTHER, os.sched_param(1 if ahead else 0))
-    argv = [
-        *(["chrt", "-r", "1"] if ahead else []),
-        "dnsperf",
-        "-v",
-        "-s",
-        "127.0.0.1",
-        "-p",
-        str(port),
-        "-d",
-        str(names),
-        "-l",
-        str(seconds),
-        "-c",
-        "8",
-    ]
+    schedule(pid, ahead)
+    argv = ["dnsperf", "-v", "-s", "127.0.0.1", "-p", str(port), "-d", str(names), "-l", str(seconds), "-c", "8"]
     before = waited(pid)
     with tempfile.TemporaryFile("w+") as out:  # a pipe's reader would be a third busy process
-        subprocess.run([*argv, "-Q", str(HALF)], stdout=out, check=True)
+        subprocess.run([*(("chrt", "-r", "1") if ahead else ()), *argv, "-Q", str(HALF)], stdout=out, check=True)
         out.seek(0)
         times = sorted(float(line.split()[-1]) for line in out if line.startswith("> "))
-    idle = (waited(pid) - before) / seconds
+    starved = (waited(pid) - before) / seconds
     p50, p99 = times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3
     rate = f"{len(times) / seconds:,.0f} q/s"
-    print(f"{label}: {rate}, p50 {p50:.2f} ms, p99 {p99:.2f} ms, {idle:.0%} waited for a processor", flush=True)
+    print(f"{label}: {rate}, p50 {p50:.2f} ms, p99 {p99:.2f} ms, {starved:.0%} waited for a processor", flush=True)
 
 
 def wait_for(port: int) -> None:
@@ -166,7 +153,7 @@ def nsd(folder: Path, services: int, port: int) -> subprocess.Popen[bytes] | Non
 
 
 def measure(servers: list[tuple[str, int, int]], names: Path, seconds: int, ahead: bool) -> None:
-    """`servers` are label, port and process of each."""
+    """Latency, then throughput. `servers` are label, port and process of each."""
     for label, port, pid in servers:
         wait_for(port)
         half(f"{label}, first questions", port, pid, names, seconds, ahead)
@@ -174,7 +161,7 @@ def measure(servers: list[tuple[str, int, int]], names: Path, seconds: int, ahea
         for label, port, pid in servers:
             half(f"{label} at half load", port, pid, names, seconds, ahead)
     for label, port, pid in servers:
-        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+        schedule(pid, ahead=False)
         load(label, port, pid, names, seconds)
 
 

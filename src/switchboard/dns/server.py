@@ -95,7 +95,7 @@ class DnsServer:
                 group.create_task(self._services.run())
                 group.create_task(self._slices.run())
                 group.create_task(self._namespaces.run())
-                if self._follows_pods:
+                if settings.autopath or settings.pods is Pods.VERIFIED:
                     group.create_task(self._pods.run())
                 group.create_task(self._read_at_last())
                 await self._sync()
@@ -107,10 +107,6 @@ class DnsServer:
         finally:
             self.listener.close()
             await web.close(0)
-
-    @property
-    def _follows_pods(self) -> bool:
-        return self._settings.autopath or self._settings.pods is Pods.VERIFIED
 
     async def _sync(self) -> None:
         """Wait until the cluster is known. Namespaces may be forbidden to us: then those with Services must do."""
