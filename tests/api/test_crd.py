@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from switchboard.testing.apiserver import ApiServer
-from switchboard.testing.recorder import Recorder
+from switchboard.testing.recorder import Recorder, watch
 from switchboard.testing.webhook import FakeWebhook
 
 Object = dict[str, Any]
@@ -380,16 +380,9 @@ async def test_watches_by_fields_of_a_converted_version(api: ApiServer) -> None:
         versions = selectable("v1", "hostPort"), selectable("v2", "host", "port", storage=False)
         await define(api, definition(*versions, conversion=conversion))
 
-        async def follow(version: str, selector: str) -> Recorder:
-            recorder = Recorder()
-            response = await api.request("GET", f"{path(version)}?watch=true&fieldSelector={selector}")
-            assert response.push is not None
-            response.push(recorder)
-            return recorder
-
-        host = await follow("v2", "host%3Dhost1")
-        both = await follow("v2", "host%3Dhost1,port%3D80")
-        old = await follow("v1", "hostPort%3Dhost1:80")
+        host = await watch(api, f"{path('v2')}?watch=true&fieldSelector=host%3Dhost1")
+        both = await watch(api, f"{path('v2')}?watch=true&fieldSelector=host%3Dhost1,port%3D80")
+        old = await watch(api, f"{path('v1')}?watch=true&fieldSelector=hostPort%3Dhost1:80")
         for name, where in (("a", "host1:80"), ("b", "host1:8080"), ("c", "host2:")):
             named = {"metadata": {"name": name}, "host": where.split(":")[0], "port": where.split(":")[1]}
             body = {"apiVersion": "example.com/v2", "kind": "Widget", **named}
@@ -400,7 +393,7 @@ async def test_watches_by_fields_of_a_converted_version(api: ApiServer) -> None:
         assert status == 200, changed
 
         def seen(recorder: Recorder) -> list[tuple[str, str]]:
-            assert not recorder.ended
+            assert not recorder.closed
             return [(e["type"], e["object"]["metadata"]["name"]) for e in recorder.events]
 
         await host.until(4)
@@ -449,50 +442,15 @@ async def test_a_deleted_definition_takes_its_objects_along(api: ApiServer) -> N
     assert found["items"] == []
 
 
-class Pieces:
-    """What a watch sends, as far as a watcher uses a writer."""
-
-    buffered, closed, local = 0, False, False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._arrived = asyncio.Event()
-
-    def write(self, data: bytes) -> int:
-        self._pieces.append(data)
-        self._arrived.set()
-        return 0
-
-    def close(self) -> None: ...
-
-    def on_close(self, callback: Any) -> None: ...
-
-    async def events(self, count: int) -> list[Object]:
-        """The first events, once there are so many."""
-        async with asyncio.timeout(5):
-            while len(b"".join(self._pieces).splitlines()) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
-        return [json.loads(line) for line in b"".join(self._pieces).splitlines()]
-
-
-async def watching(api: ApiServer, target: str) -> Pieces:
-    response = await api.request("GET", f"{target}&watch=1&timeoutSeconds=30")
-    assert response.status == 200 and response.push is not None
-    pieces = Pieces()
-    response.push(pieces)  # type: ignore[arg-type]  # what a watcher uses of a writer
-    return pieces
-
-
 async def test_a_watch_of_another_version_sees_converted_objects(api: ApiServer) -> None:
     async with FakeWebhook(convert) as webhook:
         client = {"clientConfig": webhook.client_config, "conversionReviewVersions": ["v1"]}
         conversion = {"strategy": "Webhook", "webhook": client}
         await define(api, definition(version("v1"), version("v2", storage=False), conversion=conversion))
         await api.call("POST", path("v1"), widget("before", color="red"))
-        seen = await watching(api, f"{path('v2')}?")
+        seen = await watch(api, f"{path('v2')}?watch=1")
         await api.call("POST", path("v2"), widget("after", "v2", color="BLUE"))
-        events = await seen.events(2)
+        events = await seen.until(2)
         colors = [(e["type"], e["object"]["apiVersion"], e["object"]["spec"]["color"]) for e in events]
         assert colors == [("ADDED", "example.com/v2", "RED"), ("ADDED", "example.com/v2", "BLUE")]
 
@@ -504,15 +462,15 @@ async def test_a_watch_of_selected_fields_sees_what_comes_and_goes(api: ApiServe
         fields = [{"jsonPath": ".spec.color"}]
         old, new = version("v1", selectableFields=fields), version("v2", storage=False, selectableFields=fields)
         await define(api, definition(old, new, conversion=conversion))
-        upper = await watching(api, f"{path('v2')}?fieldSelector=spec.color%3DRED")
-        lower = await watching(api, f"{path('v1')}?fieldSelector=spec.color%3Dred")
+        upper = await watch(api, f"{path('v2')}?watch=1&fieldSelector=spec.color%3DRED")
+        lower = await watch(api, f"{path('v1')}?watch=1&fieldSelector=spec.color%3Dred")
         for name, color in (("one", "RED"), ("two", "BLUE"), ("three", "RED")):
             assert (await api.call("POST", path("v2"), widget(name, "v2", color=color)))[0] == 201
         assert (await api.call("PATCH", f"{path('v2')}/one", {"spec": {"color": "BLUE"}}, MERGE))[0] == 200
         assert (await api.call("DELETE", f"{path('v1')}?fieldSelector=spec.color%3Dred"))[0] == 200
         expected = [("ADDED", "one"), ("ADDED", "three"), ("DELETED", "one"), ("DELETED", "three")]
         for seen in (upper, lower):
-            assert [(e["type"], e["object"]["metadata"]["name"]) for e in await seen.events(4)] == expected
+            assert [(e["type"], e["object"]["metadata"]["name"]) for e in await seen.until(4)] == expected
 
 
 async def test_definitions_are_there_again_after_a_restart(tmp_path: Path) -> None:

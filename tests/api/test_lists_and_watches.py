@@ -10,9 +10,8 @@ import pytest
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.settings import Settings
 from switchboard.testing.apiserver import ApiServer
-from switchboard.testing.recorder import Recorder
+from switchboard.testing.recorder import Recorder, watch
 from switchboard.transport.http import HttpClient
-from switchboard.transport.messages import Response
 
 CONFIGS = "/api/v1/namespaces/ns/configmaps"
 MERGE = {"content-type": "application/merge-patch+json"}
@@ -22,17 +21,6 @@ TABLE = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
 async def make(api: ApiServer, *names: str, **labels: str) -> None:
     for name in names:
         assert (await api.call("POST", CONFIGS, {"metadata": {"name": name, "labels": labels}}))[0] == 201
-
-
-async def watch(api: ApiServer, target: str, headers: dict[str, str] | None = None) -> Recorder:
-    response: Response = await api.request("GET", target, headers=headers)
-    recorder = Recorder()
-    if response.push is None:
-        recorder.write(response.body if isinstance(response.body, bytes) else b"".join(response.body))
-        recorder.close()
-    else:
-        response.push(recorder)
-    return recorder
 
 
 def seen(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -126,7 +114,7 @@ async def test_a_start_that_is_too_old(api: ApiServer) -> None:
 
 async def test_a_slow_watcher_is_cut_off(api: ApiServer) -> None:
     slow, quick = await watch(api, CONFIGS + "?watch=true"), await watch(api, CONFIGS + "?watch=true")
-    slow.backlog = 1 << 30
+    slow.buffered = 1 << 30
     await make(api, "a")
     await quick.until(1)
     assert slow.aborted and not quick.aborted

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from switchboard.testing.apiserver import ApiServer
 
 
 class Recorder:
@@ -15,18 +18,8 @@ class Recorder:
     def __init__(self) -> None:
         self.data = b""
         self.changed = asyncio.Event()
-        self.ended = self.aborted = False
-        self.backlog = 0
-
-    @property
-    def buffered(self) -> int:
-        """What a test says is not taken yet."""
-        return self.backlog
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream has ended."""
-        return self.ended
+        self.closed = self.aborted = False
+        self.buffered = 0  # what a test says is not taken yet
 
     def on_close(self, callback: Any) -> None:
         """Nobody leaves."""
@@ -38,12 +31,12 @@ class Recorder:
 
     def close(self) -> None:
         """The server ends the stream."""
-        self.ended = True
+        self.closed = True
         self.changed.set()
 
     def abort(self) -> None:
         """The server cuts the stream off."""
-        self.aborted = self.ended = True
+        self.aborted = self.closed = True
         self.changed.set()
 
     @property
@@ -54,7 +47,19 @@ class Recorder:
     async def until(self, count: int) -> list[dict[str, Any]]:
         """Wait for so many events, or the end."""
         async with asyncio.timeout(5):
-            while len(self.events) < count and not self.ended:
+            while len(self.events) < count and not self.closed:
                 self.changed.clear()
                 await self.changed.wait()
         return self.events
+
+
+async def watch(api: ApiServer, target: str, headers: dict[str, str] | None = None) -> Recorder:
+    """Begin a watch; an answer that is no stream is kept whole, as one that has ended."""
+    response = await api.request("GET", target, headers=headers)
+    recorder = Recorder()
+    if response.push is None:
+        recorder.write(response.body if isinstance(response.body, bytes) else b"".join(response.body))
+        recorder.close()
+    else:
+        response.push(recorder)
+    return recorder
