@@ -62,13 +62,6 @@ async def test_doubled_keys_of_an_applied_document(api: ApiServer) -> None:
     assert 'line 8: key \\"a\\" already set in map' in warning
 
 
-async def test_answers_to_questions_have_no_columns(api: ApiServer) -> None:
-    body = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
-    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-    status, answer = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, accept)
-    assert (status, answer["reason"]) == (406, "NotAcceptable")
-
-
 async def test_owned_fields_are_written_in_order(api: ApiServer) -> None:
     pod = {
         "apiVersion": "v1",

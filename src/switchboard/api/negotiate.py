@@ -1,5 +1,4 @@
-"""Accept headers: which encoding (JSON, YAML, protobuf), which form (object, Table,
-PartialObjectMetadata), watch or not.
+"""Accept headers: which encoding (JSON, YAML, protobuf), which form (object, Table, PartialObjectMetadata).
 
 Rules from `apiserver/pkg/endpoints/handlers/negotiation/negotiate.go`: clauses in order of preference, `as=` forms only
 where the endpoint knows them. JSON is what is stored, so a client that takes it gets it, whatever else it prefers;
@@ -35,7 +34,7 @@ _UNSUPPORTED = (
     f"406: Not Acceptable\n\nAvailable representations: {_MEDIA}, "
     "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 )
-UNSUPPORTED_FORM = f"only the following media types are accepted: {_MEDIA}"
+_UNSUPPORTED_FORM = f"only the following media types are accepted: {_MEDIA}"
 
 
 def refuse_protobuf() -> NotAcceptable:
@@ -50,7 +49,7 @@ def accept(header: str | None, *, tables: bool = True) -> Accepted:
     found = _accept(header, tables)
     if found is None:
         if "as=" in header:
-            raise NotAcceptable(UNSUPPORTED_FORM)
+            raise NotAcceptable(_UNSUPPORTED_FORM)
         raise NotAcceptable(_UNSUPPORTED, details={})
     return found
 

@@ -10,8 +10,7 @@ from switchboard.api.call import Call
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import encode
 from switchboard.api.metadata import now
-from switchboard.api.negotiate import TABLE, UNSUPPORTED_FORM
-from switchboard.objects.errors import FieldError, Invalid, NotAcceptable, NotFound
+from switchboard.objects.errors import FieldError, Invalid, NotFound
 from switchboard.transport.messages import Response
 
 Object = dict[str, Any]
@@ -22,8 +21,6 @@ def _answer(call: Call, obj: Object) -> Response:
 
 
 def _read(call: Call) -> Object:
-    if call.accepted.form == TABLE:
-        raise NotAcceptable(UNSUPPORTED_FORM)  # an answer to a question has no columns
     call.options = query.write_options(call.params, "CreateOptions")
     obj = bodies.decode(call, call.kind)
     obj.setdefault("metadata", {})
