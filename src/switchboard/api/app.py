@@ -190,7 +190,7 @@ class App:
             return self._guarded(backend.answer(request, identity), request, None, started, flow)
         call = self._call(request, identity, target, verb)
         handler = self._handler(call)
-        if call.kind.custom and call.kind.extra.type.conversion.webhook is not None:
+        if conversion.by_webhook(call.kind):
             waiting = conversion.answer(lambda: self._call(request, identity, target, verb), handler)
             return self._guarded(waiting, request, call, started, flow)
         return self._guarded(handler(call), request, call, started, flow)

@@ -24,6 +24,7 @@ from switchboard.objects.errors import InternalError
 if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.call import Call
+    from switchboard.objects.kinds import Kind
     from switchboard.transport.messages import Response
 
 Object = dict[str, Any]
@@ -153,6 +154,11 @@ def _with_metadata(converted: Object, original: Object) -> Object:
         else:
             meta.pop(name, None)
     return {**converted, "metadata": meta}
+
+
+def by_webhook(kind: Kind) -> bool:
+    """Whether objects of a kind are converted by a webhook."""
+    return kind.custom and kind.extra.type.conversion.webhook is not None
 
 
 async def prepare(call: Call, obj: Object) -> None:

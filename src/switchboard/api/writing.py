@@ -18,7 +18,6 @@ from switchboard.api.call import Call
 from switchboard.api.claims import Claims
 from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.objects.errors import AlreadyExists, Conflict, FieldError, Forbidden, Invalid, NotFound
-from switchboard.objects.kinds import Kind
 from switchboard.store.errors import Changed
 from switchboard.store.record import Record
 
@@ -77,7 +76,7 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
         waiting = app.admission.validating(operation)
         if waiting is not None:
             await waiting
-        if _converted(kind):
+        if conversion.by_webhook(kind):
             await conversion.prepare(call, obj)
         pending = _store_new(call, obj, claims)
         if pending is None:
@@ -86,11 +85,6 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
     except BaseException:
         claims.rollback()
         raise
-
-
-def _converted(kind: Kind) -> bool:
-    """Whether objects of a kind are converted by a webhook."""
-    return kind.custom and kind.extra.type.conversion.webhook is not None
 
 
 def _store_new(call: Call, obj: Object, claims: Claims) -> Awaitable[Record] | None:
@@ -229,7 +223,7 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
         waiting = app.admission.validating(operation)
         if waiting is not None:
             await waiting
-        if _converted(kind):
+        if conversion.by_webhook(kind):
             await conversion.prepare(call, obj)
         return await _store_changed(call, head, obj, old, claims)
     except BaseException:
