@@ -149,10 +149,7 @@ class App:
         if wanted is None:
             return identity
         target = parse(request.path)
-        if target.is_resource:
-            asked = self._attributes(identity, request, target, self._verb(request, target))
-        else:
-            asked = Attributes(identity, request.method.lower(), path=request.path)
+        asked = self._attributes(identity, request, target, self._verb(request, target))
         return impersonation.impersonated(self.authorizer, wanted, asked)
 
     def authorise(self, attributes: Attributes) -> None:
@@ -163,7 +160,7 @@ class App:
 
     def _dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
         target = parse(request.path)
-        verb = self._verb(request, target) if target.is_resource else request.method.lower()
+        verb = self._verb(request, target)
         flow = None if identity is LOOPBACK else self.flows.headers(identity, verb, target)
         try:
             return self._answered(identity, request, target, verb, flow)
@@ -176,15 +173,13 @@ class App:
         started = time.perf_counter()
         if "timeout=" in request.query:
             deadlines.check(request.query, verb, target)
+        if not identity.is_master:
+            self.authorise(self._attributes(identity, request, target, verb))
         if not target.is_resource:
-            if not identity.is_master:
-                self.authorise(Attributes(identity, verb, path=request.path))
             backend = self.aggregation.find(request.path) if self.aggregation.served else None
             if backend is not None:
                 return self._guarded(backend.answer(request, identity), request, None, started, flow)
             return self._guarded(self.nonresource.handle(request, identity), request, None, started, flow)
-        if not identity.is_master:
-            self.authorise(self._attributes(identity, request, target, verb))
         if self.aggregation.served and (target.group, target.version) in self.aggregation.served:
             backend = self.aggregation.served[target.group, target.version]
             return self._guarded(backend.answer(request, identity), request, None, started, flow)
@@ -225,6 +220,8 @@ class App:
 
     @staticmethod
     def _verb(request: Request, target: Target) -> str:
+        if not target.is_resource:
+            return request.method.lower()
         if target.watch:
             return "watch"
         if target.name:
@@ -237,6 +234,8 @@ class App:
         return verb
 
     def _attributes(self, identity: Identity, request: Request, target: Target, verb: str) -> Attributes:
+        if not target.is_resource:
+            return Attributes(identity, verb, path=request.path)
         name, text = target.name, ""
         if not name and verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
             text = parse_query(request.query).get("fieldSelector", [""])[0]
