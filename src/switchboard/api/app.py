@@ -28,7 +28,7 @@ from switchboard.api.kubelets import KubeletDialer
 from switchboard.api.metrics import Metrics
 from switchboard.api.nodeauthz import NodeAuthorizer
 from switchboard.api.nonresource import NonResource
-from switchboard.api.paths import Target, parse
+from switchboard.api.paths import LASTING, Target, parse
 from switchboard.api.query import parse as parse_query
 from switchboard.api.rbac import Rbac
 from switchboard.api.settings import Settings
@@ -279,7 +279,7 @@ class App:
         if sub:
             own = kind_table.subresource(call.kind, sub)
             if own is not None:
-                if verb in call.subresource.verbs or sub in kind_table.CONNECT:  # type: ignore[union-attr]
+                if verb in call.subresource.verbs or sub in LASTING:  # type: ignore[union-attr]
                     return own
                 raise MethodNotAllowed(NO_METHOD, details={})
             if verb not in ("get", "update", "patch") or verb not in call.subresource.verbs:  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from switchboard.api import deprecations, query
 from switchboard.api.identity import Identity
 from switchboard.api.negotiate import JSON, PLAIN, PROTOBUF, Accepted, accept, refuse_protobuf
-from switchboard.api.paths import Target
+from switchboard.api.paths import CONNECTIONS, Target
 from switchboard.api.query import ListOptions, Params, WriteOptions
 from switchboard.objects.kinds import Kind, Subresource
 from switchboard.objects.memo import memo
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _MANAGER_MAX = 128
-# Connections, whose answers are somebody else's in whatever form they come.
-_UNNEGOTIATED = frozenset(("attach", "exec", "portforward", "proxy"))
 
 
 @memo(256)
@@ -34,7 +32,7 @@ def _manager_of(agent: str) -> str:
 def _accepted(request: Request, kind: Kind, target: Target) -> Accepted:
     """How the answer is wanted. Questions (reviews, evictions ...) have no Table, custom kinds no protobuf."""
     header = request.headers.get("accept")
-    if not header or header == JSON or target.subresource in _UNNEGOTIATED:
+    if not header or header == JSON or target.subresource in CONNECTIONS:
         return PLAIN
     shown = kind.subresources.get(target.subresource, kind) if target.subresource else kind
     accepted = accept(header, tables=shown.verbs != ("create",))

@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 
 from switchboard.api import query
-from switchboard.api.paths import Target
+from switchboard.api.paths import LASTING, Target
 from switchboard.objects.errors import BadRequest
 
 _DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)")
-_LASTING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 
 
 def check(text: str, verb: str, target: Target) -> None:
     """Refuse a query whose timeout is no duration (BadRequest)."""
-    if verb == "watch" or target.subresource in _LASTING:
+    if verb == "watch" or target.subresource in LASTING:
         return
     value = query.first(query.parse(text), "timeout")
     if value and not _DURATION.fullmatch(value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from switchboard.api.paths import CONNECTIONS
 from switchboard.objects.kinds import Kind, Registry, Subresource
 
 Operation = dict[str, Any]
@@ -69,7 +70,6 @@ _VERBS = {
     "patch": ("patch", "patch", False),
     "delete": ("delete", "delete", False),
 }
-_CONNECT = frozenset({"exec", "attach", "portforward", "proxy"})
 
 
 def schema_name(kind: Kind, name: str = "") -> str:
@@ -154,7 +154,7 @@ def _subresource_operations(
     of = registry.gvk(sub.group, sub.version, sub.kind)
     name = schema_name(of) if of is not None else _borrowed_name(kind, sub)
     for verb in sub.verbs:
-        if sub.name in _CONNECT:
+        if sub.name in CONNECTIONS:
             method = {"create": "post", "get": "get", "update": "put", "patch": "patch", "delete": "delete"}.get(verb)
             if method:
                 yield method, _connect(kind, sub, method, suffix)

@@ -10,6 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import unquote
 
+# Subresources that are connections, in whose answers only those at their two ends have a say.
+CONNECTIONS = frozenset(("attach", "exec", "portforward", "proxy"))
+# Those that last as long as they are wanted, answered whatever the method's usual verb is.
+LASTING = CONNECTIONS | {"log"}
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 _KEPT = 8192  # targets kept at most; the table is emptied when full, which is cheaper than an LRU
 

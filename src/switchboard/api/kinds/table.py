@@ -21,6 +21,7 @@ from switchboard.api.kinds.definitions import DefinitionStrategy
 from switchboard.api.kinds.services import ServiceStrategy
 from switchboard.api.kinds.spaces import NamespaceStrategy
 from switchboard.api.kinds.workloads import ControllerStrategy, DaemonStrategy, JobStrategy, PodTemplateStrategy
+from switchboard.api.paths import LASTING
 from switchboard.objects.kinds import Kind
 from switchboard.transport.messages import Response
 
@@ -92,9 +93,6 @@ _SCALED = frozenset(
     (("apps", "deployments"), ("apps", "replicasets"), ("apps", "statefulsets"), ("", "replicationcontrollers"))
 )
 
-# Long-running subresources, answered whatever the method's usual verb is.
-CONNECT = frozenset(("exec", "attach", "portforward", "proxy", "log"))
-
 # Kinds that are questions rather than stored objects.
 _VERBS: dict[tuple[str, str, str], Handler] = {
     ("", "bindings", "create"): bindings.bind,
@@ -120,7 +118,7 @@ def subresource(kind: Kind, sub: str) -> Handler | None:
     """The handler of a subresource that is not just a view of the object."""
     if sub == "scale" and (kind.custom or (kind.group, kind.plural) in _SCALED):
         return scale.handle
-    if sub in CONNECT:
+    if sub in LASTING:
         from switchboard.api import proxying, streams
 
         return proxying.handle if sub == "proxy" else streams.handle
