@@ -38,10 +38,11 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
             for channel in sorted(pair):
                 await channels.send(channel, struct.pack("<H", port))
                 tasks.append(asyncio.ensure_future(_outgoing(channels, channel, pair[channel])))
-        tasks.append(asyncio.ensure_future(_incoming(channels, data_streams)))
         # When nothing more comes out of any port, the client is told so by the end of its connection.
-        tasks.append(asyncio.ensure_future(_all(tasks[:-1])))
-        await asyncio.wait(tasks[-2:], return_when=asyncio.FIRST_COMPLETED)
+        outgoing = asyncio.gather(*tasks, return_exceptions=True)
+        incoming = asyncio.ensure_future(_incoming(channels, data_streams))
+        tasks.append(incoming)
+        await asyncio.wait((outgoing, incoming), return_when=asyncio.FIRST_COMPLETED)
     except (ConnectionError, TimeoutError):
         pass  # the client sees its connection end
     finally:
@@ -52,10 +53,6 @@ async def forward(socket: WebSocket, protocol: str, agent: Connection, ports: li
         running.cancel()
         agent.close()
         await asyncio.gather(running, return_exceptions=True)
-
-
-async def _all(tasks: list[asyncio.Future[None]]) -> None:
-    await asyncio.wait(tasks)
 
 
 async def _outgoing(channels: Channels, channel: int, stream: SpdyStream) -> None:
