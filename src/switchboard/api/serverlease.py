@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api import bootstrap
 from switchboard.api.metadata import new_uid
+from switchboard.objects.scalars import format_micro
 from switchboard.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -33,17 +34,14 @@ async def keep(app: App) -> None:
     kind = app.registry.resource("coordination.k8s.io", "v1", "leases")
     assert kind is not None
     spec: dict[str, Any] = {"holderIdentity": f"{name}_{new_uid()}", "leaseDurationSeconds": _SECONDS}
-    spec["acquireTime"] = _now()
+    spec["acquireTime"] = format_micro(datetime.now(UTC))
     while True:
         labels = {"apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": host}
         meta = {"name": name, "namespace": "kube-system", "labels": labels}
         lease = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
         try:
-            await asyncio.gather(*bootstrap.write(app, kind, {**lease, "spec": {**spec, "renewTime": _now()}}))
+            renewed = {**spec, "renewTime": format_micro(datetime.now(UTC))}
+            await asyncio.gather(*bootstrap.write(app, kind, {**lease, "spec": renewed}))
         except StoreError as error:
             _log.warning("cannot renew the lease of this server: %s", error)
         await asyncio.sleep(_PAUSE)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
