@@ -1,6 +1,7 @@
 """What a new cluster has from its first moment, and what each start repairs: namespaces, the `kubernetes` Service and
-its endpoints, the default ServiceCIDR, priority classes, and addresses that a crash left without their Service (or the
-reverse). The first of these are also kept while the server runs, whoever deletes or changes them.
+its endpoints, the default ServiceCIDR, FlowSchemas with their levels, priority classes, and addresses that a crash left
+without their Service (or the reverse). The first of these are also kept while the server runs, whoever deletes or
+changes them.
 
 Everything is written in one turn of the loop, so that it is one commit.
 """
@@ -14,10 +15,11 @@ import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import policy, typed
+from switchboard.api import flowcontrol, policy, typed
 from switchboard.api.keyspace import decode, encode, key_of
 from switchboard.api.kinds.pools import ADDRESSES, MANAGED_BY, MANAGER, Cidr, addresses_of
 from switchboard.api.metadata import new_uid, now
+from switchboard.objects import flowobjects
 from switchboard.objects.kinds import Kind
 from switchboard.store.errors import StoreError
 
@@ -37,7 +39,7 @@ _KEPT = (
     "/core/endpoints/default/kubernetes",
     "/discovery.k8s.io/endpointslices/default/kubernetes",
     "/networking.k8s.io/servicecidrs/kubernetes",
-    "/flowcontrol.apiserver.k8s.io/",
+    f"/{flowobjects.GROUP}/",
 )
 _KEEP_PAUSE = 0.5  # seconds: one who fights with us is answered twice a second
 _CIDR_FINALIZER = "networking.k8s.io/service-cidr-finalizer"
@@ -91,9 +93,7 @@ def _essentials(app: App) -> list[Awaitable[Any]]:
         waits += _namespace(app, name)
     waits += _authentication_of_extensions(app)
     waits += _cluster_info(app)
-    from switchboard.api import flowcontrol  # which writes its objects by what is here
-
-    waits += flowcontrol.objects(app)
+    waits += _flows(app)
     return waits + _service_cidr(app) + _kubernetes_service(app) + _endpoints(app)
 
 
@@ -192,6 +192,29 @@ def _cluster_info(app: App) -> list[Awaitable[Any]]:
     kind = _kind(app, "", "v1", "configmaps")
     data = {"kubeconfig": "\n".join(lines)}
     return _absent(app, kind, _object(kind, "cluster-info", "kube-public", data=data))
+
+
+def _flows(app: App) -> list[Awaitable[Any]]:
+    """FlowSchemas and priority levels, but for those that somebody has taken over."""
+    waits: list[Awaitable[Any]] = []
+    for plural, specs in (
+        ("prioritylevelconfigurations", flowobjects.level_specs()),
+        ("flowschemas", flowobjects.schema_specs()),
+    ):
+        kind = _kind(app, flowobjects.GROUP, "v1", plural)
+        for name, spec in specs.items():
+            head = app.store.head(key_of(kind, "", name))
+            if head is not None and not _updated_by_us(decode(head.value)):
+                continue
+            status = {"conditions": [flowcontrol.condition(spec, True)]} if plural == "flowschemas" else {}
+            obj = _object(kind, name, spec=spec, status=status)
+            obj["metadata"] |= {"generation": 1, "annotations": {flowobjects.AUTOUPDATE: "true"}}
+            waits += write(app, kind, obj)
+    return waits
+
+
+def _updated_by_us(obj: Object) -> bool:
+    return (obj["metadata"].get("annotations") or {}).get(flowobjects.AUTOUPDATE) == "true"
 
 
 def _service_cidr(app: App) -> list[Awaitable[Any]]:

@@ -1,4 +1,4 @@
-"""Priority and fairness: which FlowSchema a request belongs to, as answers say it; its objects and their status.
+"""Priority and fairness: which FlowSchema a request belongs to, as answers say it; the status of FlowSchemas.
 
 Requests are classified, not queued: every answer is made on one event loop in the order of arrival, so that there are
 no seats to share. Source: `apiserver/pkg/util/flowcontrol`, `apiserver/pkg/server/filters/priority-and-fairness.go`.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import bootstrap
 from switchboard.api.identity import LOOPBACK, Identity
-from switchboard.api.keyspace import decode, encode_any, key_of
+from switchboard.api.keyspace import decode, encode_any
 from switchboard.api.metadata import now
-from switchboard.objects.flowobjects import AUTOUPDATE, GROUP, level_specs, schema_specs
+from switchboard.objects.flowobjects import GROUP
 from switchboard.transport.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class _Schema:
 
     def __init__(self, obj: Object, levels: dict[str, str]) -> None:
         meta, spec = obj["metadata"], obj.get("spec") or {}
-        level = (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
+        level = _level_of(spec)
         self.order = (spec.get("matchingPrecedence") or 1000, meta["name"])
         self.rules: list[Object] = spec.get("rules") or []
         self.dangling = level not in levels
@@ -49,6 +47,11 @@ class _Schema:
             ("x-kubernetes-pf-flowschema-uid", meta["uid"]),
             ("x-kubernetes-pf-prioritylevel-uid", levels.get(level, "")),
         ]
+
+
+def _level_of(spec: Object) -> str:
+    """The priority level that a FlowSchema names."""
+    return (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
 
 
 class Flows:
@@ -144,29 +147,9 @@ def _path(url: str, path: str) -> bool:
     return url in ("*", path) or (url.endswith("/*") and path.startswith(url[:-1]))
 
 
-def objects(app: App) -> list[Awaitable[Any]]:
-    """Write what every cluster has and this one has not, or has otherwise."""
-    waits: list[Awaitable[Any]] = []
-    for plural, specs in (("prioritylevelconfigurations", level_specs()), ("flowschemas", schema_specs())):
-        kind = app.registry.resource(GROUP, "v1", plural)
-        assert kind is not None
-        for name, spec in specs.items():
-            meta = {"name": name, "generation": 1, "annotations": {AUTOUPDATE: "true"}}
-            obj: Object = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta, "spec": spec}
-            obj["status"] = {} if plural != "flowschemas" else {"conditions": [condition(spec, True)]}
-            head = app.store.head(key_of(kind, "", name))
-            if head is not None:
-                annotations = decode(head.value)["metadata"].get("annotations") or {}
-                if annotations.get(AUTOUPDATE) != "true":
-                    continue  # it is somebody else's by now
-            waits += bootstrap.write(app, kind, obj)
-    return waits
-
-
 def condition(spec: Object, there: bool) -> Object:
     """The condition of a FlowSchema: does its level exist?"""
-    level = (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
-    about = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}"'
+    about = f'This FlowSchema references the PriorityLevelConfiguration object named "{_level_of(spec)}"'
     return {
         "type": "Dangling",
         "status": "False" if there else "True",
@@ -197,8 +180,7 @@ async def observe(app: App) -> None:
 
 async def _observe_one(app: App, schema: Object) -> None:
     spec = schema.get("spec") or {}
-    level = (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
-    wanted = condition(spec, app.store.get(LEVELS + level) is not None)
+    wanted = condition(spec, app.store.get(LEVELS + _level_of(spec)) is not None)
     conditions = (schema.get("status") or {}).get("conditions") or ()
     found: Object = next((c for c in conditions if c.get("type") == "Dangling"), {})
     if all(found.get(name) == wanted[name] for name in ("status", "reason", "message")):
