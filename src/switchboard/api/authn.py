@@ -14,8 +14,6 @@ from switchboard.objects.errors import Unauthorized
 from switchboard.transport.messages import Request
 
 Authenticator = Callable[[Request], "Identity | Awaitable[Identity | None] | None"]
-
-
 _UID = "1.3.6.1.4.1.57683.2"
 _CREDENTIAL = "authentication.kubernetes.io/credential-id"
 

@@ -7,6 +7,7 @@ So, as upstream, v2 shows less wherever unknown fields or null are allowed. Sour
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from switchboard.api.openapi_paths import META, schema_name
@@ -57,7 +58,7 @@ def _common() -> Schema:
     return _type_meta() | {"metadata": _metadata("ObjectMeta")}
 
 
-def _inside(schema: Schema, change: Any) -> Schema:
+def _inside(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
     """The schema with its parts (properties, items, additionalProperties) changed."""
     out = dict(schema)
     if isinstance(schema.get("properties"), dict):
