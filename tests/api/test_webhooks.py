@@ -367,3 +367,37 @@ async def test_a_webhook_changes_what_a_connection_asks_for(api: ApiServer, agen
         query = "container=one&command=id&command=-u&stdin=1&stdout=1"
         await api.call("POST", f"{pod}/exec?{query}", headers={"connection": "Upgrade", "upgrade": "SPDY/3.1"})
     assert agent.requests == ["POST /exec/ns/p/two?command=env&command=id&command=-u&output=1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "seconds"),
+    [
+        ({"op": "replace", "path": "/spec/expirationSeconds", "value": 4000}, 201, 4000),
+        ({"op": "remove", "path": "/spec/expirationSeconds"}, 201, 3600),
+        ({"op": "replace", "path": "/spec/expirationSeconds", "value": 5}, 422, None),
+    ],
+)
+async def test_a_webhook_changes_a_request_for_a_token(
+    api: ApiServer, change: Object, code: int, seconds: int | None
+) -> None:
+    account = "/api/v1/namespaces/ns/serviceaccounts"
+    assert (await api.call("POST", account, {"metadata": {"name": "robot"}}))[0] == 201
+    rule = {**RULE, "operations": ["CREATE"], "resources": ["serviceaccounts/token"]}
+    async with FakeWebhook(lambda _: patch(change)) as webhook:
+        await configure(api, "mutating", hook(webhook.client_config, rules=[rule]))
+        status, made = await api.call("POST", f"{account}/robot/token", {"spec": {"expirationSeconds": 3607}})
+    assert (status, made.get("spec", {}).get("expirationSeconds")) == (code, seconds), made
+
+
+async def test_a_webhook_changes_an_eviction(api: ApiServer) -> None:
+    pod = await connectable(api)
+    rule = {**RULE, "operations": ["CREATE"], "resources": ["pods/eviction"]}
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    merge = {"content-type": "application/merge-patch+json"}
+    assert (await api.call("PATCH", f"{pod}/status", {"status": status}, merge))[0] == 200
+    add = {"op": "add", "path": "/deleteOptions", "value": {"gracePeriodSeconds": 77}}
+    async with FakeWebhook(lambda _: patch(add)) as webhook:
+        await configure(api, "mutating", hook(webhook.client_config, rules=[rule]))
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+        assert (await api.call("POST", f"{pod}/eviction", eviction))[0] == 201
+    assert (await api.call("GET", pod))[1]["metadata"]["deletionGracePeriodSeconds"] == 77

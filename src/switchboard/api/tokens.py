@@ -176,15 +176,11 @@ class Tokens:
         self._check_names(call, body)
         if record is None:
             raise NotFound.of("serviceaccounts", "", call.name)
-        spec = body.setdefault("spec", {})
-        if spec.get("expirationSeconds") is None:
-            spec["expirationSeconds"] = _DEFAULT_SECONDS
-        _check_seconds(spec["expirationSeconds"])
+        _fill_in(body)
         operation = Operation(call, "CREATE", body, None, call.namespace, call.name)
         await call.app.admission.mutate(operation)
-        assert operation.obj is not None
-        body = operation.obj
-        spec = body.setdefault("spec", {})
+        spec = _fill_in(body)
+        _check_seconds(spec["expirationSeconds"])
         spec["audiences"] = spec.get("audiences") or [self.issuer]
         await call.app.admission.validate(operation)
         moment = time.time()
@@ -319,6 +315,14 @@ def _current(claims: Object) -> _Known:
     audiences = claims["aud"]
     named = (audiences,) if isinstance(audiences, str) else tuple(str(a) for a in audiences)
     return _Known(identity_of(claims), named, float(claims.get("nbf", 0)), float(claims["exp"]), tuple(bound))
+
+
+def _fill_in(body: Object) -> Object:
+    """The spec of a TokenRequest, with its default."""
+    spec: Object = body.setdefault("spec", {})
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = _DEFAULT_SECONDS
+    return spec
 
 
 def _check_seconds(seconds: int) -> None:

@@ -14,7 +14,9 @@ from switchboard.api.admission.chain import Operation
 from switchboard.api.keyspace import decode, encode_any
 from switchboard.objects import convert
 from switchboard.objects.kinds import Kind
+from switchboard.objects.schema import clean_as
 from switchboard.objects.selectors import LabelSelector, from_object
+from switchboard.objects.types import definition_of
 from switchboard.store.record import Event
 from switchboard.store.store import Store
 
@@ -174,19 +176,33 @@ def forms(kind: Kind, op: Operation) -> tuple[Object | None, Object | None]:
     return shown_as(kind, op, obj), shown_as(kind, op, old)
 
 
+def _posted(op: Operation) -> tuple[str, str] | None:
+    """(apiVersion, kind) of an object that is not of the operation's kind, but posted to a subresource of it: a
+    TokenRequest, an Eviction, the options of a connection."""
+    assert op.obj is not None
+    own, name = op.call.kind, op.obj.get("kind")
+    return (op.obj["apiVersion"], name) if name and name != own.kind else None
+
+
+def clean(op: Operation, kind: Kind, changed: Object) -> list[str]:
+    """Prune what was made of the operation's object in some version; the paths of unknown fields."""
+    posted = _posted(op)
+    if posted is None:
+        return typed.clean(op.call.app, kind, changed)
+    group, _, version = posted[0].rpartition("/")
+    definition = definition_of(group, version, posted[1])
+    return clean_as(definition, changed, posted[1], version) if definition is not None else []
+
+
 def put_back(op: Operation, kind: Kind, changed: Object) -> None:
-    """Replace the operation's object by what was made of it in some version (clean already), with defaults."""
+    """Replace the operation's object, in place, by what was made of it (clean already), with defaults."""
     assert op.obj is not None
-    changed, own = taken_back(kind, op, changed), op.call.kind
+    own, itself = op.call.kind, _posted(op) is None
+    if itself:
+        changed = taken_back(kind, op, changed)
     changed["kind"], changed["apiVersion"] = op.obj.get("kind", own.kind), op.obj.get("apiVersion", own.api_version)
-    if not op.sub or own.definition is None or "metadata" in op.obj:
+    if itself:
         typed.default(own, changed)
-    replace(op, changed)
-
-
-def replace(op: Operation, changed: Object) -> None:
-    """Fill the operation's object with another content, in place."""
-    assert op.obj is not None
     before = content(op)
     op.obj.clear()
     op.obj.update(changed)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import typed
 from switchboard.api.admission.bound import Bindings, Bound, NoParams
 from switchboard.api.admission.chain import Neutral, Operation
-from switchboard.api.admission.hooks import content, forms, put_back
+from switchboard.api.admission.hooks import clean, content, forms, put_back
 from switchboard.api.authz import forbidden
 from switchboard.objects.errors import InternalError
 from switchboard.objects.kinds import Kind
@@ -32,7 +31,6 @@ class MutatingPolicies(Neutral):
     """Changes objects as MutatingAdmissionPolicies say."""
 
     def __init__(self, app: App) -> None:
-        self._app = app
         self._bindings: Bindings[MutatingPolicy] = Bindings(app, "mutating", _compiled)
 
     def mutate(self, op: Operation) -> None:
@@ -97,8 +95,9 @@ class MutatingPolicies(Neutral):
         wants = bound.spec.get("reinvocationPolicy") == "IfNeeded"
         return wants and key in op.seen and op.seen[key] != content(op)
 
-    def _put(self, op: Operation, kind: Kind, changed: Object) -> None:
-        unknown = typed.clean(self._app, kind, changed)
+    @staticmethod
+    def _put(op: Operation, kind: Kind, changed: Object) -> None:
+        unknown = clean(op, kind, changed)
         if unknown and kind.definition is not None:
             text = ", ".join(f'unknown field "{path}"' for path in unknown)
             raise InternalError(f"Internal error occurred: strict decoding error: {text}")

@@ -149,10 +149,7 @@ class MutatingWebhooks(Neutral):
             changed = patch.json_patch(typed.copy_of(obj), operations)
             if not isinstance(changed, dict):
                 raise _Failed("the patched object is not an object")
-            if op.verb == "CONNECT":
-                hooks.replace(op, changed | {"kind": op.obj["kind"], "apiVersion": op.obj["apiVersion"]})
-                return
-            typed.clean(self._app, kind, changed)
+            hooks.clean(op, kind, changed)
         except StatusError as e:
             raise _Failed(e.message) from None
         hooks.put_back(op, kind, changed)

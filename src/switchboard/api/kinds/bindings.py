@@ -89,8 +89,7 @@ async def evict(call: Call) -> Response:
     name = eviction.get("metadata", {}).get("name")
     if name and name != call.name:
         raise BadRequest(f"the name in the URL ({call.name}) and in the body ({name}) differ")
-    options = dict(eviction.get("deleteOptions") or {})
-    if options.get("dryRun"):
+    if (eviction.get("deleteOptions") or {}).get("dryRun"):
         call.options = query.WriteOptions(dry_run=True)
     record = call.app.store.get(key_of(call.kind, call.namespace, call.name))
     if record is None:
@@ -98,6 +97,7 @@ async def evict(call: Call) -> Response:
     operation = Operation(call, "CREATE", eviction, None, call.namespace, call.name)
     await call.app.admission.mutate(operation)
     await call.app.admission.validate(operation)
+    options = dict(eviction.get("deleteOptions") or {})
     pod = decode(record.value)
     if not _ignores_budgets(pod):
         await _spend_budget(call, pod)
