@@ -24,15 +24,16 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
     name, run = cluster.name, cluster.env["SWITCHBOARD_RUN_DIR"]
     marks = (f"{run}/", str(cluster.folder))
     return {
-        "links": host.run("ip", "-br", "link").stdout.splitlines(),
-        "addresses": host.run("ip", "-br", "addr").stdout.splitlines(),
+        "links": _lines(host, "ip", "-br", "link"),
+        "addresses": _lines(host, "ip", "-br", "addr"),
         "routes": [
             line for family in "46" for line in _lines(host, "ip", f"-{family}", "route", "show", "table", "all")
         ],
         "policies": [line for family in "46" for line in _lines(host, "ip", f"-{family}", "rule")],
         "rules": _lines(host, "nft", "list", "ruleset"),
         "neighbours": _lines(host, "ip", "neigh", "show", "proxy"),
-        "settings": sorted(_lines(host, "grep", "-rs", "", *_SETTINGS)),
+        # not everything there can be read
+        "settings": sorted(host.run("grep", "-rs", "", *_SETTINGS, check=False).stdout.splitlines()),
         "namespaces": [entry for entry in sorted(os.listdir("/run/netns")) if name in entry],
         "mounts": [
             line for line in Path("/proc/mounts").read_text().splitlines() if any(mark in line for mark in marks)
@@ -46,7 +47,7 @@ def footprint(cluster: PrivateCluster) -> dict[str, list[str]]:
 
 
 def _lines(host: Host, *argv: str) -> list[str]:
-    return host.run(*argv, check=False).stdout.splitlines()
+    return host.run(*argv).stdout.splitlines()
 
 
 def _files() -> list[str]:
