@@ -60,9 +60,7 @@ def test_kubectl_on_a_stopped_cluster_says_how_to_start_it(
     name: str, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs.new(name).save()
-    monkeypatch.setenv(
-        "SWITCHBOARD_CLUSTER", name
-    )  # perhaps for this one command: the advice has the name all the same
+    monkeypatch.setenv("SWITCHBOARD_CLUSTER", name)  # perhaps for this command only: the advice names it all the same
     assert main(["kubectl", "get", "pods"]) == 1
     assert capsys.readouterr().err == f"switchboard kubectl: cluster {name} is down\nwhat to do: start it: {advice}"
     assert main(["status"]) == 1

@@ -154,9 +154,8 @@ def crc32c(data):
         for _ in range(8):
             crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
     return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
-head = (SOURCE).to_bytes(2, "big") + (PORT).to_bytes(2, "big") + bytes(4)
+packet = (SOURCE).to_bytes(2, "big") + (PORT).to_bytes(2, "big") + bytes(4)
 chunk = b"\\1\\0\\0\\x14" + b"tag!" + (65535).to_bytes(4, "big") + b"\\0\\1\\0\\1" + b"tsn!"
-packet = head[:4] + bytes(4)
 packet += crc32c(packet + bytes(4) + chunk) + chunk
 socket.socket(socket.AF_INET, socket.SOCK_RAW, 132).sendto(packet, ("TO", 0))
 """
