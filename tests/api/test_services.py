@@ -22,16 +22,6 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], **spec}}
 
 
-async def gone(api: ApiServer, target: str) -> None:
-    """Wait until something is no longer there."""
-    revision = api.store.revision
-    changes = api.store.watch("/", revision)
-    async with asyncio.timeout(5):
-        while (await api.call("GET", target))[0] != 404:
-            await anext(changes)
-    changes.close()
-
-
 async def names(api: ApiServer, target: str) -> set[str]:
     _, listed = await api.call("GET", target)
     return {item["metadata"]["name"] for item in listed["items"]}
@@ -134,7 +124,7 @@ async def test_ranges_under_load_are_filled_to_the_last_address_and_no_further()
         for prefix in ("10.96.", "10.97."):
             name, ip = next((n, ip) for n, ip in good.items() if ip.startswith(prefix))
             assert (await api.call("DELETE", f"{services}/{name}"))[0] == 200
-            await gone(api, f"{ADDRESSES}/{ip}")
+            await api.gone(f"{ADDRESSES}/{ip}")
             status, again = await api.call("POST", services, service(name))
             assert (status, again["spec"]["clusterIP"]) == (201, ip)
         assert (await api.call("DELETE", cidrs + "/more"))[0] == 200
@@ -146,7 +136,7 @@ async def test_ranges_under_load_are_filled_to_the_last_address_and_no_further()
         for name, ip in good.items():
             if ip.startswith("10.97."):
                 assert (await api.call("DELETE", f"{services}/{name}"))[0] == 200
-        await gone(api, cidrs + "/more")
+        await api.gone(cidrs + "/more")
         assert (await api.call("POST", services, service("late")))[0] == 500
 
 
@@ -159,7 +149,7 @@ async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
     await asyncio.gather(*repair_addresses(app))
     app.pools.load()
     assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 200
-    await gone(api, f"{ADDRESSES}/10.96.7.7")
+    await api.gone(f"{ADDRESSES}/10.96.7.7")
     with pytest.raises(PoolError, match="already allocated"):
         app.pools.take_port(port, Claims())
 
@@ -205,7 +195,7 @@ async def test_a_range_goes_when_nothing_needs_it(api: ApiServer) -> None:
     status, _ = await api.call("POST", SERVICES, service("t", clusterIP="10.99.0.8"))
     assert status == 422  # nothing new out of a range that is on its way out
     assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
-    await gone(api, cidrs + "/x")
+    await api.gone(cidrs + "/x")
 
 
 @pytest.mark.parametrize("seed", range(4))

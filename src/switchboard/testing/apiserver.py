@@ -140,6 +140,14 @@ class ApiServer:
         result = self.app.handle_as(identity, request)
         return result if isinstance(result, Response) else await result
 
+    async def gone(self, target: str) -> None:
+        """Wait until something is no longer there."""
+        changes = self.store.watch("/", self.store.revision)
+        async with asyncio.timeout(5):
+            while (await self.call("GET", target))[0] != 404:
+                await anext(changes)
+        changes.close()
+
 
 def _refused(status: int, message: str) -> Response:
     """The answer to what never was a request, as a Status."""
