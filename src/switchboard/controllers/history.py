@@ -92,7 +92,7 @@ async def current(cache: Cache, owner: Object, revisions: Sequence[Object]) -> t
     wanted = new_revision(owner, number, labels)
     same = [r for r in known if equal(r, wanted)]
     if not same:
-        made = await _create(cache, owner, wanted)
+        made = await _create(cache, wanted)
         return made, [*known, made]
     newest = same[-1]
     if newest is not known[-1]:  # gone back to: it is the newest again
@@ -104,7 +104,7 @@ async def current(cache: Cache, owner: Object, revisions: Sequence[Object]) -> t
     return newest, known
 
 
-async def _create(cache: Cache, owner: Object, wanted: Object) -> Object:
+async def _create(cache: Cache, wanted: Object) -> Object:
     try:
         return await cache.create(CONTROLLERREVISIONS, wanted)
     except AlreadyExists:

@@ -141,7 +141,7 @@ def _pack_group(frame: Frame, group: Group, pieces: list[Object], endpoints: lis
             )
     rest = _split_overfull(frame, touched) + list(left.values())
     rest = _fill(touched, rest, frame.most)
-    rest = _reuse(frame, rest, out, untouched, touched)
+    rest = _reuse(frame, rest, untouched, touched)
     out.update.extend(_changed(frame, piece, kept) for piece, kept in touched)
     for start in range(0, len(rest), frame.most):
         out.create.append(_new(frame, group, rest[start : start + frame.most]))
@@ -168,7 +168,6 @@ def _fill(touched: list[tuple[Object, list[Object]]], rest: list[Object], most: 
 def _reuse(
     frame: Frame,
     rest: list[Object],
-    out: Writes,
     untouched: list[tuple[Object, list[Object]]],
     touched: list[tuple[Object, list[Object]]],
 ) -> list[Object]:

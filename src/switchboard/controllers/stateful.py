@@ -118,7 +118,7 @@ def plan(sts: Object, pods: Sequence[Object], current: str, update: str, now: fl
             if monotonic:
                 return out
         elif pod is None:
-            out.create.append((number, _revision(sts, number, held, current, update)))
+            out.create.append((number, _revision(sts, number, current, update)))
             if monotonic:
                 return out
         elif monotonic and not _fine(pod, least, now):
@@ -151,7 +151,7 @@ def _condemn(
             return
 
 
-def _revision(sts: Object, number: int, held: Mapping[int, Object], current: str, update: str) -> str:
+def _revision(sts: Object, number: int, current: str, update: str) -> str:
     """The revision a pod with this ordinal is created in: below the partition (or not yet reached) the current one."""
     strategy = sts["spec"].get("updateStrategy") or {}
     if strategy.get("type") == "OnDelete":

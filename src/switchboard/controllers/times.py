@@ -16,8 +16,3 @@ def seconds(text: str) -> float:
 def stamp(now: float) -> str:
     """Seconds since the epoch -> `2026-01-02T03:04:05Z` (meta/v1 Time has whole seconds)."""
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def micro(now: float) -> str:
-    """Seconds since the epoch -> `2026-01-02T03:04:05.678901Z` (meta/v1 MicroTime)."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -173,7 +173,6 @@ def _supplemental(context: Object) -> list[int]:
 def container_config(
     pod: Object,
     container: Object,
-    settings: NodeSettings,
     *,
     attempt: int,
     image: str,

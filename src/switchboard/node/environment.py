@@ -51,7 +51,7 @@ def environment(
     """All variables of a container, in order. Raises ConfigFailure when something required is missing."""
     values: dict[str, str] = {}
     for source in container.get("envFrom") or ():
-        values |= _all_of(source, pod, referred)
+        values |= _all_of(source, referred)
     services = service_variables(pod, referred)
     scope = services | values  # what `$(NAME)` may refer to: also Service variables that are not written out
     for entry in container.get("env") or ():
@@ -74,7 +74,7 @@ def command(container: Object, values: Mapping[str, str]) -> tuple[list[str], li
     )
 
 
-def _all_of(source: Object, pod: Object, referred: Referred) -> dict[str, str]:
+def _all_of(source: Object, referred: Referred) -> dict[str, str]:
     prefix = source.get("prefix", "")
     for key, known, what in (
         ("configMapRef", referred.config_maps, "configmap"),

@@ -104,7 +104,6 @@ class Maker:
         config = configs.container_config(
             pod,
             container,
-            self.settings,
             attempt=attempt,
             image=image,
             command=command(container, values),
@@ -121,7 +120,7 @@ class Maker:
             raise StartFailure("CreateContainerError", str(error)) from None
         say("Normal", "Created", "Container created")
         await self._launch(ident, say)
-        await self._after_start(pod, container, ident, seen.ips, say)
+        await self._after_start(container, ident, seen.ips, say)
         return ident
 
     async def _launch(self, ident: str, say: Say) -> None:
@@ -133,7 +132,7 @@ class Maker:
             raise StartFailure("RunContainerError", str(error), 1.0) from None
         say("Normal", "Started", "Container started")
 
-    async def _after_start(self, pod: Object, container: Object, ident: str, ips: list[str], say: Say) -> None:
+    async def _after_start(self, container: Object, ident: str, ips: list[str], say: Say) -> None:
         hook = (container.get("lifecycle") or {}).get("postStart")
         if not hook:
             return

@@ -43,19 +43,19 @@ def files(pod: Object, volume: Object, sources: Sources) -> dict[str, File]:
         return found
     if "configMap" in volume:
         source = volume["configMap"]
-        return _config_map(pod, source, source.get("name", ""), source.get("defaultMode", 0o644), sources)
+        return _config_map(source, source.get("name", ""), source.get("defaultMode", 0o644), sources)
     if "secret" in volume:
         source = volume["secret"]
-        return _secret(pod, source, source.get("secretName", ""), source.get("defaultMode", 0o644), sources)
+        return _secret(source, source.get("secretName", ""), source.get("defaultMode", 0o644), sources)
     source = volume["downwardAPI"]
     return _downward(pod, source, source.get("defaultMode", 0o644), sources)
 
 
 def _part(pod: Object, part: Object, mode: int, sources: Sources) -> dict[str, File]:
     if "configMap" in part:
-        return _config_map(pod, part["configMap"], part["configMap"].get("name", ""), mode, sources)
+        return _config_map(part["configMap"], part["configMap"].get("name", ""), mode, sources)
     if "secret" in part:
-        return _secret(pod, part["secret"], part["secret"].get("name", ""), mode, sources)
+        return _secret(part["secret"], part["secret"].get("name", ""), mode, sources)
     if "downwardAPI" in part:
         return _downward(pod, part["downwardAPI"], mode, sources)
     if "serviceAccountToken" in part:
@@ -76,24 +76,24 @@ def common_user(pod: Object) -> int | None:
     return users.pop() if len(users) == 1 else None
 
 
-def _config_map(pod: Object, source: Object, name: str, mode: int, sources: Sources) -> dict[str, File]:
+def _config_map(source: Object, name: str, mode: int, sources: Sources) -> dict[str, File]:
     found = sources.config_maps.get(name)
     if found is None:
-        return _missing(pod, source, "configmap", name)
+        return _missing(source, "configmap", name)
     data = {k: v.encode() for k, v in (found.get("data") or {}).items()}
     data |= {k: base64.b64decode(v) for k, v in (found.get("binaryData") or {}).items()}
     return _chosen(source, data, mode, f"configmap references non-existent config key: {{key}} ({name})")
 
 
-def _secret(pod: Object, source: Object, name: str, mode: int, sources: Sources) -> dict[str, File]:
+def _secret(source: Object, name: str, mode: int, sources: Sources) -> dict[str, File]:
     found = sources.secrets.get(name)
     if found is None:
-        return _missing(pod, source, "secret", name)
+        return _missing(source, "secret", name)
     data = {k: base64.b64decode(v) for k, v in (found.get("data") or {}).items()}
     return _chosen(source, data, mode, f"references non-existent secret key: {{key}} ({name})")
 
 
-def _missing(pod: Object, source: Object, what: str, name: str) -> dict[str, File]:
+def _missing(source: Object, what: str, name: str) -> dict[str, File]:
     if source.get("optional"):
         return {}
     raise VolumeFailure(f'{what} "{name}" not found')

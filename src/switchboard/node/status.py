@@ -83,7 +83,7 @@ def _container(spec: Object, pod: Object, seen: Observed, how: Circumstances, *,
     if told is not None:
         over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
         return status_of_lost(told, _waiting(pod, how.errors.get(name)), stays=over or how.terminating)
-    state, last = _states(spec, pod, seen, how, latest, before, init=init)
+    state, last = _states(spec, pod, how, latest, before, init=init)
     running = latest is not None and latest.running
     started = running and latest is not None and how.started.get(latest.id, False)
     if init and not is_sidecar(spec):
@@ -121,9 +121,8 @@ def _mounted(mount: Object) -> Object:
 
 
 def _states(
-    spec: Object, pod: Object, seen: Observed, how: Circumstances, latest: Container | None,
-    before: Container | None, *, init: bool,
-) -> tuple[Object, Object]:  # fmt: skip
+    spec: Object, pod: Object, how: Circumstances, latest: Container | None, before: Container | None, *, init: bool
+) -> tuple[Object, Object]:
     """(state, lastState) of a container."""
     name = spec["name"]
     error = how.errors.get(name)
@@ -234,24 +233,26 @@ def _conditions(
         add("Ready", False, reason, message)
         add("ContainersReady", False, reason, message)
     else:
-        gates = [g["conditionType"] for g in pod["spec"].get("readinessGates") or ()]
-        closed = [g for g in gates if old.get(g, {}).get("status") != "True"]
-        if closed:
-            why = ", ".join(
-                f'the status of pod readiness gate "{g}" is not "True", but {old.get(g, {}).get("status", "False")}'
-                if g in old
-                else f'corresponding condition of pod readiness gate "{g}" does not exist.'
-                for g in closed
-            )
-            add("Ready", False, "ReadinessGatesNotReady", why)
-        else:
-            add("Ready", True)
+        closed = _closed_gates(pod, old)
+        add("Ready", not closed, "ReadinessGatesNotReady" if closed else "", closed)
         add("ContainersReady", True)
     scheduled = old.get("PodScheduled", {})
     add("PodScheduled", True, scheduled.get("reason", "") if scheduled.get("status") == "True" else "")
     for kind, reason, message in how.resizes:
         add(kind, True, reason, message)
     return found + [c for kind, c in old.items() if kind not in OWN]
+
+
+def _closed_gates(pod: Object, conditions: Mapping[str, Object]) -> str:
+    """Which of the pod's readiness gates are not open."""
+    gates = [g["conditionType"] for g in pod["spec"].get("readinessGates") or ()]
+    return ", ".join(
+        f'the status of pod readiness gate "{g}" is not "True", but {conditions[g].get("status", "False")}'
+        if g in conditions
+        else f'corresponding condition of pod readiness gate "{g}" does not exist.'
+        for g in gates
+        if conditions.get(g, {}).get("status") != "True"
+    )
 
 
 def _names(what: str, names: list[str]) -> str:

@@ -47,7 +47,6 @@ CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
-_MESSAGE_LIMIT = 4096  # bytes of a termination message
 
 
 class PodWorker:

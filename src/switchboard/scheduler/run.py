@@ -252,7 +252,7 @@ class Scheduler:
                 await self._client.patch(PERSISTENTVOLUMECLAIMS, claim, patch, pod.namespace)
             await self._client.create(PODS, body, pod.namespace, name=pod.name, subresource="binding")
         except (StatusError, Disconnected) as error:
-            self._unassume(pod, node)
+            self._unassume(pod)
             if not isinstance(error, NotFound):
                 log.log(
                     logging.DEBUG if isinstance(error, Conflict) else logging.WARNING, "bind %s: %s", pod.key, error
@@ -262,7 +262,7 @@ class Scheduler:
         text = f"Successfully assigned {pod.key} to {node}"
         self._recorder.event(pod.raw, "Normal", "Scheduled", text, action="Binding")
 
-    def _unassume(self, pod: PodInfo, node: str) -> None:
+    def _unassume(self, pod: PodInfo) -> None:
         current = self._cache.informer(PODS).get_key(pod.key)
         if current is None or not current["spec"].get("nodeName"):
             self._snapshot.remove(pod.key)

@@ -7,13 +7,12 @@ pkg/scheduler/framework/plugins/{interpodaffinity,podtopologyspread}.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from switchboard.objects import selectors
 from switchboard.objects.placement import suits, untolerated
-from switchboard.scheduler.podinfo import PodInfo, Term
+from switchboard.scheduler.podinfo import PodInfo
 from switchboard.scheduler.snapshot import NodeInfo, Snapshot
 
 Object = dict[str, Any]
@@ -24,10 +23,6 @@ ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 OTHERS_ANTI_AFFINITY = "node(s) didn't satisfy existing pods anti-affinity rules"
 SPREAD = "node(s) didn't match pod topology spread constraints"
 SPREAD_LABEL = f"{SPREAD} (missing required label)"
-
-
-def _domains(node: NodeInfo, terms: Iterable[Term]) -> list[Domain]:
-    return [(t.topology, node.labels[t.topology]) for t in terms if t.topology in node.labels]
 
 
 @dataclass(slots=True)
