@@ -134,6 +134,21 @@ async def test_a_patch_that_breaks_the_type_is_an_internal_error(api: ApiServer)
     assert 'unknown field "spek"' in answer["message"]
 
 
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        patched('[JSONPatch{op: "replace", path: "/spec/expirationSeconds", value: 4000}]'),
+        applied("Object{spec: Object.spec{expirationSeconds: 4000}}"),
+    ],
+)
+async def test_what_is_posted_to_a_subresource_has_its_own_type(api: ApiServer, mutation: Object) -> None:
+    account = "/api/v1/namespaces/ns/serviceaccounts"
+    assert (await api.call("POST", account, {"metadata": {"name": "robot"}}))[0] == 201
+    await bind(api, policy(mutation, resource="serviceaccounts/token"))
+    status, made = await api.call("POST", f"{account}/robot/token", {"spec": {"expirationSeconds": 3607}})
+    assert (status, made["spec"]["expirationSeconds"]) == (201, 4000)
+
+
 @pytest.mark.parametrize(("again", "seen"), [("Never", "1"), ("IfNeeded", "3")])
 async def test_reinvocation(api: ApiServer, again: str, seen: str) -> None:
     count = policy(applied("Object{data: {'seen': string(object.data.size())}}"), reinvocationPolicy=again)
