@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from switchboard.api.keyspace import decode, encode_any, prefix_of
+from switchboard.api import typed
+from switchboard.api.keyspace import decode, prefix_of
 from switchboard.api.metadata import new_uid
 from switchboard.api.webhookclient import CallFailed
 from switchboard.objects.errors import InternalError
@@ -79,7 +80,7 @@ class Conversion:
         made = self._made.get((_identity(obj), version))
         if made is None:
             raise Needed(self, obj, version)
-        converted: Object = decode(encode_any(made))
+        converted: Object = typed.copy_of(made)
         return _with_metadata(converted, obj)
 
     def store(self, obj: Object, version: str) -> Object:
@@ -169,7 +170,7 @@ async def prepare(call: Call, obj: Object) -> None:
     type_ = call.kind.extra.type
     for _ in range(_ROUNDS):
         try:
-            type_.to_storage(decode(encode_any(obj)))
+            type_.to_storage(typed.copy_of(obj))
             return
         except Needed as needed:
             await needed.conversion.satisfy(call.app, [needed.obj], needed.version)
