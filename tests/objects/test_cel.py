@@ -200,6 +200,29 @@ def test_what_a_function_makes_is_bounded() -> None:
             made.evaluate({"self": {"name": "a" * 200_000, "list": ["x"] * 1000}}, 1_000_000)
 
 
+def test_a_list_that_is_sorted_is_made_once() -> None:
+    def spent(count: int) -> int:
+        made = program(f"self.list{'.sortBy(x, x)' * count} == ['a', 'b']", {"self": self_type()})
+        found, cost = made.evaluate({"self": {"list": ["b", "a"]}}, 10_000)
+        assert found is True and cost <= estimate(made.checked) < 10_000
+        return int(cost)
+
+    assert spent(20) - spent(10) == 10 * (spent(2) - spent(1))
+
+
+def test_the_size_of_what_is_bound_is_known() -> None:
+    def most(text: str) -> int:
+        return estimate(program(text, {"self": self_type()}).checked)
+
+    short = "self.list.filter(x, x != '')"
+    assert most(f"cel.bind(l, {short} + {short}, l.all(x, x != ''))") < 500
+    for unbounded in (
+        "[cel.bind(l, self.set, l)].all(l, l.all(x, x != ''))",
+        "cel.bind(l, ['a'], self.set.all(l, l != ''))",
+    ):
+        assert most(unbounded) > 1_000_000
+
+
 def test_a_long_range_costs_its_length() -> None:
     with pytest.raises(CostExceeded):
         value("lists.range(1000000000).size() == 0")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from switchboard.objects.cel.syntax import Call, CompileError, Const, Fold, Ident, ListOf, MapOf, Select, Tree
+from switchboard.objects.cel.syntax import Call, CompileError, Const, Fold, Ident, ListOf, MapOf, Select, Tree, binds
 from switchboard.objects.cel.types import (
     BOOL,
     DYN,
@@ -97,10 +97,7 @@ class _Checker:
         return ERROR
 
     def visit(self, node: Any) -> Type:
-        """The type of a node; macros may have put one into two places."""
-        known = self.found.types.get(node.id)
-        if known is not None:
-            return known
+        """The type of a node."""
         made = _VISITS[type(node)](self, node)
         self.found.types[node.id] = made
         return made
@@ -281,6 +278,8 @@ class _Checker:
         self._scopes.pop()
         result = self.visit(node.result)
         self._scopes.pop()
+        if binds(node):
+            return result
         if init.kind in ("list", "map") and over.kind in ("list", "map") and result.kind == init.kind:
             return Type(result.kind, result.params, over.size)
         return result

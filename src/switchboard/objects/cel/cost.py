@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from switchboard.objects.cel.syntax import Call, Const, Fold, ListOf, MapOf, Select
+from switchboard.objects.cel.syntax import Call, Const, Fold, Ident, ListOf, MapOf, Select, binds
 
 if TYPE_CHECKING:
     from switchboard.objects.cel.check import Checked
@@ -68,11 +68,14 @@ class _Estimator:
     def __init__(self, checked: Checked) -> None:
         self._checked = checked
         self._sizes: dict[int, int] = {}
+        self._bound: dict[str, int] = {}  # sizes of what `cel.bind` named
 
     def _size(self, node: Any) -> int:
         found = self._sizes.get(node.id)
         if found is not None:
             return found
+        if isinstance(node, Ident) and node.name in self._bound:
+            return self._bound[node.name]
         type_ = self._checked.types[node.id]
         if type_.size is not None:
             return type_.size
@@ -120,11 +123,15 @@ class _Estimator:
 
     def _fold(self, node: Fold) -> int:
         outer = self.cost(node.over) + self.cost(node.init)
-        inner = self.cost(node.condition) + self.cost(node.step)
-        if isinstance(node.over, ListOf) and not node.over.items:  # cel.bind
+        around, first, times = self._bound, self._size(node.init), self._size(node.over)
+        self._bound = {name: size for name, size in around.items() if name not in (node.var, node.var2, node.accu)}
+        if binds(node):
+            self._bound[node.accu] = first
+        inner, result = self.cost(node.condition) + self.cost(node.step), self.cost(node.result)
+        if binds(node):
             self._sizes[node.id] = self._size(node.result)
-            return outer + self.cost(node.result)
-        return outer + self.cost(node.result) + self._size(node.over) * inner
+        self._bound = around
+        return outer + result + times * inner
 
 
 def _result_size(rule: str, sizes: list[int]) -> int:

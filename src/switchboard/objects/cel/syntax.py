@@ -11,7 +11,7 @@ from typing import Any
 from switchboard.objects.cel.values import UInt
 from switchboard.objects.wire import read_varint
 
-ACCUMULATOR = "@result"
+ACCUMULATOR, _SORTED = "@result", "@__sortBy_input__"  # names that no expression can have
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
@@ -87,6 +87,11 @@ class Fold(Node):
     condition: Any
     step: Any
     result: Any
+
+
+def binds(fold: Fold) -> bool:
+    """Whether a comprehension only names a value (`cel.bind`): there is nothing that it goes over."""
+    return isinstance(fold.over, ListOf) and not fold.over.items
 
 
 @dataclass(slots=True)
@@ -294,13 +299,18 @@ class _Expander:
         over = self._call.target
         return Fold(*self._at(), args[0].name, args[1].name, over, ACCUMULATOR, init, condition, step, result)
 
-    def sorted_by(self) -> Call:
-        """`list.sortBy(x, key)`: the list in the order of `list.map(x, key)`."""
-        (name, key), over = self._call.args, self._call.target
+    def sorted_by(self) -> Fold:
+        """`list.sortBy(x, key)`: `cel.bind(input, list, input in the order of input.map(x, key))`."""
+        name, key = self._call.args
         init, step = ListOf(*self._at(), []), self._f("_+_", self._accu(), ListOf(*self._at(), [key]))
         parts = (init, self._c(True), step, self._accu())
-        keys = Fold(*self._at(), name.name, "", over, ACCUMULATOR, *parts)
-        return Call(*self._at(), "@sortByAssociatedKeys", over, [keys])
+        keys = Fold(*self._at(), name.name, "", self._sorted(), ACCUMULATOR, *parts)
+        call = Call(*self._at(), "@sortByAssociatedKeys", self._sorted(), [keys])
+        over, nothing = self._call.target, ListOf(*self._at(), [])
+        return Fold(*self._at(), "#unused", "", nothing, _SORTED, over, self._c(False), self._sorted(), call)
+
+    def _sorted(self) -> Ident:
+        return Ident(*self._at(), _SORTED)
 
     def _transform(self, name: str, args: list[Any]) -> tuple[Any, Any]:
         init: Any
