@@ -145,3 +145,12 @@ def test_any_value_is_pruned_defaulted_and_judged(obj: dict[str, Any]) -> None:
     WIDGET.default(obj)
     for error in WIDGET.validate(obj):
         assert error.message
+
+
+def test_an_update_may_keep_what_is_wrong_but_not_make_it() -> None:
+    flags = {"type": "object", "additionalProperties": {"type": "boolean"}}
+    kind = Structural({"type": "object", "properties": {"spec": flags}}, "Thing", "v1")
+    wrong = {"spec": {"a": 1}}
+    assert kind.validate(wrong, wrong) == []
+    for old in ({"spec": {"a": True}}, {"spec": {}}, None):  # true is not 1
+        assert [error.field for error in kind.validate(wrong, old)] == ["spec.a"]

@@ -93,12 +93,12 @@ def _weight(value: Any) -> int:
     return len(value) + 2 if isinstance(value, str) else 5
 
 
-def _equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any) -> bool:
     """Equality of JSON: true is not 1."""
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
+        return len(left) == len(right) and all(map(equal, left, right))
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
 
@@ -206,7 +206,7 @@ class _Document:
         if found is _MISSING or found is None:
             if wanted is not None:
                 raise TestFailed("test failed")
-        elif not _equal(found, wanted):
+        elif not equal(found, wanted):
             raise TestFailed("test failed")
 
     def _move(self, op: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from switchboard.objects.memo import memo
+from switchboard.objects.patch import equal
 from switchboard.objects.scalars import parse_time
 from switchboard.objects.validate.fields import Errors, shown
 
@@ -57,7 +58,7 @@ def check(value: Any, schema: Schema, path: str, errs: Errors, *, root: bool = F
 
     `old` is the value that this one replaces: what an update leaves as it was is not held against it (KEP-4008).
     """
-    if old is not ABSENT and value == old:
+    if old is not ABSENT and value == old and equal(value, old):  # the first of them is quicker to say no
         return
     if value is None and schema.get("nullable"):
         return
