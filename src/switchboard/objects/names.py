@@ -29,6 +29,10 @@ EMPTY = "must be non-empty"
 BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")  # an integer as it is written without need for more
+CEL_RESERVED = frozenset(  # no identifiers of expressions
+    "true false null in as break const continue else for function if import let loop package namespace return var "
+    "void while".split()
+)
 Check = Callable[[str], list[str]]
 
 

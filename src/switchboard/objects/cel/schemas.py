@@ -26,13 +26,10 @@ from switchboard.objects.cel.types import (
     object_of,
 )
 from switchboard.objects.cel.values import CelError, MapList, SetList, duration, timestamp
+from switchboard.objects.names import CEL_RESERVED
 
 Schema = dict[str, Any]
 MAX_REQUEST = 3 * 1024 * 1024
-_RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package namespace return var "
-    "void while".split()
-)
 _ESCAPED = re.compile(r"__|[-./]|[^a-zA-Z0-9_]")
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _TEXT: Schema = {"type": "string"}
@@ -51,7 +48,7 @@ def escape(name: str) -> str | None:
     """A property's name as an identifier of CEL; None when it has none."""
     if not name or name[0].isdigit():
         return None
-    if name in _RESERVED:
+    if name in CEL_RESERVED:
         return f"__{name}__"
     if any(found not in _ESCAPES for found in _ESCAPED.findall(name)):
         return None

@@ -32,6 +32,7 @@ from switchboard.objects.validate import (
     policy,
     quotas,
     service,
+    webhooks,
     workloads,
 )
 from switchboard.objects.validate.fields import Errors
@@ -130,8 +131,8 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_RBAC, "ClusterRole"): Rules(policy.role, name=_SEGMENT),
     (_RBAC, "RoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),
     (_RBAC, "ClusterRoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),
-    (_ADMISSION, "MutatingWebhookConfiguration"): Rules(admission.webhooks),
-    (_ADMISSION, "ValidatingWebhookConfiguration"): Rules(admission.webhooks),
+    (_ADMISSION, "MutatingWebhookConfiguration"): Rules(webhooks.configuration),
+    (_ADMISSION, "ValidatingWebhookConfiguration"): Rules(webhooks.configuration),
     (_ADMISSION, "ValidatingAdmissionPolicy"): Rules(admission.validating_policy, status=admission.policy_status),
     (_ADMISSION, "MutatingAdmissionPolicy"): Rules(admission.mutating_policy),
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): Rules(admission.validating_binding),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects import names
-from switchboard.objects.validate.admission import client_config
 from switchboard.objects.validate.fields import Errors, Raw, go_struct
 from switchboard.objects.validate.jsonschema import any_rules
 from switchboard.objects.validate.structural import check_default_rules, check_defaults, check_node, selectable_fields
+from switchboard.objects.validate.webhooks import client_config
 
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
