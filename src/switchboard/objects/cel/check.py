@@ -146,13 +146,13 @@ class _Checker:
             return inner if inner is ERROR or inner.kind == "optional_type" else optional(inner)
         if of.kind in ("dyn", "!error!"):
             return of
-        if of.kind.partition(".")[0] == "Object":  # made by an expression: any field
-            return DYN
         if of.kind == "map":
             return of.params[1]
         if of.fields is not None:
             found = of.fields.get(name)
             return found if found is not None else self._wrong(node, f"undefined field '{name}'")
+        if self._constructors(of.kind) is not None:  # an object that an expression made: any field
+            return DYN
         return self._wrong(node, f"type '{of}' does not support field selection")
 
     def _call(self, node: Call) -> Type:

@@ -17,15 +17,11 @@ class FieldPathError(ValueError):
 
 def field_path(text: str, schema: Schema) -> str:
     """The path as field errors print it, beginning with a dot. Raises FieldPathError."""
-    return _followed(text, schema)[0]
+    return followed(text, schema)[0]
 
 
-def schema_at(text: str, schema: Schema) -> Schema:
-    """The schema to which a path leads. Raises FieldPathError."""
-    return _followed(text, schema)[1]
-
-
-def _followed(text: str, schema: Schema) -> tuple[str, Schema]:
+def followed(text: str, schema: Schema) -> tuple[str, Schema]:
+    """The path as field errors print it, and the schema to which it leads. Raises FieldPathError."""
     tokens = iter(_TOKEN.findall(text))
     made = ""
     for token in tokens:

@@ -5,14 +5,14 @@ Source: `apiserver/pkg/admission/plugin/policy/validating/typechecking.go`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from switchboard.objects.cel.conditions import variables
 from switchboard.objects.cel.environment import checked
+from switchboard.objects.cel.policies import Expressions
 from switchboard.objects.cel.schemas import declared
 from switchboard.objects.cel.syntax import CompileError
-from switchboard.objects.cel.types import DYN, Type, object_of
+from switchboard.objects.cel.types import DYN, Type
 from switchboard.objects.types import definition_of, definitions
 
 Object = dict[str, Any]
@@ -84,29 +84,19 @@ def warnings(spec: Object, kinds: Kinds, params: Type | None = None) -> list[Obj
     for group, version, kind, schema in matched(spec, kinds):
         type_ = schema_type(schema, kind) if schema is not None else built_in_type(group, version, kind)
         if type_ is not None:
-            types.append((f"{group}/{version}, Kind={kind}", type_))
+            types.append((f"{group}/{version}, Kind={kind}", Expressions(spec, type_, params or DYN).known))
     made = []
     for i, validation in enumerate(spec.get("validations") or ()):
         for field in ("expression", "messageExpression"):
             text = validation.get(field)
-            found = "\n".join(_checked(text, spec, types, params)) if text else ""
+            found = "\n".join(_checked(text, types)) if text else ""
             if found:
                 made.append({"fieldRef": f"spec.validations[{i}].{field}", "warning": found})
     return made
 
 
-def _checked(text: str, spec: Object, types: Iterable[tuple[str, Type]], params: Type | None) -> Iterable[str]:
-    for name, type_ in types:
-        known = {**variables(), "object": type_, "oldObject": type_}
-        if spec.get("paramKind"):
-            known["params"] = params or DYN
-        own: dict[str, Type] = {}
-        known["variables"] = object_of("kubernetes.variables", own)
-        for variable in spec.get("variables") or ():
-            try:
-                own[variable["name"]] = checked(variable["expression"], known).result
-            except CompileError:
-                own[variable["name"]] = DYN
+def _checked(text: str, types: Iterable[tuple[str, Mapping[str, Type]]]) -> Iterator[str]:
+    for name, known in types:
         try:
             checked(text, known)
         except CompileError as e:

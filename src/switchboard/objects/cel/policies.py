@@ -94,8 +94,8 @@ class Expressions:
 class ValidatingPolicy(Expressions):
     """The expressions of a ValidatingAdmissionPolicy's spec."""
 
-    def __init__(self, spec: Object, object_type: Type = DYN, params_type: Type = DYN) -> None:
-        super().__init__(spec, object_type, params_type)
+    def __init__(self, spec: Object) -> None:
+        super().__init__(spec)
         self._validations: list[tuple[Object, Program, Program | None]] = []
         self._annotations: list[Program] = []
         for i, each in enumerate(spec.get("validations") or ()):
@@ -131,15 +131,12 @@ class ValidatingPolicy(Expressions):
         run.renew()
         for program in self._annotations:
             try:
-                value = run.value(program)
-                why = (
-                    ""
-                    if value is None or isinstance(value, str)
-                    else (
+                value, why = run.value(program), ""
+                if value is not None and not isinstance(value, str):
+                    why = (
                         f"valueExpression '{program.text}' resulted in unsupported return type: {name_of(value)}. "
                         "Return type must be either string or null."
                     )
-                )
             except CelError as e:
                 why = f"expression '{program.text}' resulted in error: {e}" if self.fails else ""
             if why:

@@ -119,23 +119,24 @@ def _versions(spec: Object, errs: Errors) -> None:
 
 
 def _shared(versions: list[Object], errs: Errors) -> None:
-    """Subresources and columns, told at the top when all versions have the same, as upstream keeps them there."""
-    fields = [(v.get("selectableFields"), (v.get("schema") or {}).get("openAPIV3Schema")) for v in versions]
-    single = all(each[0] == fields[0][0] for each in fields)
-    for i, (selectable, schema) in enumerate(fields[:1] if single else fields):
-        if selectable and schema:
-            selectable_fields(
-                selectable, schema, "spec.selectableFields" if single else f"spec.versions[{i}].selectableFields", errs
-            )
-    for field, check in (("subresources", _subresources), ("additionalPrinterColumns", _columns)):
+    """Fields to select by, subresources and columns, told at the top when all versions have the same, as upstream
+    keeps them there."""
+    checks = {"selectableFields": _selectable, "subresources": _subresources, "additionalPrinterColumns": _columns}
+    for field, check in checks.items():
         single = all(version.get(field) == versions[0].get(field) for version in versions)
         for i, version in enumerate(versions[:1] if single else versions):
             if version.get(field):
-                check(version[field], f"spec.{field}" if single else f"spec.versions[{i}].{field}", errs)
+                check(version, f"spec.{field}" if single else f"spec.versions[{i}].{field}", errs)
 
 
-def _subresources(subresources: Object, path: str, errs: Errors) -> None:
-    scale = subresources.get("scale")
+def _selectable(version: Object, path: str, errs: Errors) -> None:
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
+    if schema:
+        selectable_fields(version["selectableFields"], schema, path, errs)
+
+
+def _subresources(version: Object, path: str, errs: Errors) -> None:
+    scale = version["subresources"].get("scale")
     if scale is None:
         return
     for field, parent in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")):
@@ -159,8 +160,8 @@ _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 
 
-def _columns(columns: list[Object], path: str, errs: Errors) -> None:
-    for i, column in enumerate(columns):
+def _columns(version: Object, path: str, errs: Errors) -> None:
+    for i, column in enumerate(version["additionalPrinterColumns"]):
         at, kind, form = f"{path}[{i}]", column.get("type") or "", column.get("format") or ""
         if not column.get("name"):
             errs.required(f"{at}.name")

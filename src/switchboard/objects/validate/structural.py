@@ -16,14 +16,14 @@ _IDENTITY = ("apiVersion", "kind", "metadata")
 _MOST_SELECTABLE = 8
 # below allOf, anyOf, oneOf or not: field -> what it must be
 _FORBIDDEN_INSIDE = {
-    **dict.fromkeys(
-        ("type", "title", "description", "x-kubernetes-list-map-keys", "x-kubernetes-validations"), "empty"
-    ),
-    **dict.fromkeys(
-        ("additionalProperties", "default", "x-kubernetes-list-type", "x-kubernetes-map-type"), "undefined"
-    ),
-    **dict.fromkeys(("nullable", "x-kubernetes-preserve-unknown-fields"), "false"),
-    **dict.fromkeys(("x-kubernetes-embedded-resource", "x-kubernetes-int-or-string"), "false"),
+    field: word
+    for word, fields in {
+        "empty": "type title description x-kubernetes-list-map-keys x-kubernetes-validations",
+        "undefined": "additionalProperties default x-kubernetes-list-type x-kubernetes-map-type",
+        "false": "nullable x-kubernetes-preserve-unknown-fields x-kubernetes-embedded-resource "
+        "x-kubernetes-int-or-string",
+    }.items()
+    for field in fields.split()
 }
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
@@ -174,7 +174,7 @@ def check_default_rules(schema: Schema, path: str, errs: Errors) -> None:
 
 def selectable_fields(fields: list[dict[str, Any]], schema: Schema, path: str, errs: Errors) -> None:
     """`selectableFields` of a version: scalar fields that its schema has."""
-    from switchboard.objects.cel.fieldpaths import FieldPathError, field_path, schema_at  # few definitions have some
+    from switchboard.objects.cel.fieldpaths import FieldPathError, followed  # few definitions have some
 
     seen: set[str] = set()
     for i, each in enumerate(fields):
@@ -185,13 +185,13 @@ def selectable_fields(fields: list[dict[str, Any]], schema: Schema, path: str, e
         try:
             if "[" in text:
                 raise FieldPathError("array notation is not allowed")
-            found = field_path(text, schema)
+            found, field = followed(text, schema)
         except FieldPathError as e:
             errs.invalid(where, text, f"is an invalid path: {e}")
             continue
         if found.split(".")[1] == "metadata":
             errs.invalid(where, text, "must not point to fields in metadata")
-        if schema_at(text, schema).get("type") not in ("string", "boolean", "integer"):
+        if field.get("type") not in ("string", "boolean", "integer"):
             errs.invalid(
                 where,
                 text,
