@@ -13,7 +13,7 @@ from switchboard.objects import quantity
 Object = dict[str, Any]
 Amounts = dict[str, int]
 
-_COMPUTE = ("cpu", "memory")
+COMPUTE = ("cpu", "memory")  # what a pod as a whole can ask for, what its quality of service goes by
 
 
 def amounts(given: Mapping[str, Any] | None) -> Amounts:
@@ -73,7 +73,7 @@ def _settled(container: Object, status: Object | None, never: bool) -> Object:
     if not allocated or asked == allocated == (force or allocated):
         return container
     given: Object = {} if never else dict(asked)
-    for name in ("cpu", "memory"):
+    for name in COMPUTE:
         every = [part[name] for part in (given, allocated, force or {}) if name in part]
         if every:
             given[name] = max(every, key=lambda text: amounts({name: text}).get(name, 0))
@@ -105,35 +105,28 @@ def of_pod(spec: Object, part: str = "requests") -> Amounts:
 
 def qos_class(spec: Object) -> str:
     """Guaranteed, Burstable or BestEffort (`pkg/apis/core/v1/helper/qos`)."""
-    requests: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    guaranteed = True
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     if spec.get("resources"):
         containers = [{"resources": spec["resources"]}]
+    best_effort = guaranteed = True
     for container in containers:
         resources = container.get("resources") or {}
-        mine = {k: v for k, v in (resources.get("requests") or {}).items() if k in _COMPUTE and _positive(v)}
-        most = {k: v for k, v in (resources.get("limits") or {}).items() if k in _COMPUTE and _positive(v)}
-        requests |= mine
-        limits |= most
-        if set(most) != set(_COMPUTE) or any(not _equal(mine.get(k, v), v) for k, v in most.items()):
+        requests, limits = _computing(resources.get("requests")), _computing(resources.get("limits"))
+        if requests or limits:
+            best_effort = False
+        if limits.keys() != set(COMPUTE) or limits | requests != limits:
             guaranteed = False
-    if not requests and not limits:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
+    return "BestEffort" if best_effort else "Guaranteed" if guaranteed else "Burstable"
 
 
-def _positive(value: Any) -> bool:
-    try:
-        return quantity.parse("0") < quantity.parse(str(value))
-    except ValueError:
-        return False
-
-
-def _equal(left: Any, right: Any) -> bool:
-    try:
-        one, other = quantity.parse(str(left)), quantity.parse(str(right))
-        return not one < other and not other < one
-    except ValueError:
-        return False
+def _computing(given: Mapping[str, Any] | None) -> Amounts:
+    """Exact amounts of what quality of service goes by; what is nothing, or no quantity, is left out."""
+    out: Amounts = {}
+    for name in COMPUTE:
+        try:
+            nano = quantity.of((given or {}).get(name)).nano
+        except quantity.QuantityError:
+            continue
+        if nano > 0:
+            out[name] = nano
+    return out

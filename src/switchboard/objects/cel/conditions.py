@@ -122,6 +122,7 @@ class Conditions:
 
     def __init__(self, conditions: list[Object], types: Mapping[str, Type]) -> None:
         self._conditions = [(each["expression"].strip(), *compiled(each["expression"], types)) for each in conditions]
+        self.errors = [error for _, _, error in self._conditions]  # of each, empty where it compiles
 
     def met(self, known: Object) -> bool:
         """Whether all hold; one that is false decides over those that fail. Raises ConditionsFailed."""

@@ -7,12 +7,10 @@ from typing import Any
 
 from switchboard.objects.cel.lists import add_lists
 from switchboard.objects.cel.opaques import add_opaques
-from switchboard.objects.cel.standard import Table, function
+from switchboard.objects.cel.standard import LT, Table, function
 from switchboard.objects.cel.strings import add_strings
-from switchboard.objects.cel.types import BOOL, T, list_of
+from switchboard.objects.cel.types import BOOL
 from switchboard.objects.cel.values import equal
-
-LT = list_of(T)
 
 
 def _within(item: Any, items: list[Any]) -> bool:

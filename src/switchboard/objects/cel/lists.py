@@ -6,7 +6,7 @@ import functools
 import itertools
 from typing import Any
 
-from switchboard.objects.cel.standard import Table, function, method
+from switchboard.objects.cel.standard import LT, Table, function, method
 from switchboard.objects.cel.types import (
     BOOL,
     BYTES,
@@ -24,7 +24,6 @@ from switchboard.objects.cel.types import (
 )
 from switchboard.objects.cel.values import NONE, CelError, Duration, Optional, equal, name_of
 
-LT = list_of(T)
 _ORDERED = (INT, UINT, DOUBLE, DURATION, TIMESTAMP, STRING, BYTES, BOOL)
 _LONGEST_RANGE = 1_000_000  # as much as one expression may cost
 

@@ -51,9 +51,10 @@ class Expressions:
         if spec.get("paramKind"):
             base["params"] = params_type
         conditions = spec.get("matchConditions") or []
-        for i, each in enumerate(conditions):
-            self.made(each.get("expression"), f"matchConditions[{i}]", base, BOOL)
         self._conditions = Conditions(conditions, base)
+        for i, (each, error) in enumerate(zip(conditions, self._conditions.errors, strict=True)):
+            if error:
+                self.mistakes.append((f"matchConditions[{i}].expression", each["expression"], error))
         types: dict[str, Type] = {}
         self._variables: list[tuple[str, Program]] = []
         self.known = {**base, "variables": object_of("kubernetes.variables", types)}

@@ -122,8 +122,8 @@ def _resources(spec: Object, path: str, errs: Errors) -> None:
         errs.forbidden(f"{path}.claims", "claims may not be set for Resources at pod-level")
     for part in ("limits", "requests"):
         for name in own.get(part) or ():
-            if name not in _POD_LEVEL and not name.startswith("hugepages-"):
-                errs.unsupported(f"{path}.{part}[{name}]", name, _POD_LEVEL)
+            if name not in podresources.COMPUTE and not name.startswith("hugepages-"):
+                errs.unsupported(f"{path}.{part}[{name}]", name, podresources.COMPUTE)
     containers.resources({k: v for k, v in own.items() if k != "claims"}, path, set(), errs)
     least = podresources.of_pod({**spec, "resources": None, "overhead": None})
     for name, amount in podresources.amounts(own.get("requests")).items():
@@ -140,9 +140,6 @@ def _resources(spec: Object, path: str, errs: Errors) -> None:
                     field = f"{here}.{group}[{i}].resources.limits[{name}]"
                     why = f"must be less than or equal to pod limits of {own['limits'][name]}"
                     errs.invalid(field, container["resources"]["limits"][name], why)
-
-
-_POD_LEVEL = ("cpu", "memory")
 
 
 def _names(spec: Object, path: str, errs: Errors) -> None:
