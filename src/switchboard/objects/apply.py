@@ -107,10 +107,6 @@ def track_update(
     forgotten stays without.
     """
     type_ = type_of(obj, kind)
-    if old is None and "managedFields" not in (obj.get("metadata") or {}):
-        touched = _touched(_created(type_, obj, kind), _ignored(kind, type_, subresource))
-        managed.put(obj, [Entry(manager, UPDATE, api_version, subresource, now, touched)])
-        return
     entries, forget = managed.live_or_new(old, obj, subresource)
     if old is None:
         touched, removed = _created(type_, obj, kind), _NOTHING
@@ -121,16 +117,12 @@ def track_update(
         added_or_modified, gone = changes(type_, _bare(old), _bare(obj))
         touched, removed = added_or_modified or {}, gone or {}
     ignored = _ignored(kind, type_, subresource)
-    touched = _touched(touched, ignored)
+    touched = _stripped(touched if ignored.keys().isdisjoint(touched) else without_trees(touched, ignored))
     removed = without_trees(removed, ignored) if ignored and removed else removed
     if touched or removed:
         me = Entry(manager, UPDATE, api_version, subresource, now, touched)
         entries = managed.cap(_taken_over(entries, me, removed)) if entries else [me] if touched else []
     managed.put(obj, entries)
-
-
-def _touched(fields: FieldSet, ignored: FieldSet) -> FieldSet:
-    return _stripped(fields if ignored.keys().isdisjoint(fields) else without_trees(fields, ignored))
 
 
 def _created(type_: Type, obj: Object, kind: Kind | None) -> FieldSet:

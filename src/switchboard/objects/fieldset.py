@@ -117,11 +117,11 @@ def ordered(fields: FieldSet) -> FieldSet:
 
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
     """Every path as people read it (`.spec.ports[port=80,protocol="TCP"].name`); members of a level come first."""
-    ordered = sorted((key for key in fields if key != SELF), key=_order)
-    for key in ordered:
+    elements = sorted((key for key in fields if key != SELF), key=_order)
+    for key in elements:
         if is_member(fields[key]):
             yield prefix + element_text(key)
-    for key in ordered:
+    for key in elements:
         if fields[key]:
             yield from paths(fields[key], prefix + element_text(key))
 

@@ -15,7 +15,6 @@ APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10
 ANCIENT = "ancient-changes"
 BEFORE_APPLY = "before-first-apply"
-_NONE: dict[str, Any] = {}
 
 Identity = tuple[str, str, str, str]
 
@@ -159,7 +158,7 @@ def cap(entries: list[Entry]) -> list[Entry]:
 def put(obj: dict[str, Any], entries: list[Entry]) -> None:
     """Write the entries into an object's metadata (a metadata dict of its own is made, not changed)."""
     encoded = encode(entries)
-    metadata = dict(obj.get("metadata", _NONE))
+    metadata = dict(obj.get("metadata", {}))
     metadata.pop("managedFields", None)
     if encoded:
         metadata["managedFields"] = encoded
