@@ -449,6 +449,20 @@ def test_sets_behave_as_sets_of_paths(left: FieldSet, right: FieldSet) -> None:
     assert covers(union(left, right), left) and covers(union(left, right), right)
 
 
+def test_fields_stand_in_order_whoever_wrote_them_and_whatever_was_taken() -> None:
+    def in_order(fields: FieldSet) -> bool:
+        return list(fields) == sorted(fields) and all(map(in_order, fields.values()))
+
+    server = Server("ConfigMap")
+    server.write("one", data={"z": "1", "b": "1", "a": "1"}, metadata={"labels": {"y": "1", "x": "1"}})
+    server.write("one", data={"z": "1", "c": "1", "b": "2", "a": "1"}, metadata={"labels": {"y": "1", "x": "1"}})
+    server.write("two", data={"z": "2", "c": "1", "b": "2", "a": "2"}, metadata={"labels": {"y": "1", "x": "1"}})
+    server.write("two", data={"z": "3", "c": "1", "b": "2", "a": "3"}, metadata={"labels": {"y": "1", "x": "1"}})
+    server.apply("three", data={"q": "1", "d": "1"})
+    assert server.owners.keys() == {"one", "two", "three"}
+    assert all(map(in_order, server.owners.values()))
+
+
 specs = st.fixed_dictionaries(
     {"type": st.sampled_from(["ClusterIP", "NodePort"])},
     optional={

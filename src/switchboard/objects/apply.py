@@ -139,7 +139,7 @@ def _taken_over(entries: list[Entry], me: Entry, removed: FieldSet) -> list[Entr
     lost = union(me.fields, removed) if removed else me.fields
     for entry in entries:
         if not removed and entry.identity == me.identity and covers(entry.fields, me.fields):
-            me.fields = entry.fields  # the same fields again, as most writers write
+            me.fields, me.stored = entry.fields, entry.stored  # the same fields again, as most writers write
             continue
         rest = difference(entry.fields, lost)
         if entry.identity == me.identity and me.fields:

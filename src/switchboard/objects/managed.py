@@ -29,6 +29,7 @@ class Entry:
     subresource: str
     time: str
     fields: FieldSet
+    stored: FieldSet | None = None  # as `encode` wrote them once, and so in order
 
     @property
     def identity(self) -> Identity:
@@ -42,7 +43,7 @@ class Entry:
         if self.time:
             out["time"] = self.time
         out["fieldsType"] = "FieldsV1"
-        out["fieldsV1"] = ordered(self.fields)
+        out["fieldsV1"] = self.fields if self.fields is self.stored else ordered(self.fields)
         if self.subresource:
             out["subresource"] = self.subresource
         return out
@@ -91,7 +92,8 @@ def trusted(entries: Any) -> list[Entry]:
             entry.get("apiVersion", ""),
             entry.get("subresource", ""),
             entry.get("time", ""),
-            entry.get("fieldsV1") or {},
+            fields := entry.get("fieldsV1") or {},
+            fields,
         )
         for entry in entries or ()
     ]
