@@ -29,6 +29,7 @@ _WORDS = {
     "FieldValueRequired": "Required value",
     "FieldValueDuplicate": "Duplicate value",
 }
+_WITHOUT_VALUE = ("FieldValueForbidden", "FieldValueRequired")  # their messages show no value
 _SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
@@ -212,11 +213,12 @@ class _Run:
                 self._invalid(node, here, f"messageExpression evaluation failed: {_SPENT}", ratcheted)
                 raise _BudgetSpent from None
         reason = rule.rule.get("reason") or "FieldValueInvalid"
-        words, detail = _WORDS.get(reason, "Invalid value"), message or rule.default_message
-        text = words if reason == "FieldValueDuplicate" else f"{words}: {detail}"
-        if words.endswith(" value") and words[0] != "R" and node.schema.get("type") not in ("object", "array"):
-            text = f"{words}: {shown(of)}{text.removeprefix(words)}"
-        self._tell(FieldError(reason, here or "<nil>", text), ratcheted)
+        parts = [_WORDS.get(reason, "Invalid value")]
+        if reason not in _WITHOUT_VALUE and node.schema.get("type") not in ("object", "array"):
+            parts.append(shown(of))
+        if reason != "FieldValueDuplicate":
+            parts.append(message or rule.default_message)
+        self._tell(FieldError(reason, here or "<nil>", ": ".join(parts)), ratcheted)
 
     def _message(self, program: Program, variables: Object) -> str:
         """The text of a message expression, empty when it cannot be used. Raises CostExceeded."""
