@@ -19,8 +19,9 @@ _UDP_SAMPLE = 129  # records of which not all fit into an answer of 1232 bytes, 
 class Answer:
     """What a name has: the code, the records, and the keys that it depends on.
 
-    `chase` is the wire name of an alias that lies outside the zone and is still to be resolved; `foreign` says that the
-    name is none of ours (to be forwarded); `shuffle`, that the order of answers should change from client to client.
+    Of the answers, aliases come first, and then what was asked for. `chase` is the wire name of an alias that lies
+    outside the zone and is still to be resolved; `foreign` says that the name is none of ours (to be forwarded);
+    `shuffle`, that the order of answers should change from client to client.
     """
 
     rcode: int = m.NOERROR
@@ -34,14 +35,15 @@ class Answer:
 
     def has(self, qtype: int) -> bool:
         """Whether a record of the type is among the answers; without one, the SOA goes along (RFC 2308)."""
-        return bool(self.answers) if qtype == m.ANY else qtype in [r.type for r in self.answers]
+        return bool(self.answers) and qtype in (self.answers[-1].type, m.ANY)
 
     def shuffled(self, *, udp: bool) -> list[Record]:
-        """The answers in another order, aliases first. Over UDP no more than would be cut anyway."""
-        aliases = [r for r in self.answers if r.type == m.CNAME]
-        rest = [r for r in self.answers if r.type != m.CNAME] if aliases else self.answers
+        """The answers in another order, but for the aliases that they begin with. Over UDP no more than would be cut
+        anyway."""
+        first = next((i for i, r in enumerate(self.answers) if r.type != m.CNAME), len(self.answers))
+        rest = self.answers[first:]
         count = min(len(rest), _UDP_SAMPLE) if udp else len(rest)
-        return aliases + random.sample(rest, count)
+        return self.answers[:first] + random.sample(rest, count)
 
 
 def of_type(records: Iterable[Record], qtype: int, *, shuffle: bool = False) -> Answer:

@@ -247,7 +247,8 @@ def build(
     flags |= AD if authentic and (query.do or query.flags & AD) else 0
     own = query.name if len(query.name) > 1 else None
     asked, opts = 1 if query.question else 0, 1 if tail else 0
-    if not authority and not additional:  # what most answers are: addresses of the name that was asked for
+    # What most answers are: addresses of the name that was asked for, which fit (12 bytes is the least of a record).
+    if not authority and not additional and 12 * len(answers) < max_size:
         same = [_OWN + RR.pack(r.type, CLASS_IN, r.ttl, len(r.rdata)) + r.rdata for r in answers if r.name == own]
         if len(same) == len(answers):
             short = b"".join((query.question, *same, tail))
