@@ -171,7 +171,7 @@ def _reuse(
     untouched: list[tuple[Object, list[Object]]],
     touched: list[tuple[Object, list[Object]]],
 ) -> list[Object]:
-    """One more write at most: an unchanged slice with room for the remainder, else one that was to be deleted."""
+    """One more write at most: an unchanged slice with room for the remainder takes it."""
     over = len(rest) % frame.most
     if not over:
         return rest

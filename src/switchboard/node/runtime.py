@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Final
 
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
@@ -54,6 +54,14 @@ class RuntimeGone(RuntimeFailure):
 def _go_name(code: str) -> str:
     """NOT_FOUND -> NotFound, as Go's gRPC prints it."""
     return "".join(part.capitalize() for part in code.split("_"))
+
+
+async def _gone_is_fine(calling: Awaitable[Message]) -> None:
+    try:
+        await calling
+    except RuntimeFailure as error:
+        if error.code != "NOT_FOUND":
+            raise
 
 
 class Raw(CodecBase):
@@ -163,11 +171,11 @@ class CriRuntime:
 
     async def stop_sandbox(self, id_: str) -> None:
         """Stop everything in a sandbox and give back its network; fine when it is gone."""
-        await self._gone_is_fine("StopPodSandbox", {"pod_sandbox_id": id_})
+        await _gone_is_fine(self.call("StopPodSandbox", {"pod_sandbox_id": id_}))
 
     async def remove_sandbox(self, id_: str) -> None:
         """Forget a stopped sandbox and its containers; fine when it is gone."""
-        await self._gone_is_fine("RemovePodSandbox", {"pod_sandbox_id": id_})
+        await _gone_is_fine(self.call("RemovePodSandbox", {"pod_sandbox_id": id_}))
         shims.forget(self._socket, id_)
 
     async def sandbox_status(self, id_: str) -> Message:
@@ -191,11 +199,12 @@ class CriRuntime:
 
     async def stop_container(self, id_: str, grace: float) -> None:
         """Stop signal, then SIGKILL after `grace` seconds; fine when it is gone."""
-        await self._gone_is_fine("StopContainer", {"container_id": id_, "timeout": max(0, round(grace))}, grace + 120)
+        request = {"container_id": id_, "timeout": max(0, round(grace))}
+        await _gone_is_fine(self.call("StopContainer", request, seconds=grace + _CALL_TIMEOUT))
 
     async def remove_container(self, id_: str) -> None:
         """Forget a container; fine when it is gone."""
-        await self._gone_is_fine("RemoveContainer", {"container_id": id_})
+        await _gone_is_fine(self.call("RemoveContainer", {"container_id": id_}))
 
     async def container_status(self, id_: str) -> Message:
         """ContainerStatus."""
@@ -244,12 +253,8 @@ class CriRuntime:
 
     async def signal(self, id_: str, number: int) -> None:
         """Send a signal to a container's first process; fine when it is gone."""
-        try:
-            request = {"container_id": id_, "signal": number}
-            await self._unary(_TASKS + "Kill", ("KillRequest", "Empty"), request, metadata=_OWN)
-        except RuntimeFailure as error:
-            if error.code != "NOT_FOUND":
-                raise
+        request = {"container_id": id_, "signal": number}
+        await _gone_is_fine(self._unary(_TASKS + "Kill", ("KillRequest", "Empty"), request, metadata=_OWN))
 
     async def list_images(self) -> list[Message]:
         """All images."""
@@ -264,13 +269,6 @@ class CriRuntime:
     async def container_stats(self) -> list[Message]:
         """CPU and memory of all running containers."""
         return list((await self.call("ListContainerStats")).get("stats", []))
-
-    async def _gone_is_fine(self, method: str, request: Message, seconds: float = _CALL_TIMEOUT) -> None:
-        try:
-            await self.call(method, request, seconds=seconds)
-        except RuntimeFailure as error:
-            if error.code != "NOT_FOUND":
-                raise
 
     async def ready(self, seconds: float) -> Message:
         """Wait until the runtime answers, and its version. Raises RuntimeGone after `seconds`."""
