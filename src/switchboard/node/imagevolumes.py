@@ -13,7 +13,7 @@ from typing import Any
 from switchboard.node.mounts import mount_layers
 from switchboard.node.payload import VolumeFailure
 from switchboard.node.pulls import Images, Say
-from switchboard.node.runtime import CriRuntime
+from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
 from switchboard.node.settings import NodeSettings
 
 Object = dict[str, Any]
@@ -29,7 +29,7 @@ async def mount_images(
     pod: Object, container: Object, images: Images, runtime: CriRuntime, settings: NodeSettings,
     secrets: list[Object], say: Say,
 ) -> dict[str, Path]:  # fmt: skip
-    """Host paths of a container's image volumes by name. Raises PullFailure, RuntimeFailure, VolumeFailure."""
+    """Host paths of a container's image volumes by name. Raises PullFailure, VolumeFailure, RuntimeGone."""
     made: dict[str, Path] = {}
     uid = pod["metadata"]["uid"]
     for volume in image_volumes(pod, container):
@@ -41,11 +41,13 @@ async def mount_images(
         if os.path.ismount(folder):
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        mounts = await runtime.image_layers(image, f"{uid}/{name}")
-        if len(mounts) != 1:
-            raise VolumeFailure(f'volume "{name}": image {source.get("reference")} has no files that can be mounted')
         try:
+            mounts = await runtime.image_layers(image, f"{uid}/{name}")
+            if len(mounts) != 1:
+                raise OSError(f"image {source.get('reference')} has no files that can be mounted")
             await mount_layers(folder, mounts[0]["type"], mounts[0]["source"], mounts[0].get("options", ()))
-        except OSError as why:
+        except RuntimeGone:
+            raise
+        except (OSError, RuntimeFailure) as why:
             raise VolumeFailure(f'volume "{name}": {why}') from why
     return made

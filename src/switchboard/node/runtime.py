@@ -243,13 +243,16 @@ class CriRuntime:
         info = json.loads((await self.call("ImageStatus", verbose, images=True))["info"]["info"])
         config = json.loads((await self.call("Status", {"verbose": True}))["info"]["config"])
         snapshotter = config["containerd"]["snapshotter"]
-        view = {"snapshotter": snapshotter, "key": key, "parent": info["chainID"]}
-        types = ("ViewSnapshotRequest", "ViewSnapshotResponse")
-        mounts = (await self._unary(_SNAPSHOTS + "View", types, view, metadata=_OWN)).get("mounts", [])
-        # Its mounts show folders of the image's own snapshots; the view itself holds nothing.
-        remove = {"snapshotter": snapshotter, "key": key}
-        await self._unary(_SNAPSHOTS + "Remove", ("RemoveSnapshotRequest", "Empty"), remove, metadata=_OWN)
+        view = {"snapshotter": snapshotter, "key": key}
+        await self._remove_snapshot(view)  # somebody may have died before removing it
+        request, types = {**view, "parent": info["chainID"]}, ("ViewSnapshotRequest", "ViewSnapshotResponse")
+        mounts = (await self._unary(_SNAPSHOTS + "View", types, request, metadata=_OWN)).get("mounts", [])
+        await self._remove_snapshot(view)  # its mounts show folders of the image's own; it holds nothing itself
         return list(mounts)
+
+    async def _remove_snapshot(self, which: Message) -> None:
+        types = ("RemoveSnapshotRequest", "Empty")
+        await _gone_is_fine(self._unary(_SNAPSHOTS + "Remove", types, which, metadata=_OWN))
 
     async def signal(self, id_: str, number: int) -> None:
         """Send a signal to a container's first process; fine when it is gone."""
