@@ -113,7 +113,7 @@ def test_udp_node_port_on_localhost(world: World, apply: Apply) -> None:
 
 def test_nobody_outside_reaches_loopback(world: World, apply: Apply) -> None:
     apply(service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", B))
-    stop = world.serve(world.node, "node", 7777, "127.0.0.1")
+    stop = world.node.serve("node", 7777, "127.0.0.1")
     world.out.sysctl("net/ipv4/conf/all/route_localnet", "1")
     world.out.ip("route", "add", "127.7.0.0/16", "via", NODE4)
     try:
@@ -274,7 +274,7 @@ def test_udp_flow_past_a_service_that_comes_later(world: World, plane: Plane, ap
     from switchboard.proxy.conntrack import Conntrack
 
     table = world.node.run(Conntrack)
-    stop = world.serve(world.node, "node", 30053, NODE4)
+    stop = world.node.serve("node", 30053, NODE4)
     try:
         assert world.out.udp(NODE4, 30053, source_port=5003) == f"node {OUT4}"
         one = service("web", ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
@@ -287,7 +287,7 @@ def test_udp_flow_past_a_service_that_comes_later(world: World, plane: Plane, ap
 
 
 def test_host_network_endpoint(world: World, apply: Apply) -> None:
-    stop = world.serve(world.node, "node", 9100)
+    stop = world.node.serve("node", 9100)
     try:
         apply(
             service("web", ports=[{"port": 80, "nodePort": 30080}], type="NodePort"), slice_of("web", NODE4, port=9100)
@@ -358,7 +358,7 @@ def test_host_ports(world: World, plane: Plane) -> None:
 
 
 def test_egress_is_masqueraded_and_the_cluster_is_not(world: World, plane: Plane) -> None:
-    stop = world.serve(world.out, "out", 7000)
+    stop = world.out.serve("out", 7000)
     try:
         assert world.pods["a"].tcp(OUT4, 7000) == f"out {NODE4}"
         assert world.pods["a"].tcp(B, 8080) == f"b {A}"

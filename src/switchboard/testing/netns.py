@@ -34,6 +34,7 @@ class Space:
         self.name = f"{PREFIX}-{name}"
         ip("netns", "add", self.name)
         self._thread = ThreadPoolExecutor(1)
+        self._closing = threading.Event()
         self.run(self._enter)
         self.ip("link", "set", "lo", "up")
 
@@ -77,8 +78,52 @@ class Space:
 
     def close(self) -> None:
         """Take the namespace away."""
+        self._closing.set()
         self._thread.shutdown()
         ip("netns", "del", self.name)
+
+    # What a server does
+
+    def serve(self, name: str, port: int, address: str = "") -> Callable[[], None]:
+        """Answer `name client` over TCP and UDP; returns what stops it."""
+        family = socket.AF_INET6 if ":" in address or not address else socket.AF_INET
+
+        def listen() -> list[socket.socket]:
+            out = []
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                s = socket.socket(family, kind)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind((address, port))
+                if kind == socket.SOCK_STREAM:
+                    s.listen(1024)
+                out.append(s)
+            return out
+
+        sockets = self.run(listen)
+        stop = threading.Event()
+        thread = threading.Thread(target=self._answer, args=(sockets, name, stop), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            stop.set()
+            thread.join()
+            for s in sockets:
+                s.close()
+
+        return end
+
+    def _answer(self, sockets: list[socket.socket], name: str, stop: threading.Event) -> None:
+        while not stop.is_set() and not self._closing.is_set():
+            ready, _, _ = select.select(sockets, [], [], 0.05)
+            for s in ready:
+                with contextlib.suppress(OSError):
+                    if s.type == socket.SOCK_STREAM:
+                        peer, address = s.accept()
+                        peer.sendall(f"{name} {plain(address[0])}".encode())
+                        peer.close()
+                    else:
+                        _, address = s.recvfrom(100)
+                        s.sendto(f"{name} {plain(address[0])}".encode(), address)
 
     # What a client sees
 
@@ -137,11 +182,9 @@ class World:
     def __init__(self) -> None:
         self.node, self.out = Space("node"), Space("out")
         self.pods = {name: Space(name) for name in PODS}
-        self._closing = threading.Event()
-        self._sockets: list[socket.socket] = []
         self._wire()
         for name, space in self.pods.items():
-            self.serve(space, name, PORT)
+            space.serve(name, PORT)
 
     def _wire(self) -> None:
         node, out = self.node, self.out
@@ -178,50 +221,8 @@ class World:
             for net in ("fd00:96::/112", "fd00:77::/64"):
                 space.ip("-6", "route", "add", net, "via", "fd00:244::1")
 
-    def serve(self, space: Space, name: str, port: int, address: str = "") -> Callable[[], None]:
-        """Answer `name client` over TCP and UDP; returns what stops it."""
-        family = socket.AF_INET6 if ":" in address or not address else socket.AF_INET
-
-        def listen() -> list[socket.socket]:
-            out = []
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                s = socket.socket(family, kind)
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                s.bind((address, port))
-                if kind == socket.SOCK_STREAM:
-                    s.listen(1024)
-                out.append(s)
-            return out
-
-        sockets = space.run(listen)
-        stop = threading.Event()
-        thread = threading.Thread(target=self._answer, args=(sockets, name, stop), daemon=True)
-        thread.start()
-
-        def end() -> None:
-            stop.set()
-            thread.join()
-            for s in sockets:
-                s.close()
-
-        return end
-
-    def _answer(self, sockets: list[socket.socket], name: str, stop: threading.Event) -> None:
-        while not stop.is_set() and not self._closing.is_set():
-            ready, _, _ = select.select(sockets, [], [], 0.05)
-            for s in ready:
-                with contextlib.suppress(OSError):
-                    if s.type == socket.SOCK_STREAM:
-                        peer, address = s.accept()
-                        peer.sendall(f"{name} {plain(address[0])}".encode())
-                        peer.close()
-                    else:
-                        _, address = s.recvfrom(100)
-                        s.sendto(f"{name} {plain(address[0])}".encode(), address)
-
     def close(self) -> None:
         """Take everything away."""
-        self._closing.set()
         for space in (*self.pods.values(), self.out, self.node):
             space.close()
 
