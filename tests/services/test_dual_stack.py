@@ -51,6 +51,19 @@ def test_nodes_and_pods_have_both(dual: Space) -> None:
         assert dual.names(at(one["ip"], 8080)) == {"b"}
 
 
+def test_datagrams_to_a_pod_in_the_nodes_network(dual: Space) -> None:
+    """The answer comes from the address that was asked, in both families."""
+    dual.apply(dual.pod("on-host", "http:18080", "udp:18081", "udp6:18081", hostNetwork=True))
+    dual.ready("on-host")
+    port = {"port": 53, "protocol": "UDP", "targetPort": 18081}
+    made = dual.service("on-host", port, selector={"pod": "on-host"}, ipFamilyPolicy="RequireDualStack")["spec"]
+    clients = [one["ip"] for one in dual.get("pod", "client")["status"]["podIPs"]]
+    for ip, node, client in zip(made["clusterIPs"], node_addresses(dual), clients, strict=True):
+        wait_for(lambda ip=ip, client=client: dual.datagrams(ip, 53) == [f"on-host {client}"])  # type: ignore[misc]
+        assert dual.datagrams(node, 18081) == [f"on-host {client}"]
+    dual.delete("pod", "on-host")
+
+
 def test_both_addresses_of_a_service_answer_everywhere(dual: Space) -> None:
     made = dual.service("both", PORT, selector=SELECTOR, type="LoadBalancer", ipFamilyPolicy="RequireDualStack")["spec"]
     assert made["ipFamilies"] == ["IPv4", "IPv6"]

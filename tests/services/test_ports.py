@@ -86,6 +86,37 @@ def test_datagrams_follow_the_endpoints(space: Space) -> None:
     wait_for(lambda: len(space.endpoints("udp")) == 3)
 
 
+def test_datagrams_to_a_pod_in_the_nodes_network(space: Space) -> None:
+    """Its socket is bound to no address: the answer comes from the address that was asked, through the Service, its
+    nodePort and straight. The same for TCP, and clients' addresses stay."""
+    space.apply(space.pod("on-host", "http:18080", "udp:18081", hostNetwork=True))
+    space.ready("on-host")
+    udp = {"port": 53, "protocol": "UDP", "targetPort": 18081, "name": "udp"}
+    tcp = {"port": 80, "targetPort": 18080, "name": "tcp"}
+    made = space.service("on-host", udp, tcp, selector={"pod": "on-host"}, type="NodePort")["spec"]
+    ip, (udp_port, tcp_port) = made["clusterIP"], (port["nodePort"] for port in made["ports"])
+    client, node = space.ip("client"), space.cluster.ip
+    space.until_names(f"http://{ip}/", {"on-host"})
+    for address, udp_at, tcp_at in ((ip, 53, 80), (node, udp_port, tcp_port), (node, 18081, 18080)):
+        assert space.datagrams(address, udp_at) == [f"on-host {client}"]
+        assert space.fetch(f"http://{address}:{tcp_at}/")[0].split()[:2] == ["on-host", client]
+        assert space.datagrams(address, udp_at, by="node")[0].split()[0] == "on-host"
+        assert space.datagrams(address, udp_at, by="hosted")[0].split()[0] == "on-host"
+    assert space.datagrams(node, udp_port, by="host")[0].split()[0] == "on-host"
+    assert space.datagrams(node, 18081, by="host")[0].split()[0] == "on-host"
+    space.delete("pod", "on-host")
+
+
+def test_the_node_comes_to_pods_with_its_own_address(space: Space) -> None:
+    """Straight and through a Service: processes of the node, and so probes, too."""
+    ip, made = space.ip("a"), space.service("seen", 80, selector={"pod": "a"})["spec"]
+    space.until_names(f"http://{made['clusterIP']}/", {"a"})
+    for url in (f"http://{ip}:8080/", f"http://{made['clusterIP']}/"):
+        for by in ("node", "hosted"):
+            assert space.fetch(url, by=by)[0].split()[:2] == ["a", space.cluster.ip]
+    assert space.datagrams(ip, 8081, by="node") == [f"a {space.cluster.ip}"]
+
+
 def test_pods_and_nodes_reach_every_pod(space: Space) -> None:
     """Straight, by HTTP and UDP, from a pod, from a pod in the node's network, from the node."""
     for name in WEB:

@@ -18,6 +18,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from . import cni
 from .command import attempt, run
 from .config import ClusterConfig, write_file
 from .errors import ClusterError
@@ -68,9 +69,9 @@ def node_batch(config: ClusterConfig) -> str:
     return f"link set lo up\naddr add {config.node_ip}/{config.prefix_length} dev eth0\n{six}link set eth0 up\n"
 
 
-def node_script(config: ClusterConfig) -> str:
-    """The shell script that sets up the node's namespace from inside: settings first, then addresses, then
-    masquerading.
+def node_script(config: ClusterConfig, *, bridged: bool) -> str:
+    """The shell script that sets up the node's namespace from inside: settings first, then addresses and the pods'
+    bridge, then masquerading.
     """
     sysctls = NODE_SYSCTLS + (DUAL_STACK_SYSCTLS if config.dual_stack else ())
     settings = [f"[ ! -e /proc/sys/{path} ] || echo {value} >/proc/sys/{path}" for path, value in sysctls]
@@ -79,7 +80,7 @@ def node_script(config: ClusterConfig) -> str:
             "set -e",
             *settings,
             "ip -batch - <<'EOF'",
-            node_batch(config) + "EOF",
+            node_batch(config) + (cni.bridge_batch(config) if bridged else "") + "EOF",
             "nft -f - <<'EOF'",
             node_table(config) + "EOF",
         ]
@@ -161,7 +162,11 @@ def create(config: ClusterConfig) -> bool:
         why=why,
         advice=f"is {config.node_subnet} in use? see: ip route",
     )
-    run(["nsenter", f"--net={config.netns_path}", "sh"], given=node_script(config), why=why)
+    run(
+        ["nsenter", f"--net={config.netns_path}", "sh"],
+        given=node_script(config, bridged=cni.have_bridge_filter()),
+        why=why,
+    )
     stamp = {"netns": _inode(config.netns_path), "link": _index(config.host_link)}
     write_file(config.run / _STAMP, json.dumps(stamp))
     return True

@@ -94,13 +94,24 @@ class Udp(socketserver.ThreadingUDPServer):
     daemon_threads = True
 
 
+class Udp6(Udp):
+    """On IPv6 alone."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """As UDPServer's."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
+
+
 def serve(word: str) -> None:
     """Serve one word of the command line."""
     kind, port, *folder = word.split(":")
     where = ("", int(port))
     server: socketserver.BaseServer
-    if kind == "udp":
-        server = Udp(where, Datagrams)
+    if kind in ("udp", "udp6"):
+        server = (Udp6 if kind == "udp6" else Udp)(where, Datagrams)
     else:
         server = (Http6 if kind == "http6" else Http)(where, Slow if kind == "slow" else Answer)
         if kind == "https":

@@ -16,7 +16,8 @@ Object = dict[str, Any]
 IMAGE = "python:3-alpine"
 _UDP = """
 import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM); s.settimeout(1)
 for _ in range(int(sys.argv[3])):
     try:
         s.connect((sys.argv[1], int(sys.argv[2]))); s.send(b"who?"); print(s.recv(99).decode())
