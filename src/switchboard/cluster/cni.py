@@ -47,7 +47,7 @@ def configuration(config: ClusterConfig, *, bridged: bool) -> dict[str, Any]:
 
 def bridge_batch(config: ClusterConfig) -> str:
     """`ip -batch` inside the node's namespace, once it has its addresses: the bridge, as the plugin will find it."""
-    lines = []
+    lines: list[str] = []
     for text, source in zip(config.node_pod_cidrs, config.node_ips, strict=False):
         net = ip_network(text)
         gateway = f"{net.network_address + 1}/{net.prefixlen}"
