@@ -104,3 +104,28 @@ async def test_a_strategic_merge_is_of_the_kind_that_it_is_of(api: ApiServer) ->
     assert (status, obj["kind"], obj["apiVersion"]) == (200, "Deployment", "apps/v1")
     merge = {"content-type": "application/merge-patch+json"}
     assert (await api.call("PATCH", f"{path}/kinds", {"kind": "Other"}, merge))[0] in (400, 422)
+
+
+async def test_null_where_the_server_decides(api: ApiServer) -> None:
+    """Manifests made from Go types carry `creationTimestamp: null`."""
+    path, headers = "/api/v1/namespaces/default/configmaps/stamped?fieldManager=m", APPLY
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stamped", "creationTimestamp": None}}
+    status, made = await api.call("PATCH", path, body, headers)
+    assert status == 201 and made["metadata"]["creationTimestamp"]
+    status, again = await api.call("PATCH", path, body, headers)
+    assert (status, again) == (200, made)  # not even the version
+    status, changed = await api.call("PATCH", path, body | {"data": {"a": "b"}}, headers)
+    assert (status, changed["metadata"]["creationTimestamp"]) == (200, made["metadata"]["creationTimestamp"])
+
+
+async def test_a_status_endpoint_that_puts_metadata_back_gives_nobody_its_fields(api: ApiServer) -> None:
+    groups = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+    spec = {"priorityLevelConfiguration": {"name": "exempt"}}
+    head = {"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema"}
+    await api.call("POST", groups, head | {"metadata": {"name": "f", "labels": {"a": "b"}}, "spec": spec})
+    ready = {"type": "Dangling", "status": "False", "reason": "Found", "message": "found"}
+    sent = head | {"metadata": {"name": "f", "labels": {"a": "c", "x": "y"}}, "status": {"conditions": [ready]}}
+    status, made = await api.call("PATCH", groups + "/f/status?fieldManager=m&force=true", sent, APPLY)
+    assert (status, made["metadata"]["labels"]) == (200, {"a": "b"})
+    mine = next(e for e in made["metadata"]["managedFields"] if e["manager"] == "m")
+    assert list(mine["fieldsV1"]) == ["f:status"]

@@ -7,7 +7,7 @@ The pieces: `fieldtypes` (how a value is divided), `fieldchanges` (what changed)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from switchboard.objects.fieldset import SELF, FieldSet, covers, difference, int
 from switchboard.objects.fieldtypes import Type, definition_type, schema_type
 from switchboard.objects.kinds import Kind
 from switchboard.objects.managed import APPLY, BEFORE_APPLY, UPDATE, Entry
+from switchboard.objects.resetfields import reset_fields
 from switchboard.objects.types import definition_of
 
 Object = dict[str, Any]
@@ -32,9 +33,6 @@ _STRIPPED_META = frozenset(
     "name namespace creationTimestamp selfLink uid clusterName generation managedFields resourceVersion".split()
 )
 
-# Fields that an endpoint does not write, so whoever sends them there does not own them (strategies' GetResetFields).
-_STATUS: FieldSet = {"f:status": {}}
-_SPEC: FieldSet = {"f:spec": {}}
 _NOTHING: FieldSet = {}
 
 
@@ -61,13 +59,10 @@ def _custom_type(kind: Kind) -> Type:
 
 
 def _ignored(kind: Kind | None, type_: Type, subresource: str) -> FieldSet:
-    """What this endpoint resets: status on the object itself where it has a status endpoint, spec on /status."""
-    if subresource == "status":
-        return _SPEC
-    if subresource:
-        return {}
-    has_status = "status" in kind.subresources if kind is not None else type_.declares("status")
-    return _STATUS if has_status else {}
+    """What this endpoint resets, so that nobody comes to own it there."""
+    if kind is not None:
+        return reset_fields(kind, subresource)
+    return {"f:status": {}} if not subresource and type_.declares("status") else _NOTHING
 
 
 def _bare(obj: Object) -> Object:
@@ -156,7 +151,7 @@ class Conflicts(Conflict):
     """Fields that other managers own with other values; `fields` is the set of them."""
 
     def __init__(self, found: list[tuple[Entry, FieldSet]]) -> None:
-        found = sorted(found, key=lambda pair: pair[0].identity)
+        found = sorted(found, key=lambda pair: pair[0].identifier)
         self.fields: FieldSet = {}
         lines: list[str] = []
         causes = []
@@ -204,9 +199,9 @@ def apply(
     except Conflicts as conflicts:
         if manager != "kubectl":
             raise
-        _only_client_side(conflicts, live or {}, type_)
+        _only_client_side(conflicts, live or {}, type_, api_version)
         new = one.run(True)
-    if manager == "kubectl" and LAST_APPLIED in (new["metadata"].get("annotations") or {}):
+    if manager == "kubectl" and (new["metadata"].get("annotations") or {}).get(LAST_APPLIED):
         _renew_last_applied(new, config)
     return new
 
@@ -239,8 +234,9 @@ class _Application:
         self.ignored = _ignored(kind, type_, me.subresource)
         entries = managed.trusted(self.live.get("metadata", {}).get("managedFields"))
         if not entries and live is not None:
-            before = _stripped(_created(type_, live, kind))
-            entries = [Entry(BEFORE_APPLY, UPDATE, me.api_version, me.subresource, me.time, before)]
+            before = _stripped(without_trees(_created(type_, live, kind), self.ignored))
+            if before:
+                entries = [Entry(BEFORE_APPLY, UPDATE, me.api_version, me.subresource, me.time, before)]
         self.last = next((entry for entry in entries if entry.identity == me.identity), None)
         self.others = [entry for entry in entries if entry.identity != me.identity]
 
@@ -256,7 +252,7 @@ class _Application:
             if found:
                 raise Conflicts(found)
         mine = _stripped(without_trees(field_set(self.type, _bare(self.config)), self.ignored))
-        time = self.me.time if changed or not self.live else self.last.time if self.last else ""
+        time = self.me.time if new != self.live else self.last.time if self.last else ""
         kept = [
             Entry(e.manager, e.operation, e.api_version, e.subresource, e.time, rest)
             for e in self.others
@@ -267,38 +263,39 @@ class _Application:
         return new
 
     def _merged(self, applied: FieldSet) -> Object:
-        config = self.config
-        if not self.custom:
-            config = _without_nulls(config)
-        new: Object = merge(self.type, self.live, config)
-        if self.last is None or not self.last.fields:
+        new: Object = merge(self.type, self.live, msgspec.json.decode(msgspec.json.encode(self.config)))
+        if self.last is None or not self.last.fields or covers(applied, self.last.fields):
             return new
-        owned = applied
+        managed_by_any = applied
         for entry in self.others:
-            owned = union(owned, entry.fields)
-        last = with_named_fields(self.type, self.last.fields)
-        present = with_named_fields(self.type, field_set(self.type, new))
-        gone = difference(intersection(present, last), with_named_fields(self.type, owned))
-        return remove(self.type, new, gone) if gone else new
+            managed_by_any = union(managed_by_any, entry.fields)
+        return _pruned(self.type, new, self.last.fields, managed_by_any)
 
 
-def _without_nulls(value: Any) -> Any:
-    """Built-in types have no nulls: a null field is one that is not there."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
-    return value
+def _pruned(type_: Type, merged: Object, last: FieldSet, owned: FieldSet) -> Object:
+    """Without what was applied last time and is `owned` by nobody any more (merge/update.go: prune)."""
+    last = with_named_fields(type_, last)
+    present = with_named_fields(type_, field_set(type_, merged))
+    left = _present(type_, remove(type_, merged, last))
+    left = _present(type_, remove(type_, merged, difference(present, union(left, with_named_fields(type_, owned)))))
+    gone = intersection(difference(present, left), last)
+    return cast("Object", remove(type_, merged, gone)) if gone else merged
 
 
-def _only_client_side(conflicts: Conflicts, live: Object, type_: Type) -> None:
+def _present(type_: Type, value: Any) -> FieldSet:
+    return with_named_fields(type_, field_set(type_, value))
+
+
+def _only_client_side(conflicts: Conflicts, live: Object, type_: Type, api_version: str) -> None:
     """Raise the conflicts that are not with what kubectl itself applied on the client side (lastappliedmanager.go)."""
     text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
     try:
         last = msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:
         last = None
-    if not isinstance(last, dict) or any(problems(type_, last)):
+    if not isinstance(last, dict) or last.get("apiVersion") != api_version:
+        raise conflicts
+    if any(problems(type_, last)) or any(problems(type_, live)):
         raise conflicts
     # Fields whose value is no longer what was applied are somebody else's by now.
     touched, removed = changes(type_, _bare(last), _bare(live))
@@ -312,10 +309,12 @@ def _renew_last_applied(new: Object, config: Object) -> None:
     """Keep the annotation of client-side apply true, so that going back to it undoes nothing."""
     metadata = dict(config.get("metadata") or {})
     metadata.pop("managedFields", None)
-    if metadata.get("annotations"):
-        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    if metadata.get("annotations") is None:
+        metadata.pop("annotations", None)
+    else:
+        metadata["annotations"] = {k: v or "" for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
     text = msgspec.json.encode(config | {"metadata": metadata}, order="sorted").decode() + "\n"
-    annotations = dict(new["metadata"]["annotations"])
+    annotations = {key: value or "" for key, value in new["metadata"]["annotations"].items()}
     if sum(len(key) + len(value) for key, value in annotations.items()) + len(text) > _LAST_APPLIED_MAX:
         del annotations[LAST_APPLIED]
     else:

@@ -33,7 +33,8 @@ def added(type_: Type, value: Any) -> FieldSet:
         out = {SELF: {}}
         item_type = type_.item
         for item in value:
-            out[type_.element(item)] = added(item_type, item)
+            element = type_.element(item)
+            out[element] = {} if element in out else added(item_type, item)  # nobody owns parts of what is there twice
         return out
     return {}
 
@@ -49,6 +50,8 @@ def created(type_: Type, value: dict[str, Any]) -> FieldSet:
             if below:
                 out[field.element] = below
             continue
+        if inner is None or inner == field.zero:
+            continue
         below = added(field.type, inner)
         if field.nullable and SELF in below:
             del below[SELF]
@@ -57,15 +60,27 @@ def created(type_: Type, value: dict[str, Any]) -> FieldSet:
 
 
 def changes(type_: Type, old: Any, new: Any) -> tuple[FieldSet | None, FieldSet | None]:
-    """What is added or modified, and what is removed, between two values that are both there; None where nothing is."""
+    """What is added or modified, and what is removed, between two values that are both there; None where nothing is.
+
+    Between null and a map or list with something in it, what is in it changes and not the whole."""
     if old == new and _same_kind(old, new):
         return None, None
-    if type_.kind != LEAF:
-        if isinstance(old, dict) and isinstance(new, dict):
-            return _map_changes(type_, old, new)
-        if isinstance(old, list | None) and isinstance(new, list | None) and type_.kind in (KEYED, SET):
-            return _list_changes(type_, old or [], new or [])
-    return {}, None
+    kind = type_.kind
+    if kind == LEAF:
+        return {}, None
+    if isinstance(old, dict) and isinstance(new, dict) and (old or new):
+        return _map_changes(type_, old, new)
+    if kind in (KEYED, SET):
+        if not (isinstance(old, list | None) and isinstance(new, list | None)) or not (old or new):
+            return {}, None  # of another type, which validation tells
+        return _list_changes(type_, old or [], new or [])
+    before, after = (value if isinstance(value, dict) else {} for value in (old, new))
+    if not before and not after:
+        return {}, None
+    touched, removed = _map_changes(type_, before, after)
+    if kind == DEDUCED and not all(isinstance(value, dict | None) for value in (old, new)):
+        touched = union(touched or {}, {SELF: {}}) if touched else {}  # a map becomes a list or scalar, or the reverse
+    return touched, removed
 
 
 def _same_kind(old: Any, new: Any) -> bool:
@@ -105,6 +120,8 @@ def _list_changes(type_: Type, old: list[Any], new: list[Any]) -> tuple[FieldSet
     removed: FieldSet = {}
     before = {type_.element(item): item for item in old}
     after = {type_.element(item): item for item in new}
+    if len(before) != len(old) or len(after) != len(new):
+        return _duplicate_changes(type_, old, new)
     item_type = type_.item
     for element, item in after.items():
         if element not in before:
@@ -117,6 +134,43 @@ def _list_changes(type_: Type, old: list[Any], new: list[Any]) -> tuple[FieldSet
     return touched or None, removed or None
 
 
+def _duplicate_changes(type_: Type, old: list[Any], new: list[Any]) -> tuple[FieldSet | None, FieldSet | None]:
+    """Of lists in which items stand several times: such items are compared, owned and lost as wholes."""
+    touched: FieldSet = {}
+    removed: FieldSet = {}
+    before, after = by_element(type_, old), by_element(type_, new)
+    for element in before.keys() | after.keys():
+        was, now = before.get(element, []), after.get(element, [])
+        if len(was) <= 1 and len(now) <= 1:
+            if not was:
+                touched[element] = added(type_.item, now[0])
+            elif not now:
+                removed[element] = added(type_.item, was[0])
+            else:
+                _note(element, changes(type_.item, was[0], now[0]), touched, removed)
+            continue
+        if len(was) > 1 and len(now) > 1:
+            if was != now:
+                touched[element] = {}
+        elif len(was) > 1:
+            removed[element] = {}
+            if now:
+                touched[element] = added(type_.item, now[0])
+        else:
+            touched[element] = {}
+            if was:
+                removed[element] = added(type_.item, was[0])
+    return touched or None, removed or None
+
+
+def by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
+    """The items of a list by what tells them apart."""
+    out: dict[str, list[Any]] = {}
+    for item in items:
+        out.setdefault(type_.element(item), []).append(item)
+    return out
+
+
 def field_set(type_: Type, value: Any) -> FieldSet:
     """The set of an applied configuration: leaves, items of lists, keys of maps; not the structs around them.
 
@@ -126,10 +180,9 @@ def field_set(type_: Type, value: Any) -> FieldSet:
     if isinstance(value, list) and type_.kind in (KEYED, SET):
         out: FieldSet = {}
         for item in value:
-            below = field_set(type_.item, item)
             element = type_.element(item)
-            node = {SELF: {}, **below} if below else {}
-            out[element] = union(out[element], node) if element in out else node
+            below = {} if element in out else field_set(type_.item, item)
+            out[element] = {SELF: {}, **below} if below else {}
         return out
     return {}
 

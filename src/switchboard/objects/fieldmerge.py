@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from switchboard.objects.fieldset import FieldSet, element_text, is_member
 from switchboard.objects.fieldtypes import DEDUCED, KEYED, LEAF, SET, STRUCT, Type
 
@@ -15,27 +17,32 @@ _ABSENT: Any = object()
 
 
 def merge(type_: Type, left: Any, right: Any) -> Any:
-    """`right` over `left`: maps field by field, keyed lists item by item, everything else as `right` has it."""
-    if type_.kind == LEAF or (not left and not right):
+    """`right` over `left`: maps field by field, keyed lists item by item, everything else as `right` has it.
+
+    An empty or null `right` takes nothing away from a map or list."""
+    kind = type_.kind
+    if kind == LEAF:
         return right
-    if isinstance(right, dict) and isinstance(left, dict | None):
-        out = dict(left or {})
-        for name, value in right.items():
-            before = out.get(name, _ABSENT)
-            out[name] = value if before is _ABSENT else merge(type_.field(name).type, before, value)
-        return out
-    if isinstance(right, list | None) and isinstance(left, list | None) and type_.kind in (KEYED, SET):
-        return _merge_lists(type_, left or [], right or [])
-    if right is None and isinstance(left, dict):
-        return left  # a null struct says nothing about its fields
-    return right
+    if kind in (KEYED, SET):
+        return _merge_lists(type_, left or [], right or []) if left or right else right
+    if not left or not isinstance(left, dict):
+        return right
+    if right is None:
+        return left
+    if not isinstance(right, dict):
+        return right
+    out = dict(left)
+    for name, value in right.items():
+        before = out.get(name, _ABSENT)
+        out[name] = value if before is _ABSENT else merge(type_.field(name).type, before, value)
+    return out
 
 
 def _merge_lists(type_: Type, left: list[Any], right: list[Any]) -> list[Any]:
     """Items of both, in the order of `right`; items only `left` has keep their place among those they stood beside."""
     theirs = [(type_.element(item), item) for item in left]
     ours = [(type_.element(item), item) for item in right]
-    in_left, in_right = dict(reversed(theirs)), dict(ours)
+    in_left, in_right = _without_duplicates(theirs), dict(ours)
     shared = [element for element, _ in ours if element in in_left]
     out: list[Any] = []
     merged: set[str] = set()
@@ -71,31 +78,36 @@ def _merge_lists(type_: Type, left: list[Any], right: list[Any]) -> list[Any]:
     return out
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Items by their elements; what stands there twice has nothing that could be merged into."""
+    out: dict[str, Any] = {}
+    for element, item in pairs:
+        out[element] = None if element in out else item
+    return out
+
+
 def remove(type_: Type, value: Any, fields: FieldSet) -> Any:
-    """The value without the members of the set, each with all that is in it. Containers left empty go as well."""
-    out = _remove(type_, value, fields)
-    return {} if out is _ABSENT else out
-
-
-def _remove(type_: Type, value: Any, fields: FieldSet) -> Any:
+    """The value without the members of the set, each with all that is in it. Of what is left empty, null is left."""
     if isinstance(value, dict) and type_.kind != LEAF:
-        pairs = ((type_.field(name), name, inner) for name, inner in value.items())
-        kept = {
-            name: left
-            for field, name, inner in pairs
-            if (left := _left(field.type, inner, fields.get(field.element))) is not _ABSENT
-        }
-        return kept or _ABSENT
+        out: dict[str, Any] = {}
+        for name, inner in value.items():
+            field = type_.field(name)
+            below = fields.get(field.element)
+            if below is None:
+                out[name] = inner
+            elif not is_member(below):
+                out[name] = remove(field.type, inner, below)
+        return out or None
     if isinstance(value, list) and type_.kind in (KEYED, SET):
-        items = [_left(type_.item, item, fields.get(type_.element(item))) for item in value]
-        return [item for item in items if item is not _ABSENT] or _ABSENT
-    return value
-
-
-def _left(type_: Type, value: Any, fields: FieldSet | None) -> Any:
-    if fields is None:
-        return value
-    return _ABSENT if is_member(fields) else _remove(type_, value, fields)
+        items = []
+        for item in value:
+            below = fields.get(type_.element(item))
+            if below is None:
+                items.append(item)
+            elif not is_member(below):
+                items.append(remove(type_.item, item, below))
+        return items or None
+    return None if isinstance(value, dict | list) else value
 
 
 _PYTHON = {"string": (str,), "boolean": (bool,), "integer": (int, float), "number": (int, float)}
@@ -103,16 +115,14 @@ _PYTHON = {"string": (str,), "boolean": (bool,), "integer": (int, float), "numbe
 
 def problems(type_: Type, value: Any, path: str = "") -> Iterator[str]:
     """What keeps a value from being of its type, as upstream says it: undeclared fields, wrong types, duplicates."""
-    if value is None:
+    if value is None or type_.kind == DEDUCED:
         return
     if type_.kind == LEAF:
         yield from _leaf_problem(type_, value, path)
     elif type_.kind in (KEYED, SET):
         yield from _list_problems(type_, value, path)
-    elif type_.kind == DEDUCED:
-        return
     elif not isinstance(value, dict):
-        yield f"{path}: expected map, got &{{{_go(value)}}}"
+        yield f"{path}: expected map, got &{{{go_text(value)}}}"
     else:
         for name, inner in value.items():
             if type_.kind == STRUCT and not type_.open and not type_.declares(name):
@@ -124,34 +134,37 @@ def problems(type_: Type, value: Any, path: str = "") -> Iterator[str]:
 def _leaf_problem(type_: Type, value: Any, path: str) -> Iterator[str]:
     wanted = type_.scalar
     if wanted == "array" and not isinstance(value, list):
-        yield f"{path}: expected list, got &{{{_go(value)}}}"
+        yield f"{path}: expected list, got &{{{go_text(value)}}}"
     elif wanted == "object" and not isinstance(value, dict):
-        yield f"{path}: expected map, got &{{{_go(value)}}}"
+        yield f"{path}: expected map, got &{{{go_text(value)}}}"
+    elif wanted == "scalar" and isinstance(value, dict | list):
+        yield f"{path}: expected any scalar, got &{{{go_text(value)}}}"
     elif wanted in _PYTHON and (
         not isinstance(value, _PYTHON[wanted]) or (wanted != "boolean" and isinstance(value, bool))
     ):
         if wanted in ("integer", "number"):
             yield f"{path}: expected numeric (int or float), got {_go_type(value)}"
+        elif wanted == "string":
+            yield f"{path}: expected string, got &value.valueUnstructured{{Value:{go_syntax(value)}}}"
         else:
-            yield f"{path}: expected {wanted}, got &value.valueUnstructured{{Value:{_go(value)}}}"
+            yield f"{path}: expected boolean, got &{{{go_text(value)}}}"
+    elif wanted == "array" and type_.inside is not None:
+        for position, item in enumerate(value):
+            yield from problems(type_.inside.item, item, f"{path}[{position}]")
+    elif wanted == "object" and type_.inside is not None:
+        yield from problems(type_.inside, value, path)
 
 
 def _list_problems(type_: Type, value: Any, path: str) -> Iterator[str]:
     if not isinstance(value, list):
-        yield f"{path}: expected list, got &{{{_go(value)}}}"
+        yield f"{path}: expected list, got &{{{go_text(value)}}}"
         return
     seen = set()
     for position, item in enumerate(value):
-        if type_.kind == KEYED:
-            if not isinstance(item, dict):
-                yield f"{path}: element {position}: associative list with keys may not have non-map elements"
-                continue
-            missing = [key for key in type_.keys if item.get(key) is None and key not in type_.defaults]
-            if missing:
-                names = ", ".join(f'"{key}"' for key in missing)
-                where = f"{path}: element {position}"
-                yield f"{where}: associative list with keys has an element that omits key field {names}"
-                continue
+        wrong = _item_problem(type_, item)
+        if wrong:
+            yield f"{path}: element {position}: {wrong}"
+            return
         element = type_.element(item)
         if element in seen:
             yield f"{path}: duplicate entries for key {element_text(element)}"
@@ -159,17 +172,48 @@ def _list_problems(type_: Type, value: Any, path: str) -> Iterator[str]:
         yield from problems(type_.item, item, path + element_text(element))
 
 
-def _go(value: Any) -> str:
-    """A value roughly as Go's %#v prints it."""
-    if isinstance(value, str):
-        return '"' + value.replace('"', '\\"') + '"'
+def _item_problem(type_: Type, item: Any) -> str:
+    """Why a list item cannot be told from others, if it cannot."""
+    if type_.kind == SET:
+        if isinstance(item, dict):
+            return "associative list without keys has an element that's a map type"
+        if isinstance(item, list):
+            return "not supported: associative list with lists as elements"
+        return "associative list without keys has an element that's an explicit null" if item is None else ""
+    if item is None:
+        return "associative list with keys may not have a null element"
+    if not isinstance(item, dict):
+        return "associative list with keys may not have non-map elements"
+    if not any(key in item or type_.defaults.get(key) is not None for key in type_.keys):
+        names = " ".join(f'"{key}"' for key in type_.keys)
+        return (
+            f"associative list with keys has an element that omits all key fields [{names}]"
+            " (and doesn't have default values for any key fields)"
+        )
+    return ""
+
+
+def go_text(value: Any) -> str:
+    """A decoded value as Go prints it with `%v`."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{go_text(item)}' for key, item in sorted(value.items()))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_text, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
+    return "<nil>" if value is None else str(value)
+
+
+def go_syntax(value: Any) -> str:
+    """A decoded value as Go prints it with `%#v`."""
     if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_go(inner)}' for key, inner in sorted(value.items()))}]"
+        inner = ", ".join(f"{go_syntax(key)}:{go_syntax(item)}" for key, item in sorted(value.items()))
+        return f"map[string]interface {{}}{{{inner}}}"
     if isinstance(value, list):
-        return f"[{' '.join(map(_go, value))}]"
-    return str(value)
+        return f"[]interface {{}}{{{', '.join(map(go_syntax, value))}}}"
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    return "interface {}(nil)" if value is None else go_text(value)
 
 
 def _go_type(value: Any) -> str:

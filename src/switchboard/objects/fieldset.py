@@ -137,8 +137,17 @@ def element_text(key: str) -> str:
         return f".{body}"
     if kind == "k":
         pairs = msgspec.json.decode(body)
-        return "[" + ",".join(f"{name}={msgspec.json.encode(pairs[name]).decode()}" for name in sorted(pairs)) + "]"
+        return "[" + ",".join(f"{name}={_value_text(pairs[name])}" for name in sorted(pairs)) + "]"
     return f"[={body}]" if kind == "v" else f"[{body}]"
+
+
+def _value_text(value: Any) -> str:
+    """A key's value as paths show it; only of keys that are no keys is it anything but a scalar."""
+    if isinstance(value, dict):
+        return "".join(f"{name}={_value_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return f"[{','.join(map(_value_text, value))}]"
+    return msgspec.json.encode(value).decode()
 
 
 def is_field_set(value: Any, depth: int = 0) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from switchboard.objects.presence import NULLS, short
 from switchboard.objects.types import definitions
 
 Schema = dict[str, Any]
@@ -29,6 +30,7 @@ class Type:
         "_item_schema",
         "_resolve",
         "defaults",
+        "inside",
         "keys",
         "kind",
         "known",
@@ -38,7 +40,8 @@ class Type:
 
     def __init__(self, kind: str, *, resolve: Callable[[Schema], Type] | None = None, scalar: str = "") -> None:
         self.kind = kind
-        self.scalar = scalar  # string, integer, number, boolean, or "" when anything goes
+        self.scalar = scalar  # of leaves: string, integer, number, boolean, array, object, or scalar (any of those)
+        self.inside: Type | None = None  # what an atomic list or map is made of, which it is checked against
         self.open = False  # a struct that also takes fields it does not declare
         self.keys: tuple[str, ...] = ()
         self.defaults: dict[str, Any] = {}
@@ -80,23 +83,24 @@ class Type:
             return f"v:{_encode(item).decode()}"
         pairs = {}
         for key in self.keys:
-            value = item.get(key)
-            if value is None:
-                value = self.defaults.get(key)
-            if value is not None:
-                pairs[key] = value
+            if key in item:
+                pairs[key] = item[key]
+            elif (default := self.defaults.get(key)) is not None:
+                pairs[key] = default
         return f"k:{_encode(pairs).decode()}"
 
 
 class Field:
     """A field as seen from its struct: its path element, its type, and what an empty object has in its place."""
 
-    __slots__ = ("element", "nested", "nullable", "type")
+    __slots__ = ("element", "nested", "nullable", "type", "zero")
 
     def __init__(self, element: str, type_: Type, schema: Schema | None) -> None:
         self.element, self.type = element, type_
         # Go's empty object has an empty struct here (a struct field that is not a pointer), or a zero scalar.
-        self.nested = schema is not None and schema.get("default") == {} and type_.kind == STRUCT
+        default = schema.get("default") if schema is not None else None
+        self.nested = default == {} and type_.kind == STRUCT
+        self.zero: Any = default if default in ("", 0, False, {}) else None
         self.nullable = False
 
 
@@ -106,26 +110,34 @@ _SCALARS = {"string", "integer", "number", "boolean"}
 
 def _compile(schema: Schema, resolve: Callable[[Schema], Type]) -> Type:
     """One schema, already freed of its `$ref`."""
-    if schema.get("x-kubernetes-int-or-string") or "oneOf" in schema or schema.get("format") == "int-or-string":
-        return Type(LEAF)
     type_ = schema.get("type", "")
+    if resolve is _resolve and (
+        schema.get("x-kubernetes-int-or-string") or "oneOf" in schema or schema.get("format") == "int-or-string"
+    ):
+        return Type(LEAF, scalar="scalar")
     if type_ in _SCALARS:
-        return Type(LEAF, scalar=type_)
+        plain = resolve is not _resolve or schema.get("format", "byte") == "byte" or type_ != "string"
+        return Type(LEAF, scalar=type_ if plain else "scalar")
     if type_ == "array":
         return _compile_list(schema, resolve)
     if type_ != "object" and "properties" not in schema:
         return UNTYPED
     if schema.get("x-kubernetes-map-type") == "atomic":
-        return Type(LEAF, scalar="object")
+        leaf = Type(LEAF, scalar="object")
+        leaf.inside = _compile_map(schema, resolve)
+        return leaf
+    return _compile_map(schema, resolve)
+
+
+def _compile_map(schema: Schema, resolve: Callable[[Schema], Type]) -> Type:
     properties, more = schema.get("properties"), schema.get("additionalProperties")
-    if not properties and not isinstance(more, dict):
-        return UNTYPED
-    out = Type(STRUCT if properties else MAP, resolve=resolve)
-    out.open = bool(schema.get("x-kubernetes-preserve-unknown-fields")) or bool(more)
+    embedded = schema.get("x-kubernetes-embedded-resource")
+    out = Type(STRUCT if properties or embedded else MAP, resolve=resolve)
+    out.open = resolve is _resolve_open or bool(more)
     if isinstance(more, dict):
         out._item_schema = more
     out._declared = dict(properties or {})
-    if schema.get("x-kubernetes-embedded-resource"):
+    if embedded:
         for name, text in (("apiVersion", "string"), ("kind", "string")):
             out._declared.setdefault(name, {"type": text})
         out._declared["metadata"] = {"$ref": _OBJECT_META}
@@ -135,7 +147,10 @@ def _compile(schema: Schema, resolve: Callable[[Schema], Type]) -> Type:
 def _compile_list(schema: Schema, resolve: Callable[[Schema], Type]) -> Type:
     relation = schema.get("x-kubernetes-list-type", "atomic")
     if relation not in ("map", "set"):
-        return Type(LEAF, scalar="array")
+        leaf = Type(LEAF, scalar="array")
+        leaf.inside = Type("", resolve=resolve)
+        leaf.inside._item_schema = schema.get("items", {})
+        return leaf
     out = Type(KEYED if relation == "map" else SET, resolve=resolve)
     out._item_schema = schema.get("items", {})
     out.keys = tuple(sorted(schema.get("x-kubernetes-list-map-keys", ())))
@@ -145,12 +160,10 @@ def _compile_list(schema: Schema, resolve: Callable[[Schema], Type]) -> Type:
             item = definitions().get(item["$ref"], {})
         properties = item.get("properties", {})
         out.defaults = {key: properties[key]["default"] for key in out.keys if "default" in properties.get(key, {})}
-        # The table has Go's zero value as default of every required field; those are no defaults of keys.
-        required = set(item.get("required", ()))
-        out.defaults = {key: value for key, value in out.defaults.items() if key not in required or value}
     return out
 
 
+_RAW_EXTENSION = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -160,15 +173,15 @@ def definition_type(name: str) -> Type:
     schema = definitions().get(name)
     if schema is None:
         return UNTYPED
+    if name == _RAW_EXTENSION:
+        return Type(LEAF)
     out = _compile(schema, _resolve)
     if out.kind == STRUCT:
-        required = set(schema.get("required", ()))
         out.known = {}
-        for field_name in required:
+        for field_name in (*schema.get("required", ()), *NULLS.get(short(name), ())):
             declared = out._declared.get(field_name)
             if declared is not None and "default" not in declared:
-                found = out.field(field_name)
-                found.nullable = True  # no `omitempty`: an empty object has null here
+                out.field(field_name).nullable = True  # no `omitempty`: an empty object has null here
     return out
 
 
@@ -184,19 +197,32 @@ def _resolve(schema: Schema) -> Type:
     return definition_type(ref)
 
 
+def _resolve_custom(schema: Schema) -> Type:
+    """A part of a custom kind's schema; what keeps unknown fields keeps them all the way down."""
+    if "$ref" in schema:
+        return _resolve(schema)
+    if schema.get("x-kubernetes-preserve-unknown-fields") is True:
+        return _resolve_open(schema)
+    return _compile(schema, _resolve_custom)
+
+
+def _resolve_open(schema: Schema) -> Type:
+    return _resolve(schema) if "$ref" in schema else _compile(schema, _resolve_open)
+
+
 def schema_type(schema: Schema | None) -> Type:
     """The type of a custom kind from its OpenAPI v3 schema; metadata is ObjectMeta whatever the schema says."""
-    if not schema:
+    if schema:
+        out = _resolve_custom(schema | {"type": "object", "properties": schema.get("properties", {}) | _IDENTITY})
+    else:
         out = Type(STRUCT, resolve=_resolve)
         out.open = True
-    else:
-        out = _compile(schema | {"type": "object"}, _resolve)
-        if out.kind != STRUCT:
-            out = Type(STRUCT, resolve=_resolve)
-            out.open = True
-    out._declared = out._declared | {
-        "metadata": {"$ref": _OBJECT_META},
-        "apiVersion": {"type": "string"},
-        "kind": {"type": "string"},
-    }
+        out._declared = dict(_IDENTITY)
     return out
+
+
+_IDENTITY: Schema = {
+    "metadata": {"$ref": _OBJECT_META},
+    "apiVersion": {"type": "string"},
+    "kind": {"type": "string"},
+}

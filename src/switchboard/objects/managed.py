@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from switchboard.objects.fieldset import FieldSet, is_field_set, ordered, union
 
 APPLY, UPDATE = "Apply", "Update"
@@ -36,6 +38,13 @@ class Entry:
         """What tells entries apart: appliers keep their entry when they change version."""
         version = "" if self.operation == APPLY else self.api_version
         return self.manager, self.operation, version, self.subresource
+
+    @property
+    def identifier(self) -> str:
+        """The same as text (BuildManagerIdentifier): conflicts are told in its order."""
+        names = ("manager", "operation", "apiVersion", "subresource")
+        pairs = {name: text for name, text in zip(names, self.identity, strict=True) if text}
+        return msgspec.json.encode(pairs).decode()
 
     def encode(self) -> dict[str, Any]:
         """As `meta/v1 ManagedFieldsEntry`."""
@@ -100,7 +109,7 @@ def trusted(entries: Any) -> list[Entry]:
 
 
 def live_or_new(old: dict[str, Any] | None, new: dict[str, Any], subresource: str) -> tuple[list[Entry], bool]:
-    """The entries to go on from, and whether the client asked to forget them all (`managedFields: [{}]`).
+    """The entries to go on from, and whether the client asked to forget them all (`managedFields: []`, or `[{}]`).
 
     What an update sends counts where it decodes and is not empty (clients may hand over fields), not on subresources.
     """
@@ -108,7 +117,7 @@ def live_or_new(old: dict[str, Any] | None, new: dict[str, Any], subresource: st
     sent = new.get("metadata", {}).get("managedFields")
     if subresource or sent is None or sent is before or sent == before:
         return trusted(before), False
-    if sent == [{}]:
+    if sent in ([], [{}]):
         return [], True
     return decode(sent) or trusted(before), False
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.objects.errors import FieldError
 from switchboard.objects.kinds import Kind
+from switchboard.objects.resetfields import reset_metadata
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -28,7 +29,6 @@ class Strategy:
     counts_generation = False  # metadata.generation grows with every change of what `generation_of` gives
     default_propagation = "Background"
     settles = True  # whether preparation can leave the object in a form that is not the final one
-    status_keeps_labels = True  # whether a status write may change labels (workloads: not)
 
     def must_settle(self, kind: Kind) -> bool:
         """Whether the object has to be brought into its final form again after it was prepared."""
@@ -60,8 +60,8 @@ class Strategy:
         for name in old:
             if name not in ("kind", "apiVersion", "metadata", "status"):
                 obj[name] = old[name]
-        if not self.status_keeps_labels:
-            _restore(obj["metadata"], old["metadata"], "labels")
+        for name in reset_metadata(call.kind):
+            _restore(obj["metadata"], old["metadata"], name)
 
     def prepare_sub(self, call: Call, obj: Object, old: Object) -> None:
         """As `prepare_update`, for a subresource other than status: by default nothing but metadata may change."""
@@ -115,12 +115,6 @@ class Generational(Strategy):
     """Kinds whose generation counts changes of their spec."""
 
     counts_generation = True
-
-
-class Workload(Generational):
-    """apps and batch kinds: a status write does not touch labels."""
-
-    status_keeps_labels = False
 
 
 class Whole(Strategy):

@@ -40,11 +40,6 @@ class PodStrategy(Strategy):
     def prepare_status(self, call: Call, obj: Object, old: Object) -> None:
         """Only the status, labels and annotations; owners, deletion marks and QoS stay."""
         super().prepare_status(call, obj, old)
-        meta, before = obj["metadata"], old["metadata"]
-        if "ownerReferences" in before:
-            meta["ownerReferences"] = before["ownerReferences"]
-        else:
-            meta.pop("ownerReferences", None)
         status = obj.setdefault("status", {})
         if not status.get("qosClass"):
             status["qosClass"] = (old.get("status") or {}).get("qosClass") or qos_class(obj.get("spec") or {})

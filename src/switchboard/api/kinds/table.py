@@ -15,7 +15,6 @@ from switchboard.api.kinds.base import (
     Returned,
     Strategy,
     Whole,
-    Workload,
 )
 from switchboard.api.kinds.definitions import DefinitionStrategy
 from switchboard.api.kinds.services import ServiceStrategy
@@ -48,12 +47,12 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("events.k8s.io", "events"): CreatedOnUpdate(),
     ("", "limitranges"): CreatedOnUpdate(),
     ("coordination.k8s.io", "leases"): policies.LeaseStrategy(),
-    ("apps", "deployments"): Workload(),
-    ("apps", "replicasets"): Workload(),
-    ("apps", "statefulsets"): Workload(),
+    ("apps", "deployments"): _GENERATIONAL,
+    ("apps", "replicasets"): _GENERATIONAL,
+    ("apps", "statefulsets"): _GENERATIONAL,
     ("apps", "daemonsets"): DaemonStrategy(),
     ("batch", "jobs"): JobStrategy(),
-    ("batch", "cronjobs"): Workload(),
+    ("batch", "cronjobs"): _GENERATIONAL,
     ("policy", "poddisruptionbudgets"): _GENERATIONAL,
     ("autoscaling", "horizontalpodautoscalers"): _DEFAULT,
     ("networking.k8s.io", "ingresses"): _GENERATIONAL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from switchboard.api.kinds.base import DeleteOptions, Object, Returned, Workload
+from switchboard.api.kinds.base import DeleteOptions, Generational, Object, Returned
 
 if TYPE_CHECKING:
     from switchboard.api.call import Call
@@ -18,7 +18,7 @@ _JOB_WARNING = (
 _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
-class DaemonStrategy(Workload):
+class DaemonStrategy(Generational):
     """DaemonSets count the generations of their template in an annotation, for clients of old."""
 
     def prepare_create(self, call: Call, obj: Object) -> None:
@@ -38,7 +38,7 @@ class DaemonStrategy(Workload):
         meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: str(count)}
 
 
-class ControllerStrategy(Workload):
+class ControllerStrategy(Generational):
     """ReplicationControllers orphan their pods by default, as they did before there were policies."""
 
     default_propagation = "Orphan"
@@ -54,7 +54,7 @@ class PodTemplateStrategy(Returned):
         return obj.get("template")
 
 
-class JobStrategy(Workload):
+class JobStrategy(Generational):
     """Jobs label their pods with their own uid, unless the client chose a selector."""
 
     def default_policy(self, call: Call, options: DeleteOptions) -> str:
