@@ -202,7 +202,18 @@ def test_the_built_in_load_balancer_is_a_switch(stopped: PrivateCluster) -> None
     path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
     wait_for(lambda: stopped.kubectl("get", "service", "own", "-o", path), what="an address")
     assert stopped.kubectl("get", "service", "given", "-o", path) == "192.168.49.200"
+    finalizers = "jsonpath={.metadata.finalizers}"
+    cleanup = '["service.kubernetes.io/load-balancer-cleanup"]'
+    assert stopped.kubectl("get", "service", "own", "-o", finalizers) == cleanup
+    stopped.kubectl("create", "namespace", "short")
+    stopped.kubectl("create", "service", "loadbalancer", "own", "--tcp=80", "-n", "short")
+    wait_for(lambda: stopped.kubectl("get", "service", "own", "-n", "short", "-o", path), what="an address")
+    stopped.kubectl("delete", "namespace", "short", "--timeout=10s")
+    stopped.switchboard("down")  # in this order, nobody is there to release what was made
     stopped.up("--no-load-balancer")
+    wait_for(lambda: not stopped.kubectl("get", "service", "own", "-o", finalizers), what="the hand-over")
+    assert not stopped.kubectl("get", "service", "own", "-o", path)
+    stopped.kubectl("delete", "service", "own", "given", "--timeout=10s")
     stopped.kubectl("create", "service", "loadbalancer", "late", "--tcp=80")
     stopped.kubectl("create", "configmap", "after")  # the server that `up` left is the one without the provider
     stopped.kubectl("wait", "--for=create", "endpointslice", "-l", "kubernetes.io/service-name=late", "--timeout=10s")

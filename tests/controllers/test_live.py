@@ -196,21 +196,58 @@ class TestServices:
             assert not (await w.get(SERVICES, "foreign"))["status"]["loadBalancer"]
             assert "Ensured load balancer" in await w.events("EnsuredLoadBalancer")
             assert "Ensuring load balancer" in await w.events("EnsuringLoadBalancer")
-            # nothing outside has to be released: a Service never waits for us to go
-            assert not (await w.get(SERVICES, "late"))["metadata"].get("finalizers")
+            assert (await w.get(SERVICES, "late"))["metadata"]["finalizers"] == [FINALIZER]
+            assert not (await w.get(SERVICES, "foreign"))["metadata"].get("finalizers")
             await w.patch(SERVICES, "late", {"spec": {"type": "ClusterIP"}})
 
             async def released() -> bool:
                 late = await w.get(SERVICES, "late")
-                return not late["status"]["loadBalancer"]
+                return not late["status"]["loadBalancer"] and not late["metadata"].get("finalizers")
 
             await w.until(released)
+
+    async def test_a_provider_that_is_turned_off(self) -> None:
+        """What we made is taken back, so that nobody waits for us; nothing new is made, and others' finalizers stay."""
+        body = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+
+        async def controlled(w: World, pools: tuple[str, ...]) -> list[asyncio.Task[None]]:
+            cache = Cache(w.client)
+            controller = LoadBalancerController(Context(cache, ControllerSettings(load_balancer_pools=pools)))
+            return [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]
+
+        async def end(jobs: list[asyncio.Task[None]]) -> None:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+        async def free(w: World, name: str) -> bool:
+            now = await w.get(SERVICES, name)
+            return not now["status"]["loadBalancer"] and not now["metadata"].get("finalizers")
+
+        async def balanced(w: World) -> bool:
+            return bool((await w.get(SERVICES, "ours"))["status"]["loadBalancer"])
+
+        async with world(ControllerSettings(without=frozenset({"service-lb"}))) as w:
+            on = await controlled(w, ("192.0.2.0/30",))
+            await w.create(SERVICES, {"metadata": {"name": "ours"}, "spec": body})
+            await w.until(lambda: balanced(w))
+            await end(on)
+            await w.create(SERVICES, {"metadata": {"name": "theirs", "finalizers": [FINALIZER]}, "spec": body})
+            await w.create(SERVICES, {"metadata": {"name": "new"}, "spec": body})
+            await w.delete(SERVICES, "ours")  # waits for us now
+            assert (await w.get(SERVICES, "ours"))["metadata"]["deletionTimestamp"]
+            off = await controlled(w, ())
+            await w.until(lambda: gone(w, SERVICES, "ours"))
+            assert await free(w, "new")
+            await w.delete(SERVICES, "theirs")
+            await w.create(SERVICES, {"metadata": {"name": "last", "finalizers": ["example.com/x"]}, "spec": body})
+            assert (await w.get(SERVICES, "theirs"))["metadata"]["finalizers"] == [FINALIZER]
+            await end(off)
 
     async def test_a_provider_that_fails_to_release(self) -> None:
         """A Service is not gone before its load balancer is, however often that has to be tried."""
 
         class Cloud:
-            lasting = True
             made: ClassVar[list[str]] = []
             tries = 0
 
@@ -225,7 +262,7 @@ class TestServices:
                 self.made.clear()
 
         cloud = Cloud()
-        async with world() as w:
+        async with world(ControllerSettings(without=frozenset({"service-lb"}))) as w:
             cache = Cache(w.client)
             controller = LoadBalancerController(Context(cache), cloud)
             jobs = [asyncio.create_task(cache.run()), asyncio.create_task(controller.run())]

@@ -103,6 +103,20 @@ def test_load_balancer_and_back(space: Space) -> None:
     wait_for(lambda: not (space.get("service", "lb")["status"].get("loadBalancer") or {}).get("ingress"))
     wait_for(lambda: space.fetch(f"http://{entry['ip']}/", by="host")[0].startswith("curl:"), what="nobody there")
     space.until_names(f"http://{spec['clusterIP']}/", WEB, times=30)
+    wait_for(lambda: not space.get("service", "lb")["metadata"].get("finalizers"), what="the end of clean-up")
+
+
+def test_a_load_balancer_that_is_deleted_gives_everything_back(space: Space) -> None:
+    """Its finalizer is gone as soon as its address is free; what it had can be had again."""
+    made = space.service("brief", *PORTS, selector={"app": "web"}, type="LoadBalancer")["spec"]
+    path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+    ip = wait_for(lambda: space.kubectl("get", "service", "brief", "-o", path), what="an address")
+    assert space.get("service", "brief")["metadata"]["finalizers"] == ["service.kubernetes.io/load-balancer-cleanup"]
+    space.kubectl("delete", "service", "brief", "--timeout=5s")
+    wait_for(lambda: space.fetch(f"http://{ip}/", by="host")[0].startswith("curl:"), what="nobody there")
+    port = PORTS[0] | {"nodePort": made["ports"][0]["nodePort"]}
+    space.service("next", port, selector={"app": "web"}, type="LoadBalancer", clusterIP=made["clusterIP"])
+    wait_for(lambda: space.kubectl("get", "service", "next", "-o", path) == ip, what="the same address")
 
 
 def test_headless_is_names_of_pods(space: Space) -> None:

@@ -2,13 +2,15 @@
 
 Source: cloud-provider/controllers/service/controller.go. A provider is two methods; the built-in one has a pool of
 addresses that are routed to the node, so an address is all there is to make. What a Service's status says is the
-memory: after a restart every Service keeps its address. Where something outside is made, a finalizer keeps a Service
-until that is released, whatever happened meanwhile. Services with a loadBalancerClass belong to somebody else.
+memory: after a restart every Service keeps its address. A finalizer, put before anything is made, keeps a Service until
+that is released, whatever happened meanwhile (KEP-980). Services with a loadBalancerClass belong to somebody else.
+
+Without a provider nothing is made. What an earlier one of ours had made is handed over, known by the name under which
+the finalizer was written: a Service must not wait for somebody who will not come.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Protocol
@@ -21,6 +23,7 @@ Object = dict[str, Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FINALIZER: Final = "service.kubernetes.io/load-balancer-cleanup"
+MANAGER: Final = "switchboard-service-controller"  # under this name of a field manager we write it
 
 
 class LoadBalancerError(Exception):
@@ -28,9 +31,7 @@ class LoadBalancerError(Exception):
 
 
 class Provider(Protocol):
-    """Makes load balancers. `lasting`: something is made that stays when nobody releases it."""
-
-    lasting: bool
+    """Makes load balancers."""
 
     async def ensure(self, service: Object, others: Iterable[Object]) -> list[Object]:
         """The ingress entries of a Service's load balancer, made or brought up to date. LoadBalancerError if it cannot
@@ -67,8 +68,6 @@ def addresses(service: Object) -> list[str]:
 class AddressPool:
     """The built-in provider: an address for each Service, in each family of the Service that there is a network of."""
 
-    lasting = False  # an address is free when no status names it
-
     def __init__(self, *cidrs: str) -> None:
         self.networks = {f"IPv{net.version}": net for net in map(ipaddress.ip_network, cidrs)}
 
@@ -104,7 +103,7 @@ class AddressPool:
         return [{"ip": ip, "ipMode": "VIP"} | more for ip in self.choose(service, others)]
 
     async def release(self, service: Object) -> None:
-        """Nothing: the Service says itself what it has."""
+        """Nothing: an address is free when no status names it."""
 
 
 def _inside(ip: str, network: Network) -> bool:
@@ -130,17 +129,14 @@ class LoadBalancerController(Controller):
         self._said: dict[str, str] = {}
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
-        if new is not None and (wants(new) or holds(new)):
+        if new is not None and (holds(new) or (wants(new) and self._provider is not None)):
             super()._main_changed(old, new)
         if old is not None and addresses(old) and (new is None or addresses(new) != addresses(old)):
             for key in self._waiting:  # an address became free
                 self.loop.add(key)
 
     async def run(self) -> None:
-        """As every controller; nothing without a provider. Services that have an address are first, so that they keep
-        it."""
-        if self._provider is None:
-            await asyncio.Event().wait()
+        """As every controller. Services that have an address are first, so that they keep it."""
         await self.cache.synced(SERVICES)
         services = sorted(self.of(SERVICES).items(), key=lambda s: not addresses(s))
         for service in services:
@@ -150,9 +146,11 @@ class LoadBalancerController(Controller):
     async def reconcile(self, key: str) -> float | None:
         """The load balancer of one Service."""
         service = self.of(SERVICES).get_key(key)
-        if self._provider is None:
-            return None
         try:
+            if self._provider is None:
+                if service is not None and holds(service):
+                    await self._hand_over(service)
+                return None
             if service is not None and wants(service):
                 return await self._ensure(key, service, self._provider)
             self._waiting.discard(key)
@@ -168,7 +166,7 @@ class LoadBalancerController(Controller):
         had = addresses(service)
         if not had and key not in self._said:
             self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
-        if provider.lasting and FINALIZER not in _finalizers(service):  # before anything is made
+        if FINALIZER not in _finalizers(service):  # before anything is made
             service = await self._keep(service, [*_finalizers(service), FINALIZER])
         try:
             ingress = await provider.ensure(service, others)
@@ -204,10 +202,30 @@ class LoadBalancerController(Controller):
             self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
         await self._keep(service, [name for name in _finalizers(service) if name != FINALIZER])
 
-    async def _keep(self, service: Object, finalizers: list[str]) -> Object:
+    async def _hand_over(self, service: Object) -> None:
+        """Take back what we had made before our provider was turned off; whose the finalizer is, copies do not say."""
         meta = service["metadata"]
-        change = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
-        return await self.cache.patch(SERVICES, meta["name"], change, meta["namespace"], subresource="status")
+        known = await self.cache.client.get(SERVICES, meta["name"], meta["namespace"])
+        if known["metadata"]["uid"] == meta["uid"] and FINALIZER in _finalizers(known) and _is_ours(known):
+            self.say(known, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
+            left = [name for name in _finalizers(known) if name != FINALIZER]
+            await self._keep(known, left, status={"loadBalancer": None})
+
+    async def _keep(self, service: Object, finalizers: list[str], **more: Any) -> Object:
+        meta = service["metadata"]
+        change = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}} | more
+        how = {"subresource": "status", "fieldManager": MANAGER}
+        return await self.cache.patch(SERVICES, meta["name"], change, meta["namespace"], **how)
+
+
+def _is_ours(service: Object) -> bool:
+    """Whether it was us who put the finalizer."""
+    fields = [entry.get("fieldsV1") or {} for entry in service["metadata"].get("managedFields") or () if _by_us(entry)]
+    return any(f'v:"{FINALIZER}"' in ((one.get("f:metadata") or {}).get("f:finalizers") or ()) for one in fields)
+
+
+def _by_us(entry: Object) -> bool:
+    return bool(entry.get("manager") == MANAGER)
 
 
 def _finalizers(service: Object) -> list[str]:
