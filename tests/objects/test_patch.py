@@ -248,8 +248,7 @@ def test_retain_keys() -> None:
     [
         ({"spec": {"strategy": {"$retainKeys": ["rollingUpdate"], "type": "Recreate"}}}, 400),
         ({"spec": {"strategy": {"$retainKeys": 5}}}, 400),
-        ({"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, 400),
-        ({"metadata": {"$setElementOrder/finalizers": "x"}}, 400),
+        ({"metadata": {"$setElementOrder/finalizers": "x"}}, 500),
         ({"spec": {"strategy": {"$patch": "melt"}}}, 500),
         ({"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}, 500),
         ({"spec": {"template": {"spec": {"containers": [{"name": "x", "$patch": "merge"}]}}}}, 500),
@@ -301,8 +300,9 @@ def test_strategic_merge_never_fails_otherwise(patch: dict[str, Any]) -> None:
             "unknown patch type: x in map: map[$patch:x a:[1 <nil> true]]",
         ),
         ({"spec": {"$retainKeys": "x"}}, "invalid patch format of retainKeys"),
-        ({"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, "invalid patch format of primitive list"),
-        ({"metadata": {"$setElementOrder/finalizers": "x"}}, "invalid patch format of setElementOrder list"),
+        ({"metadata": {"$setElementOrder/finalizers": "x"}}, "expected a []interface {}, but received a string"),
+        ({"metadata": {"$patch": 1}}, "unknown patch type: %!s(int64=1) in map: map[$patch:1]"),
+        ({"metadata": {"finalizers": [1]}}, "list element types are not identical: [[a] [1]]"),
     ],
 )
 def test_strategic_errors_in_words(patch: Any, text: str) -> None:
@@ -331,3 +331,28 @@ def test_copies_of_what_is_not_there() -> None:
     for source in ("", "/a/b", "/l/5"):
         with pytest.raises(StatusError):
             json_patch({"a": 1, "l": []}, [{"op": "copy", "from": source, "path": "/c"}])
+
+
+def test_new_items_are_taken_as_they_are() -> None:
+    """What directives there are in them is unknown to the type that the result is read as."""
+    item = {"name": "x", "securityContext": {"$patch": "replace", "privileged": True}}
+    made = strategic_merge({"spec": {"containers": [{"name": "a"}]}}, {"spec": {"containers": [item]}}, POD)
+    assert made["spec"]["containers"] == [item, {"name": "a"}]
+
+
+def test_a_new_item_takes_the_room_of_one_that_goes() -> None:
+    """Recorded: with an order of elements, the new one stands where the old one stood among the server's own."""
+    before = {"secrets": [{"name": "a"}, {"name": "b"}]}
+    patch: dict[str, Any] = {"secrets": [{"name": "b", "$patch": "delete"}, {"name": "d"}]}
+    definition = "io.k8s.api.core.v1.ServiceAccount"
+    assert strategic_merge(before, patch, definition)["secrets"] == [{"name": "d"}, {"name": "a"}]
+    ordered = patch | {"$setElementOrder/secrets": [{"name": "d"}]}
+    assert strategic_merge(before, ordered, definition)["secrets"] == [{"name": "a"}, {"name": "d"}]
+
+
+def test_deleting_from_what_is_no_list_changes_nothing() -> None:
+    for gone, left in (("x", ["a"]), (["a"], []), ({"a": 1}, ["a"])):
+        made = strategic_merge(
+            {"metadata": {"finalizers": ["a"]}}, {"metadata": {"$deleteFromPrimitiveList/finalizers": gone}}, POD
+        )
+        assert made["metadata"]["finalizers"] == left

@@ -190,9 +190,8 @@ class _Document:
     def _replace(self, op: dict[str, Any]) -> None:
         value = op.get("value")
         if op.get("path") == "":
-            if not isinstance(value, dict | list):
-                raise _DoesNotApply("the whole document must stay an object or a list")
-            self.root = value
+            if isinstance(value, dict | list):  # anything else changes nothing, and is no error
+                self.root = value
             return
         container, token = self._parent(op.get("path"))
         if isinstance(container, list):

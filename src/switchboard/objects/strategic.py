@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects.errors import BadRequest, Invalid, StatusError
+from switchboard.objects.fieldmerge import go_text
 from switchboard.objects.types import definitions
 
 PATCH = "$patch"
@@ -28,15 +29,25 @@ def _failure(message: str) -> StatusError:
     return StatusError(message, code=500, reason="")
 
 
-def _go(value: Any) -> str:
-    """A decoded value as Go prints it with %v."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_go(item)}' for key, item in sorted(value.items()))}]"
+def _go_type(value: Any) -> str:
+    """The Go type of a decoded value, as `%s` prints it."""
+    if value is None:
+        return "%!s(<nil>)"
+    names = {dict: "map[string]interface {}", list: "[]interface {}", str: "string", bool: "bool", int: "int64"}
+    return names.get(type(value), "float64")
+
+
+def _go_string(value: Any) -> str:
+    """A decoded value as Go's `%s` prints it, be it a string or not."""
+    if isinstance(value, str | list | dict):
+        return go_text(value)
+    return "%!s(<nil>)" if value is None else f"%!s({_go_type(value)}={go_text(value)})"
+
+
+def _listed(value: Any) -> list[Any]:
     if isinstance(value, list):
-        return f"[{' '.join(map(_go, value))}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "<nil>" if value is None else str(value)
+        return value
+    raise _failure(f"expected a []interface {{}}, but received a {_go_type(value)}")
 
 
 def strategic_merge(doc: dict[str, Any], patch: Any, definition: str | None) -> dict[str, Any]:
@@ -67,13 +78,13 @@ def _field(schema: Schema, key: str) -> tuple[Schema, str, str]:
 
 
 def _merge_map(original: Any, patch: dict[str, Any], schema: Schema) -> dict[str, Any]:
-    directive = patch.get(PATCH)
-    if directive is not None:
+    if PATCH in patch:
+        directive = patch[PATCH]
         if directive == "replace":
             return {key: value for key, value in patch.items() if key != PATCH}
         if directive == "delete":
             return {}
-        raise _failure(f"unknown patch type: {directive} in map: {_go(patch)}")
+        raise _failure(f"unknown patch type: {_go_string(directive)} in map: {go_text(patch)}")
     out = dict(original) if isinstance(original, dict) else {}
     patch = _retain_keys(out, patch)
     ordered = _merge_ordered(out, patch, schema)
@@ -119,12 +130,22 @@ def _retain_keys(out: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _delete_primitives(out: dict[str, Any], key: str, gone: Any, schema: Schema) -> None:
-    if not key or not isinstance(gone, list):
-        raise BadRequest("invalid patch format of primitive list")
+    """A list without these; of anything else than two lists, what a merge makes where both are of one type."""
+    if gone is None:
+        out.pop(key, None)
+        return
     before = out.get(key)
-    if isinstance(before, list):
-        strategy = _field(schema, key)[1]
-        out[key] = [item for item in before if item not in gone] if strategy == "merge" else gone
+    if before is None or _go_type(before) != _go_type(gone):
+        return
+    if not isinstance(before, list):
+        out[key] = _merge_value(before, gone, schema, key)
+        return
+    kind = _element_type(before, gone) if before or gone else ""
+    if kind.startswith("map"):
+        inner, _, merge_key = _field(schema, key)
+        out[key] = _merge_list(before, gone, inner, "merge", merge_key)
+    else:
+        out[key] = [item for item in before if item not in gone]
 
 
 def _merge_ordered(out: dict[str, Any], patch: dict[str, Any], schema: Schema) -> set[str]:
@@ -134,9 +155,9 @@ def _merge_ordered(out: dict[str, Any], patch: dict[str, Any], schema: Schema) -
         if not directive.startswith(ORDER):
             continue
         key = directive.removeprefix(ORDER)
-        before, given = out.get(key), patch.get(key)
-        if not isinstance(order, list) or not isinstance(given, list | None) or not isinstance(before, list | None):
-            raise BadRequest("invalid patch format of setElementOrder list")
+        order = _listed(order)
+        before = _listed(out[key]) if key in out else None
+        given = _listed(patch[key]) if key in patch else None
         inner, strategy, merge_key = _field(schema, key)
         if given is not None:
             _check_order(given, order, merge_key)
@@ -148,9 +169,24 @@ def _merge_ordered(out: dict[str, Any], patch: dict[str, Any], schema: Schema) -
             merged = before
         else:
             merged = _merge_list(before, given, inner, strategy, merge_key)
-        out[key] = _in_order(merged, order, before or [], merge_key)
+        if not before and not given:
+            raise _failure("no elements in any of the given slices")
+        server = _in_place(before, given, merge_key) if before and given and merge_key else before or []
+        out[key] = _in_order(merged, order, server, merge_key)
         done.add(key)
     return done
+
+
+def _in_place(before: list[Any], given: list[Any], merge_key: str) -> list[Any]:
+    """The server's list as upstream sees it once it has merged into it: what is deleted makes room, and what is new
+    takes that room, so that it has a place among the items that only the server has."""
+    if any(item.get(PATCH) == "replace" for item in given):
+        return before
+    gone = {_identity(item, merge_key) for item in given if item.get(PATCH) == "delete"}
+    left = [item for item in before if _identity(item, merge_key) not in gone]
+    known = {_identity(item, merge_key) for item in left}
+    new = [item for item in given if PATCH not in item and _identity(item, merge_key) not in known]
+    return (left + new + before[len(left) + len(new) :])[: len(before)]
 
 
 def _check_order(given: list[Any], order: list[Any], merge_key: str) -> None:
@@ -158,14 +194,16 @@ def _check_order(given: list[Any], order: list[Any], merge_key: str) -> None:
     wanted = [_identity(item, merge_key) for item in given if not (isinstance(item, dict) and PATCH in item)]
     stands = iter([_identity(item, merge_key) for item in order])
     if not all(any(have == want for have in stands) for want in wanted):
-        raise _failure(f"The order in patch list:\n{_go(given)}\n doesn't match $setElementOrder list:\n{_go(order)}\n")
+        raise _failure(
+            f"The order in patch list:\n{go_text(given)}\n doesn't match $setElementOrder list:\n{go_text(order)}\n"
+        )
 
 
 def _identity(item: Any, merge_key: str) -> Any:
     """What makes two list items the same: the merge key's value, or the scalar itself."""
     if merge_key:
         if not isinstance(item, dict) or merge_key not in item:
-            raise _failure(f"map: {_go(item)} does not contain declared merge key: {merge_key}")
+            raise _failure(f"map: {go_text(item)} does not contain declared merge key: {merge_key}")
         item = item[merge_key]
     if isinstance(item, dict | list):
         raise _failure(f"list elements are of different types: {item} is no scalar")
@@ -175,15 +213,24 @@ def _identity(item: Any, merge_key: str) -> Any:
 def _merge_list(before: list[Any], given: list[Any], schema: Schema, strategy: str, merge_key: str) -> list[Any]:
     if strategy != "merge":
         return list(given)
-    maps = [isinstance(item, dict) for item in before + given]
-    if any(isinstance(item, list) for item in before + given):
-        raise Invalid("the server rejected our request due to an error in our request", details={})
-    if not any(maps):
+    if not before and not given:
+        return before
+    if not _element_type(before, given).startswith("map"):
         merged = list(dict.fromkeys(before + given))
         return _in_order(merged, given, before, "")
-    if not all(maps) or not merge_key:
-        raise _failure("list elements are of different types, or have no merge key")
+    if not merge_key:
+        raise _failure("cannot merge lists without merge key")
     return _merge_maps(before, given, _resolve(schema.get("items", _NO_SCHEMA)), merge_key)
+
+
+def _element_type(before: list[Any], given: list[Any]) -> str:
+    """The one Go type that the items of both lists have."""
+    types = [_go_type(item) for item in before + given]
+    if types and types[0].startswith("["):
+        raise Invalid("the server rejected our request due to an error in our request", details={})
+    if len(set(types)) > 1:
+        raise _failure(f"list element types are not identical: {go_text([before, given])}")
+    return types[0] if types else ""
 
 
 def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: str) -> list[Any]:
@@ -191,7 +238,7 @@ def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: 
     kept = {_identity(item, merge_key): item for item in before}
     for item in given:
         directive = item.get(PATCH)
-        if directive is None:
+        if PATCH not in item:
             plain.append(item)
         elif directive == "delete":
             kept.pop(_identity(item, merge_key), None)
@@ -200,13 +247,14 @@ def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: 
         elif directive == "merge":
             raise _failure("merging lists cannot yet be specified in the patch")
         else:
-            raise _failure(f"unknown patch type: {directive} in map: {_go(item)}")
+            raise _failure(f"unknown patch type: {_go_string(directive)} in map: {go_text(item)}")
     if replace:
-        return [_without_directives(item) for item in plain]
+        return plain
     original = list(kept.values())
     for item in plain:
         key = _identity(item, merge_key)
-        kept[key] = _merge_map(kept[key], item, schema) if key in kept else _without_directives(item)
+        # A new item is taken as it is, directives and all: they are unknown fields of what it is made into.
+        kept[key] = _merge_map(kept[key], item, schema) if key in kept else item
     return _in_order(list(kept.values()), plain, original, merge_key)
 
 
@@ -242,7 +290,7 @@ def _without_directives(value: Any) -> Any:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
-        if PATCH in value:
+        if value.get(PATCH) is not None:
             return _NOTHING  # whatever it says: as upstream, there is nothing here that it could be done to
         directives = (RETAIN, ORDER, DELETE_PRIMITIVES)
         kept = {key: _clean(item) for key, item in value.items() if item is not None and not key.startswith(directives)}
