@@ -158,6 +158,47 @@ def test_two_clusters_live_side_by_side_on_one_host(stopped: PrivateCluster) -> 
     assert ready(stopped)
 
 
+@pytest.mark.parametrize(
+    ("lost", "words"), [("lib", ("delete",)), ("lib run", ("down", "--purge")), ("lib run", ("up",))]
+)
+def test_a_cluster_whose_folders_are_gone_is_found(stopped: PrivateCluster, lost: str, words: tuple[str, ...]) -> None:
+    """By the names of what runs. Another cluster, and what only has the same name, stay as they are."""
+    name = stopped.name
+    other = stopped.env | {"SWITCHBOARD_CLUSTER": f"{name}-b"}
+    up = ("./switchboard", "up", "--no-egress", "--no-kubeconfig")
+
+    def trace() -> dict[str, list[str]]:
+        """Without the other, whose link is not settled at once."""
+        return {kind: [line for line in lines if f"{name}-b" not in line] for kind, lines in footprint(stopped).items()}
+
+    try:
+        stopped.host.run(*up, env=other, cwd=ROOT)
+        subprocess.run(["ip", "netns", "add", f"{name}-c"], check=True)
+        before = trace()
+        stopped.up()
+        stopped.kubectl("create", "deployment", "web", "--image=nginx:alpine", "--replicas=2")
+        stopped.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        sockets = set(shim_sockets(stopped))
+        for kind in lost.split():  # what is mounted there stays
+            base = stopped.env["SWITCHBOARD_STATE_DIR" if kind == "lib" else "SWITCHBOARD_RUN_DIR"]
+            subprocess.run(["find", f"{base}/{name}", "-xdev", "-delete"], capture_output=True)
+        if words == ("up",):
+            stopped.up()
+            assert ready(stopped) and stopped.get("deployments")["items"] == []
+            words = ("delete",)
+        assert "is forgotten" in stopped.switchboard(*words).stdout
+        assert trace() == before
+        assert [path for path in sockets if path.exists()] == []
+        assert "nothing to do" in stopped.switchboard(*words).stdout
+        assert "nothing to do" in stopped.switchboard(*words, "--name", f"{name}-c").stdout
+        assert os.path.exists(f"/run/netns/{name}-c")
+        status = json.loads(stopped.host.run("./switchboard", "status", "-o", "json", env=other, cwd=ROOT).stdout)
+        assert [p["name"] for p in status["processes"]] == PROCESSES and status["nodes"][0]["ready"]
+    finally:
+        subprocess.run(["ip", "netns", "del", f"{name}-c"])
+        stopped.host.run("./switchboard", "delete", env=other, cwd=ROOT)
+
+
 def test_options_that_cannot_change_are_refused(cluster: PrivateCluster) -> None:
     done = cluster.switchboard("up", "--no-egress", "--node-subnet", "10.7.0.0/24", check=False)
     assert done.returncode == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from switchboard.cluster import config as configs
-from switchboard.cluster import kubeconfig, locks, stop
+from switchboard.cluster import kubeconfig, locks, stop, traces
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
@@ -47,11 +47,14 @@ def run(verb: str, words: list[str], name: str | None) -> int:
 
 
 def _find(name: str, purge: bool) -> ClusterConfig | None:
-    """The cluster; a description that cannot be read is no reason not to clean up, when it is to be forgotten
-    anyway.
+    """The cluster; a description that is gone is no reason not to clean up, nor is one that cannot be read when the
+    cluster is to be forgotten anyway.
     """
     try:
-        return configs.load(name)
+        if found := configs.load(name) or traces.left(name):
+            return found
+        half = configs.new(name)
+        return half if purge and half.state.exists() else None
     except ClusterError:
         if not purge:
             raise

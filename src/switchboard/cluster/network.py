@@ -149,6 +149,14 @@ def exists(config: ClusterConfig) -> bool:
     )
 
 
+def is_there(config: ClusterConfig) -> bool:
+    """Whether anything of a cluster of that name is; a namespace of that name alone may be somebody else's."""
+    if _index(config.host_link):
+        return True
+    ours = ["nsenter", f"--net={config.netns_path}", "nft", "list", "table", "ip", "switchboard-node"]
+    return os.path.lexists(config.netns_path) and attempt(ours)
+
+
 def create(config: ClusterConfig) -> bool:
     """Make namespace, link, addresses and routes; False when a finished start already did. Raises ClusterError."""
     if exists(config):
@@ -309,6 +317,8 @@ def _close(config: ClusterConfig) -> None:
     try:
         before = json.loads(record.read_bytes()).get("ip_forward")
     except (OSError, ValueError):
+        if not config.run.exists():  # there was a record, perhaps
+            attempt(["nft", "delete", "table", "ip", config.table])
         return
     attempt(["nft", "delete", "table", "ip", config.table])
     others = [path for path in config.run.parent.glob("*/egress.json") if path != record]

@@ -22,7 +22,7 @@ from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
-from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, stop
+from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, stop, traces
 from . import config as configs
 from .ask import NoAnswer, ask
 from .command import NEEDED, require, require_space
@@ -71,6 +71,9 @@ def up(wish: Wish, progress: Progress) -> Result:
         )
     require(NEEDED)
     with locks.cluster(wish.name):
+        if configs.load(wish.name) is None and (left := traces.left(wish.name)):
+            progress.doing("stopping what runs of a cluster whose state is gone")
+            stop.stop(left)
         config = _chosen(wish, progress)
         if _runs_as_wished(config):
             return Result(config, already=True)

@@ -29,18 +29,20 @@ _CNI_RESULTS = Path("/var/lib/cni/results")  # <network>-<sandbox>-<interface>, 
 def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
     """Stop everything; containers get SIGTERM and `grace` seconds. False when nothing was there."""
     something = config.run.exists() or os.path.lexists(config.netns_path)
+    sandboxes = _sandboxes(config)
     _stop_supervisor(config)
     # orphans of a supervisor that died
     stop_processes([*(process.pid for process in running.processes(config)), *running.strays(config)])
     stop_containers(config, grace)
-    remove_leftovers(config)
+    remove_leftovers(config, sandboxes)
     return something
 
 
 def purge(config: ClusterConfig) -> None:
     """Forget a stopped cluster: objects, images, certificates, logs. Raises OSError."""
     _unmount_below([config.state])
-    shutil.rmtree(config.state, ignore_errors=False)
+    if config.state.exists():
+        shutil.rmtree(config.state, ignore_errors=False)
     _remove_if_empty(config.state.parent)
 
 
@@ -64,9 +66,8 @@ def stop_containers(config: ClusterConfig, grace: float) -> None:
     wait_gone([*shims, *inits], 5.0)
 
 
-def remove_leftovers(config: ClusterConfig) -> None:
+def remove_leftovers(config: ClusterConfig, sandboxes: set[str]) -> None:
     """Everything on disk and in the kernel that a cluster has only while it runs."""
-    sandboxes = _sandboxes(config)
     for sandbox in sandboxes:
         shims.forget(str(config.containerd_socket), sandbox)
     _forget_results(sandboxes)
@@ -124,9 +125,9 @@ def _bundles(config: ClusterConfig) -> list[Path]:
 
 
 def _sandboxes(config: ClusterConfig) -> set[str]:
-    """Ids of all sandboxes that the runtime knew."""
+    """Ids of all sandboxes that the runtime knew, or that have a shim."""
     known = [*config.run.glob("containerd/*.cri/sandboxes/*"), *config.state.glob("containerd/*.cri/sandboxes/*")]
-    return {folder.name for folder in (*known, *_bundles(config))}
+    return {folder.name for folder in (*known, *_bundles(config))} | set(_shims(config).values())
 
 
 def _forget_results(sandboxes: set[str]) -> None:
@@ -148,18 +149,18 @@ def _container_inits(config: ClusterConfig) -> list[int]:
     return pids
 
 
-def _shims(config: ClusterConfig) -> list[int]:
-    """Shims of the cluster's containerd: their command line names its socket."""
+def _shims(config: ClusterConfig) -> dict[int, str]:
+    """Shims of the cluster's containerd, and whose they are: their command line names its socket and a sandbox."""
     wanted = str(config.containerd_socket).encode()
-    found = []
+    found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"containerd-shim" in words[0] and wanted in words:
-                found.append(int(entry))
+            if b"containerd-shim" in words[0] and wanted in words and b"-id" in words[:-1]:
+                found[int(entry)] = words[words.index(b"-id") + 1].decode()
     return found
 
 
