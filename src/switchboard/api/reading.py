@@ -22,7 +22,7 @@ from switchboard.api.query import ListOptions
 from switchboard.api.selection import Selection
 from switchboard.objects.errors import BadRequest, Gone, NotFound, StatusError, Timeout
 from switchboard.store.errors import Compacted
-from switchboard.store.record import Record
+from switchboard.store.record import Record, values
 from switchboard.transport.messages import Response
 
 _EXPIRED_TOKEN = (
@@ -97,7 +97,7 @@ def listing(call: Call) -> Response:
             remaining = len(selected) - options.limit
         selected = selected[: options.limit]
         token = _token(revision, selected[-1].key, prefix)
-    return representing.many(call, [record.value for record in selected], revision, token, remaining)
+    return representing.many(call, values(selected), revision, token, remaining)
 
 
 def _from_start(call: Call, options: ListOptions, prefix: str, selection: Selection) -> tuple[list[Record], int]:

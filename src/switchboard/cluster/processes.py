@@ -19,7 +19,7 @@ from .config import ClusterConfig, write_file
 SUPERVISOR = "supervisor"
 
 # Small heaps rather than many: one arena for all threads, and freed memory goes back at once.
-_PYTHON_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "262144"}
+MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "262144"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _role(
     tls: bool = True,
 ) -> Process:
     argv = (*python("switchboard.cluster.roles", name, tls=tls), str(config.state / "cluster.json"))
-    return Process(name, argv, wave, in_node, _PYTHON_MEMORY | (env or {}), delay=delay)
+    return Process(name, argv, wave, in_node, MEMORY | (env or {}), delay=delay)
 
 
 def _switches(config: ClusterConfig) -> dict[str, str]:

@@ -20,9 +20,9 @@ def cost(event: Event) -> int:
     """Bytes that only the history keeps alive: the replaced value, and the last state of what is gone."""
     size = _EVENT_BYTES
     if event.previous is not None:
-        size += len(event.previous.value)
+        size += event.previous.size
     if event.deleted:
-        size += len(event.record.value)
+        size += event.record.size
     return size
 
 

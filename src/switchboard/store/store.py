@@ -28,7 +28,8 @@ from switchboard.store.errors import Changed, StoreError
 from switchboard.store.feed import Feed, Sink, Subscription, Watch
 from switchboard.store.history import History
 from switchboard.store.kernelsync import KernelSync
-from switchboard.store.record import Event, Index, Record
+from switchboard.store.packing import Packer
+from switchboard.store.record import Event, Home, Index, Record
 from switchboard.store.table import State, table_name
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ HISTORY_BYTES = 24 << 20  # what the history alone may keep in memory
 WATCH_LIMIT = 4096  # events a watcher may be behind
 _COMPACT = 256  # dropped events that make a compaction worth its commit
 _MAX_BATCH_BYTES = 8 << 20  # so that one commit stays short whatever is queued
+_PACK, _PACK_PAUSE = 50, 0.005  # values packed at once when nothing else is to be done, and seconds in between
+_PACK_AFTER = 0.5  # seconds after the last write
 _TURNS = 3  # of the loop, in which who is told first has read, decided and written
 
 
@@ -64,7 +67,8 @@ class Store:
 
     def __init__(self, disk: Disk, index: Index | None, history: int, history_bytes: int) -> None:
         self._disk = disk
-        self._index = index
+        self._packer = Packer()
+        self._home = Home(index, self._packer.unpacked)
         floor = disk.floor()
         self._history = History(floor, history, history_bytes)
         self._garbage: list[Event] = []  # dropped from the history, rows still on disk
@@ -78,6 +82,7 @@ class Store:
         self._idle: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._kernel: KernelSync | None = None
+        self._packing: asyncio.TimerHandle | None = None
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.revision = floor
         self._state = self._load(floor)
@@ -109,16 +114,17 @@ class Store:
 
     def _load(self, floor: int) -> State:
         live: dict[str, Record] = {}
-        index = self._index
+        home = self._home
         for row in self._disk.rows():
             previous = live.get(row.key)
-            record = Record(previous.key if previous else row.key, row.value, row.revision, row.created, index)
+            record = Record(previous.key if previous else row.key, row.value, row.revision, row.created, home)
             if row.deleted:
                 live.pop(row.key, None)
             else:
                 live[row.key] = record
             if row.revision > floor:
                 self._history.append(Event(record, previous, bool(row.deleted)))
+            self._packer.take(record)
             self.revision = max(self.revision, row.revision)
         self._disk.confirm(self.revision)
         self._garbage += self._history.trim()
@@ -216,7 +222,7 @@ class Store:
         if head is None and (not key.startswith("/") or table_name(key) is None or key.endswith("/")):
             raise ValueError(f"not a key: {key!r}")
         revision = self._assigned + 1
-        record = Record(key, encode(revision), revision, head.created if head else revision, self._index)
+        record = Record(key, encode(revision), revision, head.created if head else revision, self._home)
         return self._enqueue(record, head, False)
 
     def delete(self, key: str, encode: Callable[[int], bytes], *, expect: Any = ANY) -> Awaitable[Record]:
@@ -225,7 +231,7 @@ class Store:
         if head is None:
             raise Changed(key, None)
         revision = self._assigned + 1
-        return self._enqueue(Record(head.key, encode(revision), revision, head.created, self._index), head, True)
+        return self._enqueue(Record(head.key, encode(revision), revision, head.created, self._home), head, True)
 
     def _expected(self, key: str, expect: Any) -> Record | None:
         if self._closed or self._broken is not None:
@@ -377,6 +383,7 @@ class Store:
         self.revision = record.revision
         event = Event(record, write.previous, write.deleted)
         self._history.append(event)
+        self._packer.take(record)
         return event
 
     def _fail(self, batch: list[_Write], error: Exception) -> None:
@@ -419,8 +426,25 @@ class Store:
             self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
         else:
             self._busy = False
+            if self._packer.behind and self._packing is None:
+                self._pack_later(_PACK_AFTER)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
+
+    def _pack_later(self, seconds: float) -> None:
+        assert self._loop is not None
+        self._packing = self._loop.call_later(seconds, self._pack, self.revision)
+
+    def _pack(self, revision: int) -> None:
+        """Pack what nobody has asked for lately, while nobody writes."""
+        self._packing = None
+        if self._busy or revision != self.revision:
+            if self._packer.behind:
+                self._pack_later(_PACK_AFTER)
+            return
+        self._packer.pack(_PACK)
+        if self._packer.behind:
+            self._pack_later(_PACK_PAUSE)
 
     async def close(self) -> None:
         """Refuse new writes, finish those on their way, end all watches and close the file; safe to call twice."""
@@ -432,6 +456,8 @@ class Store:
             self._idle = loop.create_future()
             await self._idle
         self._tell()
+        if self._packing is not None:
+            self._packing.cancel()
         self._feed.close()
         self._late_feed.close()
         if self._kernel is not None:
