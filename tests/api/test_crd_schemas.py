@@ -147,6 +147,12 @@ BELOW = "spec.validation.openAPIV3Schema.properties[f]"
         ({"type": "object", "not": {"additionalProperties": {}}}, ".not.additionalProperties", "must be undefined"),
         ({"type": "object", "x-kubernetes-embedded-resource": True}, ".properties", "must not be empty if"),
         ({"type": "string", "pattern": "("}, ".pattern", "must be a valid regular expression"),
+        (
+            {"type": "string", "pattern": "^(?!kube-).*$"},
+            ".pattern",
+            "must be a valid regular expression, but isn't: "
+            "error parsing regexp: invalid or unsupported Perl syntax: `(?!`",
+        ),
         ({"type": "string", "x-kubernetes-embedded-resource": True}, ".type", "must be object if"),
     ],
 )

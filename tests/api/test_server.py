@@ -30,6 +30,23 @@ async def test_client_certificates() -> None:
             assert (await client.request("GET", api.url + CONFIGS, [("Authorization", "Bearer x")])).status == 401
 
 
+async def test_each_line_of_an_impersonation_header_is_one_value() -> None:
+    async with ApiServer(tls=True) as api:
+        assert api.authority is not None
+        context = ssl.create_default_context(cafile=str(api.authority.certificate))
+        context.load_cert_chain(*api.client("root", "system:masters"))
+        admins = "cn=admins,ou=groups,dc=example"
+        sent = [("Impersonate-User", "bob"), ("Impersonate-Extra-Team", "a, b"), ("Content-Type", "application/json")]
+        async with HttpClient(ssl=context) as client:
+            for groups in ([admins], [admins, "devs", " spaced , "]):
+                headers = [*sent, *(("Impersonate-Group", group) for group in groups)]
+                path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+                answer = await client.request("POST", api.url + path, headers, b"{}")
+                user = json.loads(answer.body)["status"]["userInfo"]
+                assert user["groups"] == [*(group.strip() for group in groups), "system:authenticated"]
+                assert user["extra"] == {"team": ["a, b"]}
+
+
 async def test_without_anonymous_callers() -> None:
     async with ApiServer(settings=Settings(anonymous=False)) as api, HttpClient() as client:
         assert (await client.request("GET", api.url + "/healthz")).status == 401

@@ -30,17 +30,21 @@ def wanted_of(request: Request) -> Identity | None:
     """The user of the Impersonate-* headers as it is written there; None where there is none."""
     headers = request.headers
     user, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
-    groups = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
-    extra = {
-        unquote(name[len(_EXTRA) :]): tuple(v.strip() for v in value.split(","))
-        for name, value in headers.items()
-        if name.startswith(_EXTRA)
-    }
+    groups = _values(request, "impersonate-group")
+    extra = {unquote(name[len(_EXTRA) :]): _values(request, name) for name in headers if name.startswith(_EXTRA)}
     if user:
         return Identity(user, groups, uid, tuple(sorted(extra.items())))
-    if uid or extra or "impersonate-group" in headers:
+    if uid or extra or groups:
         raise BadRequest("requested impersonation without impersonating a user name")
     return None
+
+
+def _values(request: Request, name: str) -> tuple[str, ...]:
+    """One value for each line of a header: a comma is part of it, as group names of LDAP have them."""
+    if name not in request.headers:
+        return ()
+    lines = request.extra.get("repeated", {}).get(name) or (request.headers[name],)
+    return tuple(line.strip() for line in lines)
 
 
 def impersonated(authorizer: Authorizer, wanted: Identity, attributes: Attributes) -> Identity:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from switchboard.objects import regexps
 from switchboard.objects.cel.check import Overload
 from switchboard.objects.cel.evaluate import indexed, no_overload, whole
 from switchboard.objects.cel.types import (
@@ -300,15 +301,10 @@ def _optionals(table: Table) -> None:
 
 def compiled(pattern: str) -> Any:
     """A pattern in RE2's syntax, in linear time. Raises CelError."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
-    except re2.error as e:
-        why = e.args[0].decode(errors="replace") if e.args and isinstance(e.args[0], bytes) else str(e)
-        raise CelError(f"error parsing regexp: {why}") from None
+        return regexps.compiled(pattern)
+    except regexps.PatternError as e:
+        raise CelError(str(e)) from None
 
 
 def _strings(table: Table) -> None:

@@ -11,8 +11,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
-from switchboard.objects.memo import memo
 from switchboard.objects.patch import equal
+from switchboard.objects.regexps import matches
 from switchboard.objects.scalars import parse_time
 from switchboard.objects.validate.fields import Errors, shown
 
@@ -137,24 +137,14 @@ def _array(value: list[Any], schema: Schema, path: str, errs: Errors, old: Any) 
         errs.invalid(path, value, f"{path} in body shouldn't contain duplicates")
 
 
-@memo(1024)
-def _pattern(text: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(text.replace(r"\z", r"\Z"))
-    except re.error:
-        return None
-
-
 def _string(value: str, schema: Schema, path: str, errs: Errors) -> None:
     if len(value) > schema.get("maxLength", len(value)):
         errs.too_long(path, schema["maxLength"])
     if len(value) < schema.get("minLength", 0):
         errs.invalid(path, value, f"{path} in body should be at least {schema['minLength']} chars long")
     pattern = schema.get("pattern")
-    if pattern:
-        compiled = _pattern(pattern)
-        if compiled is not None and compiled.search(value) is None:
-            errs.invalid(path, value, f"{path} in body should match '{pattern}'")
+    if pattern and not matches(pattern, value):
+        errs.invalid(path, value, f"{path} in body should match '{pattern}'")
     known = _FORMATS.get((schema.get("format") or "").replace("-", ""))
     if known is not None and not _has_form(known, value):
         errs.invalid(path, value, f"{path} in body must be of type {schema['format']}: {shown(value)}")

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from switchboard.objects.errors import FieldError
+from switchboard.objects.regexps import PatternError, compiled
 from switchboard.objects.validate.fields import Errors
 from switchboard.objects.validate.jsonschema import any_rules, check
 
@@ -85,8 +85,8 @@ def _embedded(schema: Schema, path: str, errs: Errors) -> None:
 
 def _pattern(text: str, path: str, errs: Errors) -> None:
     try:
-        re.compile(text.replace(r"\z", r"\Z"))
-    except re.error as e:
+        compiled(text)
+    except PatternError as e:
         errs.invalid(path, text, f"must be a valid regular expression, but isn't: {e}")
 
 
