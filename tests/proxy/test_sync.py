@@ -25,7 +25,7 @@ from switchboard.proxy.nft import Nft, cleanup
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.services import EndpointSlice, Service
 from switchboard.proxy.settings import ProxySettings
-from switchboard.proxy.sync import Proxy
+from switchboard.proxy.sync import Proxy, Way
 from switchboard.testing.fakeapi import FakeApi
 from switchboard.testing.netns import NODE4, OUT4, PODS, World
 from switchboard.testing.services import endpoint, service, settings, slice_of
@@ -400,12 +400,16 @@ def test_service_cidrs_of_the_api(world: World, running: Running) -> None:
 
 
 def test_whether_a_pod_may_still_get_connections(world: World, running: Running) -> None:
-    running.put(service("web"), slice_of("web", B, C))
+    def way(pod: str, namespace: str = "t") -> Way:
+        return running.proxy.way_to(namespace, pod)
+
+    ends = {"serving": True, "terminating": True}
+    running.put(service("web"), slice_of("web", endpoint(B, terminating=False), endpoint(C)))
     running.start()
-    assert running.proxy.routes_to("t", B)
-    assert not running.proxy.routes_to("t", A)
-    assert not running.proxy.routes_to("elsewhere", B)
-    leaving = endpoint(B, ready=False, serving=True, terminating=True)
-    running.put(slice_of("web", leaving, endpoint(C)))
-    eventually(lambda: not running.proxy.routes_to("t", B))
+    assert (way(B), way(A), way(B, "elsewhere")) == (Way.CLOSING, Way.NONE, Way.NONE)
+    assert way(C) is Way.KEPT  # a slice by hand, which may never say that a pod goes
+    running.put(slice_of("web", endpoint(B, ready=False, **ends), endpoint(C)))
+    eventually(lambda: way(B) is Way.NONE)
     assert {world.pods["a"].tcp(VIP, 80) for _ in range(6)} == {f"c {A}"}
+    running.put(slice_of("web", endpoint(B, ready=True, **ends), endpoint(C)))  # publishNotReadyAddresses
+    eventually(lambda: way(B) is Way.KEPT)

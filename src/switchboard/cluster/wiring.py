@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from switchboard.proxy.sync import Proxy
     from switchboard.store.store import Store
 
-_DRAIN_LIMIT = 1.0  # seconds until the kernel follows
+# seconds until the kernel follows; on a machine that is very busy, controllers have a say only after some of them
+_CLOSING_LIMIT, _KEPT_LIMIT = 10.0, 1.0
 _TALK_LIMIT = 5.0  # seconds that open connections get
 
 ClientAs = Callable[[str], "Client"]
@@ -90,25 +91,28 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
     )
     proxy = Proxy(proxy_client, proxy_settings)
     # faithful: a deleted pod is told to end at once, while its endpoints are still being taken away, as kubelet does
-    agent = Agent(client, node_settings, drain=None if config.faithful else _drain(proxy))
+    agent = Agent(client, node_settings, drain=None if config.faithful else drain_of(proxy))
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run(), name="node")
         group.create_task(proxy.run(), name="proxy")
 
 
-def _drain(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
+def drain_of(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
     """A pod is told to end only when no new connection is sent to it any more and those that are open had time to end:
     no request is lost in a rolling update, whatever the pod does when it is told.
 
-    Node and proxy live in one process, so this is known rather than guessed. It takes some milliseconds; longer, but
-    at most `_TALK_LIMIT`, while connections are in use. A connection that is silent for two seconds is not waited for.
+    Node and proxy live in one process, so this is known rather than guessed. It takes some milliseconds, or as long as
+    controllers need when the machine is busy; then, while connections are in use, at most `_TALK_LIMIT`. A connection
+    that is silent for two seconds is not waited for.
     """
+    from switchboard.proxy.sync import Way
 
     async def drain(pod: dict[str, Any]) -> None:
         address = (pod.get("status") or {}).get("podIP")
-        deadline = time.monotonic() + _DRAIN_LIMIT
-        namespace = pod["metadata"]["namespace"]
-        while address and time.monotonic() < deadline and proxy.routes_to(namespace, address):  # noqa: ASYNC110
+        began, namespace = time.monotonic(), pod["metadata"]["namespace"]
+        while address and (way := proxy.way_to(namespace, address)) is not Way.NONE:
+            if time.monotonic() - began > (_KEPT_LIMIT if way is Way.KEPT else _CLOSING_LIMIT):
+                break
             await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
         if not address or pod["spec"].get("hostNetwork"):
             return  # connections to the node's address are not the pod's alone

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from enum import Enum
 from socket import AF_INET, AF_INET6, inet_pton
 from time import monotonic
 from typing import Any
@@ -27,7 +28,7 @@ from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.nft import Monitor, Nft
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import EndpointSlice, Meta, Service, of_service
+from switchboard.proxy.services import Conditions, EndpointSlice, Meta, Service, of_service
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,16 @@ class ServiceCidr(Struct, gc=False):
 
     metadata: Meta
     spec: CidrSpec | None = None
+
+
+class Way(Enum):
+    """To a pod that goes: `CLOSING` when somebody will yet say that it goes, `KEPT` when all is said, or nobody will
+    (publishNotReadyAddresses, slices made by hand).
+    """
+
+    NONE = 0
+    CLOSING = 1
+    KEPT = 2
 
 
 class Proxy:
@@ -140,22 +151,24 @@ class Proxy:
             for one in (nft, self._conntrack):
                 one.close()
 
-    def routes_to(self, namespace: str, address: str) -> bool:
-        """Whether the kernel may still send a new connection to a Service of that namespace to that pod."""
+    def way_to(self, namespace: str, address: str) -> Way:
+        """Whether the kernel may still send a new connection to a Service of that namespace to that pod, which goes."""
         prefix = f"{namespace}/"
         if self._broken or not self.ready.is_set() or any(key.startswith(prefix) for key in self._dirty):
-            return True
+            return Way.CLOSING
         if not self._plane.leads_to(address):
-            return False
-        return any(
-            endpoint.addresses
-            and endpoint.addresses[0] == address
-            and (endpoint.conditions is None or endpoint.conditions.ready is not False)
+            return Way.NONE
+        found = [
+            endpoint.conditions or Conditions()
             for key, slices in self._slices_of.items()
             if key.startswith(prefix)
             for piece in slices
             for endpoint in piece.endpoints or ()
-        )
+            if endpoint.addresses and endpoint.addresses[0] == address
+        ]
+        if all(conditions.ready is False for conditions in found):
+            return Way.NONE
+        return Way.CLOSING if any(conditions.terminating is False for conditions in found) else Way.KEPT
 
     def talks_to(self, address: str) -> bool:
         """Whether connections through Services to that pod are open and in use."""
