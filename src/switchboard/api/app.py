@@ -7,20 +7,22 @@ The verb decodes, runs admission and writes (`verbs.py`, `writing.py`). Reads ar
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from switchboard.api import answers, authn, conversion, deadlines, impersonation, reading, watching
 from switchboard.api.admission import plugins
 from switchboard.api.aggregation import Aggregation
+from switchboard.api.asked import attributes_of, verb_of
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
 from switchboard.api.crd import Definitions
 from switchboard.api.deleting import delete, delete_collection
-from switchboard.api.flowcontrol import Flows, Headers
+from switchboard.api.flowcontrol import Flow, Flows
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.kinds import table as kind_table
 from switchboard.api.kinds.base import Strategy
@@ -29,14 +31,13 @@ from switchboard.api.metrics import Metrics
 from switchboard.api.nodeauthz import NodeAuthorizer
 from switchboard.api.nonresource import NonResource
 from switchboard.api.paths import LASTING, Target, parse
-from switchboard.api.query import parse as parse_query
 from switchboard.api.rbac import Rbac
+from switchboard.api.seats import Place, Refused, too_many_requests
 from switchboard.api.settings import Settings
 from switchboard.api.tokens import Tokens
 from switchboard.api.verbs import create, patching, update
 from switchboard.api.webhookclient import Webhooks
 from switchboard.objects.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
-from switchboard.objects.fieldselectors import parse as parse_fields
 from switchboard.objects.kinds import Kind, Registry
 from switchboard.store.errors import StoreError
 from switchboard.store.record import Event, Record
@@ -48,13 +49,11 @@ _log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Handler = Callable[[Call], "Response | Awaitable[Response]"]
+_Unbegun = Coroutine[Any, Any, Response]
 Adviser = Callable[[Object], "list[str] | Awaitable[list[str]]"]
 
 NO_RESOURCE = "the server could not find the requested resource"
 NO_METHOD = "the server does not allow this method on the requested resource"
-
-_ITEM_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
-_COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection", "PUT": "update", "PATCH": "patch"}
 
 _HANDLERS: dict[str, Handler] = {
     "get": reading.get,
@@ -68,10 +67,10 @@ _HANDLERS: dict[str, Handler] = {
 }
 
 
-def _with(response: Response, headers: Headers | None) -> Response:
-    """A response with more headers; its own list may be shared."""
-    if headers is not None:
-        response.headers = response.headers + headers
+def _with(response: Response, flow: Flow | None) -> Response:
+    """A response that says to what its request belongs; its own list of headers may be shared."""
+    if flow is not None:
+        response.headers = response.headers + flow.headers
     return response
 
 
@@ -149,7 +148,7 @@ class App:
         if wanted is None:
             return identity
         target = parse(request.path)
-        asked = self._attributes(identity, request, target, self._verb(request, target))
+        asked = attributes_of(self.registry, identity, request, target, verb_of(request, target))
         return impersonation.impersonated(self.authorizer, wanted, asked)
 
     def authorise(self, attributes: Attributes) -> None:
@@ -160,48 +159,50 @@ class App:
 
     def _dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
         target = parse(request.path)
-        verb = self._verb(request, target)
-        flow = None if identity is LOOPBACK else self.flows.headers(identity, verb, target)
+        verb = verb_of(request, target)
+        flow = None if identity is LOOPBACK else self.flows.find(identity, verb, target)
         try:
             return self._answered(identity, request, target, verb, flow)
         except Exception as e:
             return _with(self.failed(request, e), flow)
 
     def _answered(
-        self, identity: Identity, request: Request, target: Target, verb: str, flow: Headers | None
+        self, identity: Identity, request: Request, target: Target, verb: str, flow: Flow | None
     ) -> Response | Awaitable[Response]:
         started = time.perf_counter()
         if "timeout=" in request.query:
             deadlines.check(request.query, verb, target)
         if not identity.is_master:
-            self.authorise(self._attributes(identity, request, target, verb))
-        if not target.is_resource:
-            backend = self.aggregation.find(request.path) if self.aggregation.served else None
-            if backend is not None:
-                return self._guarded(backend.answer(request, identity), request, None, started, flow)
-            return self._guarded(self.nonresource.handle(request, identity), request, None, started, flow)
-        if self.aggregation.served and (target.group, target.version) in self.aggregation.served:
-            backend = self.aggregation.served[target.group, target.version]
-            return self._guarded(backend.answer(request, identity), request, None, started, flow)
-        call = self._call(request, identity, target, verb)
-        handler = self._handler(call)
-        if conversion.by_webhook(call.kind):
-            waiting = conversion.answer(lambda: self._call(request, identity, target, verb), handler)
-            return self._guarded(waiting, request, call, started, flow)
-        return self._guarded(handler(call), request, call, started, flow)
-
-    def _guarded(
-        self,
-        result: Response | Awaitable[Response],
-        request: Request,
-        call: Call | None,
-        started: float,
-        flow: Headers | None,
-    ) -> Response | Awaitable[Response]:
+            self.authorise(attributes_of(self.registry, identity, request, target, verb))
+        call: Call | None = None
+        backend = None
+        if self.aggregation.served:
+            version = (target.group, target.version)
+            backend = (
+                self.aggregation.served.get(version) if target.is_resource else self.aggregation.find(request.path)
+            )
+        result: Response | Awaitable[Response]
+        if backend is not None:
+            result = backend.answer(request, identity)
+        elif not target.is_resource:
+            result = self.nonresource.handle(request, identity)
+        else:
+            call = self._call(request, identity, target, verb)
+            handler = self._handler(call)
+            if conversion.by_webhook(call.kind):
+                result = conversion.answer(lambda: self._call(request, identity, target, verb), handler)
+            else:
+                result = handler(call)
         if isinstance(result, Response):
             self.metrics.observe(request, call, result.status, started)
-            return _with(result, flow)
-        return self._finish(result, request, call, started, flow)
+            if flow is not None:
+                flow.dispatched += 1
+                result.headers = result.headers + flow.headers
+            return result
+        place = None
+        if flow is not None and verb != "watch" and target.subresource not in LASTING and inspect.iscoroutine(result):
+            place = Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)
+        return self._finish(result, request, call, started, flow, place)
 
     async def _finish(
         self,
@@ -209,56 +210,37 @@ class App:
         request: Request,
         call: Call | None,
         started: float,
-        flow: Headers | None,
+        flow: Flow | None,
+        place: Place | None,
     ) -> Response:
         try:
-            response = await waiting
+            response = await (waiting if place is None else self._seated(cast("_Unbegun", waiting), place))
         except Exception as e:
             response = self.failed(request, e, call)
         self.metrics.observe(request, call, response.status, started)
         return _with(response, flow)
 
-    @staticmethod
-    def _verb(request: Request, target: Target) -> str:
-        if not target.is_resource:
-            return request.method.lower()
-        if target.watch:
-            return "watch"
-        if target.name:
-            return _ITEM_VERBS.get(request.method, request.method.lower())
-        verb = _COLLECTION_VERBS.get(request.method, request.method.lower())
-        if verb == "list" and request.query and "watch=" in request.query:
-            values = parse_query(request.query).get("watch")
-            if values and values[0].lower() not in ("false", "0"):
-                return "watch"
-        return verb
-
-    def _attributes(self, identity: Identity, request: Request, target: Target, verb: str) -> Attributes:
-        if not target.is_resource:
-            return Attributes(identity, verb, path=request.path)
-        name, text = target.name, ""
-        if not name and verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:
-            text = parse_query(request.query).get("fieldSelector", [""])[0]
-            kind = self.registry.resource(target.group, target.version, target.plural)
-            if kind is not None:
-                try:
-                    name = parse_fields(text, kind).exact("metadata.name") or ""
-                except StatusError:
-                    name = ""
-        namespace = target.namespace
-        if target.plural == "namespaces" and not target.group and target.name:
-            namespace = target.name
-        return Attributes(
-            identity,
-            verb,
-            target.group,
-            target.version,
-            target.plural,
-            target.subresource,
-            namespace,
-            name,
-            field_selector=text,
-        )
+    async def _seated(self, waiting: _Unbegun, place: Place) -> Response:
+        """The answer of a handler that has not begun, once its priority level has a seat for it."""
+        level = place.flow.level
+        if not level.exempt and not level.admit(place):
+            try:
+                await level.wait(place)
+            except Refused as why:
+                waiting.close()
+                refused = place.flow.refused
+                refused[str(why)] = refused.get(str(why), 0) + 1
+                return too_many_requests()
+            except asyncio.CancelledError:
+                waiting.close()
+                raise
+        try:
+            return await waiting
+        finally:
+            if level.exempt:
+                place.flow.dispatched += 1
+            else:
+                level.release(place)
 
     def _call(self, request: Request, identity: Identity, target: Target, verb: str) -> Call:
         kind = self.registry.resource(target.group, target.version, target.plural)

@@ -1,19 +1,19 @@
 """Priority and fairness: which FlowSchema a request belongs to, as answers say it; the status of FlowSchemas.
 
-Requests are classified, not queued: every answer is made on one event loop in the order of arrival, so that there are
-no seats to share. Source: `apiserver/pkg/util/flowcontrol`, `apiserver/pkg/server/filters/priority-and-fairness.go`.
+Who waits and for what is in `seats.py`. Source: `apiserver/pkg/util/flowcontrol`,
+`apiserver/pkg/server/filters/priority-and-fairness.go`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.keyspace import decode, encode_any
 from switchboard.api.metadata import now
+from switchboard.api.seats import Level, Room, Waits
 from switchboard.objects.flowobjects import GROUP
 from switchboard.transport.messages import Request, Response
 
@@ -25,28 +25,45 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 Object = dict[str, Any]
 Headers = list[tuple[str, str]]
-# (groups, what may be about the user: rules, None for everything, and headers)
-_Known = tuple[tuple[str, ...], list[tuple[list[Object] | None, Headers]]]
 SCHEMAS, LEVELS = f"/{GROUP}/flowschemas/", f"/{GROUP}/prioritylevelconfigurations/"
 _IDENTITIES = 2_000
-_SEATS = 600  # 400 requests that read and 200 that write: upstream's defaults
+_REQUESTS = 1_000  # kinds of requests that are remembered for each identity
 _MANAGER = "api-priority-and-fairness-config-consumer-v1"
 _AGENT = {"user-agent": _MANAGER, "content-type": "application/apply-patch+yaml"}
 
 
-class _Schema:
+class Flow:
     """One FlowSchema: who and what it is about, and what answers say of it."""
 
-    def __init__(self, obj: Object, levels: dict[str, str]) -> None:
+    def __init__(self, obj: Object, level: Level, level_uid: str) -> None:
         meta, spec = obj["metadata"], obj.get("spec") or {}
-        level = _level_of(spec)
-        self.order = (spec.get("matchingPrecedence") or 1000, meta["name"])
+        self.name: str = meta["name"]
+        self.order = (spec.get("matchingPrecedence") or 1000, self.name)
         self.rules: list[Object] = spec.get("rules") or []
-        self.dangling = level not in levels
+        self.level = level
+        self.by = (spec.get("distinguisherMethod") or {}).get("type", "")
         self.headers: Headers = [
             ("x-kubernetes-pf-flowschema-uid", meta["uid"]),
-            ("x-kubernetes-pf-prioritylevel-uid", levels.get(level, "")),
+            ("x-kubernetes-pf-prioritylevel-uid", level_uid),
         ]
+        self.dispatched = self.waiting = 0
+        self.refused: dict[str, int] = {}
+        self.waits: dict[bool, Waits] = {}  # by whether they were seated in the end
+
+    def distinguisher(self, identity: Identity, namespace: str) -> str:
+        """What tells the flows of this schema apart."""
+        return identity.user if self.by == "ByUser" else namespace if self.by == "ByNamespace" else ""
+
+    def waited(self, seconds: float, *, executed: bool) -> None:
+        """Count the time that a request was in a queue."""
+        waits = self.waits.get(executed)
+        if waits is None:
+            waits = self.waits[executed] = Waits()
+        waits.add(seconds)
+
+    def adopt(self, old: Flow) -> None:
+        """Go on counting where an older form of the same schema stopped."""
+        self.dispatched, self.refused, self.waits = old.dispatched, old.refused, old.waits
 
 
 def _level_of(spec: Object) -> str:
@@ -54,51 +71,98 @@ def _level_of(spec: Object) -> str:
     return (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
 
 
+class _Known:
+    """What may be about one identity: schemas with their rules (None: about everything), and what was asked before."""
+
+    __slots__ = ("found", "groups", "seen")
+
+    def __init__(self, groups: tuple[str, ...], found: list[tuple[list[Object] | None, Flow]]) -> None:
+        self.groups, self.found = groups, found
+        self.seen: dict[tuple[str, ...], Flow | None] = {}
+
+
 class Flows:
     """The schemas in memory; what concerns an identity is made once."""
 
     def __init__(self, app: App) -> None:
         self._store = app.store
-        self._schemas: list[_Schema] | None = None
+        self.room = Room()
+        self._current = False
+        self._flows: list[Flow] = []
         self._known: dict[str, _Known] = {}  # by user
         self._subscriptions = [
             app.store.subscribe(prefix, app.store.revision, self._changed) for prefix in (SCHEMAS, LEVELS)
         ]
 
     def _changed(self, _: list[Event]) -> None:
-        self._schemas = None
+        self._current = False
         self._known.clear()
 
-    def headers(self, identity: Identity, verb: str, target: Target) -> Headers | None:
-        """What the answer says of the request's schema and level; None where no schema is about it."""
+    def find(self, identity: Identity, verb: str, target: Target) -> Flow | None:
+        """The schema that a request belongs to; None where none is about it."""
         known = self._known.get(identity.user)
-        if known is None or known[0] != identity.groups:
+        if known is None or known.groups != identity.groups:
             known = self._learn(identity)
-        for rules, headers in known[1]:
-            if rules is None or any(_covers(rule, verb, target) for rule in rules):
-                return headers
-        return None
+        if known.found and known.found[0][0] is None:
+            return known.found[0][1]
+        if not target.is_resource:
+            return _first(known, verb, target)
+        asked = (verb, target.group, target.plural, target.subresource, target.namespace)
+        try:
+            return known.seen[asked]
+        except KeyError:
+            if len(known.seen) >= _REQUESTS:
+                known.seen.clear()
+            found = known.seen[asked] = _first(known, verb, target)
+            return found
+
+    @property
+    def all(self) -> list[Flow]:
+        """The schemas in the order in which they are asked."""
+        if not self._current:
+            self._read()
+        return self._flows
+
+    def _read(self) -> None:
+        """The objects as they are now."""
+        uids, specs = {}, {}
+        for record in self._store.scan(LEVELS):
+            level = decode(record.value)
+            name = level["metadata"]["name"]
+            uids[name], specs[name] = level["metadata"]["uid"], level.get("spec") or {}
+        self.room.configure(specs)
+        before = {flow.name: flow for flow in self._flows}
+        flows = []
+        for record in self._store.scan(SCHEMAS):
+            obj = decode(record.value)
+            named = _level_of(obj.get("spec") or {})
+            if named in uids:
+                flow = Flow(obj, self.room.levels[named], uids[named])
+                if flow.name in before:
+                    flow.adopt(before[flow.name])
+                flows.append(flow)
+        self._flows, self._current = sorted(flows, key=lambda flow: flow.order), True
 
     def _learn(self, identity: Identity) -> _Known:
-        if self._schemas is None:
-            levels = {}
-            for record in self._store.scan(LEVELS):
-                meta = decode(record.value)["metadata"]
-                levels[meta["name"]] = meta["uid"]
-            made = [_Schema(decode(record.value), levels) for record in self._store.scan(SCHEMAS)]
-            self._schemas = sorted((s for s in made if not s.dangling), key=lambda schema: schema.order)
-        found: list[tuple[list[Object] | None, Headers]] = []
-        for schema in self._schemas:
-            rules = [rule for rule in schema.rules if any(_is(s, identity) for s in rule.get("subjects") or ())]
+        found: list[tuple[list[Object] | None, Flow]] = []
+        for flow in self.all:
+            rules = [rule for rule in flow.rules if any(_is(s, identity) for s in rule.get("subjects") or ())]
             if any(_is_everything(rule) for rule in rules):
-                found.append((None, schema.headers))
+                found.append((None, flow))
                 break
             if rules:
-                found.append((rules, schema.headers))
+                found.append((rules, flow))
         if len(self._known) >= _IDENTITIES:
             self._known.clear()
-        known = self._known[identity.user] = (identity.groups, found)
+        known = self._known[identity.user] = _Known(identity.groups, found)
         return known
+
+
+def _first(known: _Known, verb: str, target: Target) -> Flow | None:
+    for rules, flow in known.found:
+        if rules is None or any(_covers(rule, verb, target) for rule in rules):
+            return flow
+    return None
 
 
 def _is(subject: Object, identity: Identity) -> bool:
@@ -198,15 +262,3 @@ async def _observe_one(app: App, schema: Object) -> None:
     response = result if isinstance(result, Response) else await result
     if response.status not in (200, 404, 409):
         _log.warning("the condition of FlowSchema %s could not be written: %d", name, response.status)
-
-
-def seats(app: App) -> dict[str, int]:
-    """How many requests at once each level is meant to have."""
-    shares = {}
-    for record in app.store.scan(LEVELS):
-        level = decode(record.value)
-        spec = level.get("spec") or {}
-        kind = spec.get("limited") or spec.get("exempt") or {}
-        shares[level["metadata"]["name"]] = kind.get("nominalConcurrencyShares", 0)
-    total = sum(shares.values()) or 1
-    return {name: math.ceil(_SEATS * share / total) for name, share in shares.items()}

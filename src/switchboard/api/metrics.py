@@ -7,7 +7,7 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from switchboard.api import flowcontrol
+from switchboard.api import flowdumps
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -46,41 +46,56 @@ _KEYS = 4096
 _Key = tuple[str, str, str, str, str, str]  # verb, group, version, resource, subresource, scope
 
 
+class _Counted:
+    """Requests of one kind: how many with each code, and how long they took."""
+
+    __slots__ = ("codes", "histogram", "key", "timed")
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.codes: dict[int, int] = {}
+        self.histogram: list[float] = [0] * (len(_BUCKETS) + 3)  # bucket counts, then sum, then count
+        self.timed = key[0] not in ("WATCH", "CONNECT")
+
+
 class Metrics:
     """Counters and histograms of requests."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[_Key, int], int] = {}
-        self._durations: dict[_Key, list[float]] = {}  # bucket counts, then sum, then count
-        self._keys: dict[tuple[Kind, str, str, str], _Key] = {}
+        self._counted: dict[_Key, _Counted] = {}
+        self._found: dict[tuple[Kind, str, str, bool, bool], _Counted] = {}
         self._started = time.time()
 
     def observe(self, request: Request, call: Call | None, code: int, started: float) -> None:
         """Count one answered request."""
         if call is None:
-            key: _Key = (request.method, "", "", "", "", "")
+            counted = self._of((request.method, "", "", "", "", ""))
         else:
-            scope = "resource" if call.name else "namespace" if call.namespace else "cluster"
-            made = (call.kind, call.verb, call.sub, scope)
-            key = self._keys.get(made) or self._key(*made)
-        counted = (key, code)
-        self._requests[counted] = self._requests.get(counted, 0) + 1
-        if key[0] in ("WATCH", "CONNECT"):
-            return
-        histogram = self._durations.get(key)
-        if histogram is None:
-            histogram = self._durations[key] = [0] * (len(_BUCKETS) + 3)
-        seconds = time.perf_counter() - started
-        histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
-        histogram[-2] += seconds
-        histogram[-1] += 1
+            target = call.target
+            found = (call.kind, call.verb, target.subresource, not target.name, not target.namespace)
+            counted = self._found.get(found) or self._find(*found)
+        codes = counted.codes
+        codes[code] = codes.get(code, 0) + 1
+        if counted.timed:
+            seconds = time.perf_counter() - started
+            histogram = counted.histogram
+            histogram[0 if seconds <= 0.005 else bisect.bisect_left(_BUCKETS, seconds)] += 1
+            histogram[-2] += seconds
+            histogram[-1] += 1
 
-    def _key(self, kind: Kind, verb: str, sub: str, scope: str) -> _Key:
-        if len(self._keys) >= _KEYS:  # kinds that are gone
-            self._keys.clear()
-        key = (_VERBS.get(verb, "OTHER"), kind.group, kind.version, kind.plural, sub, scope)
-        self._keys[kind, verb, sub, scope] = key
-        return key
+    def _of(self, key: _Key) -> _Counted:
+        counted = self._counted.get(key)
+        if counted is None:
+            counted = self._counted[key] = _Counted(key)
+        return counted
+
+    def _find(self, kind: Kind, verb: str, sub: str, unnamed: bool, everywhere: bool) -> _Counted:
+        if len(self._found) >= _KEYS:  # kinds that are gone
+            self._found.clear()
+        scope = "resource" if not unnamed else "cluster" if everywhere else "namespace"
+        counted = self._of((_VERBS.get(verb, "OTHER"), kind.group, kind.version, kind.plural, sub, scope))
+        self._found[kind, verb, sub, unnamed, everywhere] = counted
+        return counted
 
     def render(self, app: App) -> str:
         """The text exposition format, version 0.0.4."""
@@ -88,14 +103,17 @@ class Metrics:
             "# HELP apiserver_request_total Requests by verb, resource and HTTP status code.",
             "# TYPE apiserver_request_total counter",
         ]
-        for (key, code), count in sorted(self._requests.items()):
-            out.append(f'apiserver_request_total{{code="{code}",dry_run="",{_labels(key)}}} {count}')
+        counted = [it for _, it in sorted(self._counted.items())]
+        for it in counted:
+            for code, count in sorted(it.codes.items()):
+                out.append(f'apiserver_request_total{{code="{code}",dry_run="",{_labels(it.key)}}} {count}')
         out += [
             "# HELP apiserver_request_duration_seconds Time from request to answer.",
             "# TYPE apiserver_request_duration_seconds histogram",
         ]
-        for key, histogram in sorted(self._durations.items()):
-            out += _histogram("apiserver_request_duration_seconds", _labels(key), histogram)
+        for it in counted:
+            if it.timed:
+                out += _histogram("apiserver_request_duration_seconds", _labels(it.key), it.histogram)
         out += self._gauges(app)
         return "\n".join(out) + "\n"
 
@@ -120,12 +138,7 @@ class Metrics:
                 for kind in app.registry.kinds()
                 if "list" in kind.verbs and kind.storage[1] == kind.version and kind.storage[0] == kind.group
             ),
-            "# HELP apiserver_flowcontrol_nominal_limit_seats Nominal number of seats of each priority level.",
-            "# TYPE apiserver_flowcontrol_nominal_limit_seats gauge",
-            *(
-                f'apiserver_flowcontrol_nominal_limit_seats{{priority_level="{name}"}} {n}'
-                for name, n in sorted(flowcontrol.seats(app).items())
-            ),
+            *flowdumps.metrics(app.flows),
             "# HELP process_resident_memory_bytes Resident memory size.",
             "# TYPE process_resident_memory_bytes gauge",
             f"process_resident_memory_bytes {_resident()}",

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import answers, health, oidc, query
+from switchboard.api import answers, flowdumps, health, oidc, query
 from switchboard.api.authz import Attributes, Decision
 from switchboard.api.discovery import Discovery
 from switchboard.api.identity import Identity
@@ -61,6 +61,7 @@ class NonResource:
             "/index.html": self._root,
             oidc.CONFIGURATION: issuer.configuration,
             oidc.KEYS: issuer.keys,
+            **dict.fromkeys(flowdumps.DUMPS, self._flows),
         }
         self.prefixes: list[tuple[str, Answer]] = [
             *((name, self._health) for name in ("/healthz", "/livez", "/readyz")),
@@ -112,6 +113,10 @@ class NonResource:
             self._app.metrics.render(self._app), content_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
+    def _flows(self, request: Request) -> Response:
+        details = bool(query.parse(request.query).get("includeRequestDetails"))
+        return answers.text(flowdumps.DUMPS[request.path](self._app.flows, details))
+
     def _health(self, request: Request) -> Response:
         params = query.parse(request.query)
         return health.answer(self._app, request.path, verbose="verbose" in params, excluded=params.get("exclude", []))
@@ -126,7 +131,7 @@ class NonResource:
             "/openapi/v2",
             "/openapi/v3",
         }
-        paths |= {"/openid/v1/jwks", "/version", "/metrics", "/healthz", "/livez", "/readyz"}
+        paths |= {"/openid/v1/jwks", "/version", "/metrics", "/healthz", "/livez", "/readyz", *flowdumps.DUMPS}
         registry = self._app.registry
         for group in registry.groups():
             if group:

@@ -1,0 +1,175 @@
+"""Requests that wait take seats of their priority level: who is let in, who waits, who is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from switchboard.api import seats
+from switchboard.api.flowcontrol import Flow
+from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
+from switchboard.api.seats import TOTAL, Level, Place, Refused, Room
+from switchboard.testing.apiserver import ApiServer
+from switchboard.transport.messages import Request, Response
+
+GROUP = "/apis/flowcontrol.apiserver.k8s.io/v1"
+DEBUG = "/debug/api_priority_and_fairness"
+ADMIN = Identity("admin", (MASTERS, AUTHENTICATED))
+CONFIGS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    async with ApiServer() as server:
+        yield server
+
+
+def spec(shares: int, *, lent: int = 0, borrowed: int | None = None, **queuing: int) -> dict[str, Any]:
+    response: dict[str, Any] = {"type": "Queue", "queuing": queuing} if queuing else {"type": "Reject"}
+    limited: dict[str, Any] = {"nominalConcurrencyShares": shares, "lendablePercent": lent, "limitResponse": response}
+    if borrowed is not None:
+        limited["borrowingLimitPercent"] = borrowed
+    return {"type": "Limited", "limited": limited}
+
+
+def place(level: Level, who: str = "a") -> Place:
+    flow = Flow({"metadata": {"name": "f", "uid": "u"}}, level, "l")
+    return Place(flow, who, who, "create", Request("POST", CONFIGS, "", {}, b""))
+
+
+def fill(level: Level) -> list[Place]:
+    taken = []
+    while level.admit(new := place(level)):
+        taken.append(new)
+    return taken
+
+
+async def test_seats_beyond_its_own_are_those_that_others_lend() -> None:
+    room = Room()
+    room.configure({"a": spec(1, borrowed=100), "b": spec(1, lent=75), "c": spec(2, lent=100, borrowed=0)})
+    a, b, c = (room.levels[name] for name in "abc")
+    assert (a.nominal, a.upper, b.nominal, b.lower, c.nominal, c.upper) == (150, 300, 150, 38, 300, 300)
+    assert len(fill(a)) == 300  # its own and as many again
+    assert len(fill(b)) == 300  # its own, whoever has borrowed from it, and what is left
+    assert len(fill(c)) == 300 and TOTAL == 600  # what is lent comes back at once: nobody waits for another level
+    with pytest.raises(Refused, match="concurrency-limit"):
+        await a.wait(place(a))
+
+
+async def test_flows_of_a_level_take_turns() -> None:
+    room = Room()
+    room.configure({"a": spec(1, borrowed=0, queues=1, handSize=1, queueLengthLimit=3)})
+    level = room.levels["a"]
+    taken = fill(level)
+    order: list[str] = []
+
+    async def ask(who: str) -> None:
+        mine = place(level, who[0])
+        await level.wait(mine)
+        order.append(who)
+
+    tasks = [asyncio.ensure_future(ask(who)) for who in ("x1", "x2", "y1")]
+    await asyncio.sleep(0)
+    assert level.waiting == room.waiting == 3
+    with pytest.raises(Refused, match="queue-full"):
+        await level.wait(place(level, "z"))
+    for each in taken[:3]:
+        level.release(each)
+    await asyncio.gather(*tasks)
+    assert order == ["x1", "y1", "x2"] and level.waiting == room.waiting == 0 and not level.queues
+
+
+async def test_who_waits_too_long_or_leaves_is_out_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room()
+    room.configure({"a": spec(1, queues=1, handSize=1, queueLengthLimit=3)})
+    level = room.levels["a"]
+    fill(level)
+    leaving = asyncio.ensure_future(level.wait(place(level)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    monkeypatch.setattr(seats, "PATIENCE", 0.01)
+    with pytest.raises(Refused, match="time-out"):
+        await level.wait(place(level))
+    assert (level.waiting, level.cancelled, level.timed_out, level.queues) == (0, 1, 1, {})
+
+
+async def small_level(api: ApiServer, **queuing: int) -> Level:
+    """A level with few seats, all taken, for what anybody called `u` asks."""
+    level = {"metadata": {"name": "small"}, "spec": spec(1, borrowed=0, **queuing)}
+    assert (await api.call("POST", f"{GROUP}/prioritylevelconfigurations", level))[0] == 201
+    rule = {
+        "subjects": [{"kind": "User", "user": {"name": "u"}}],
+        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}],
+    }
+    about = {"priorityLevelConfiguration": {"name": "small"}, "matchingPrecedence": 2, "rules": [rule]}
+    about["distinguisherMethod"] = {"type": "ByUser"}
+    assert (await api.call("POST", f"{GROUP}/flowschemas", {"metadata": {"name": "small"}, "spec": about}))[0] == 201
+    assert api.app.flows.all[0].name == "exempt" and "small" in {flow.name for flow in api.app.flows.all}
+    return api.app.flows.room.levels["small"]
+
+
+def taken(api: ApiServer, level: Level) -> list[Place]:
+    flow = next(flow for flow in api.app.flows.all if flow.name == "small")
+    places = []
+    while level.admit(new := Place(flow, "u", "u", "create", Request("POST", CONFIGS, "", {}, b""))):
+        places.append(new)
+    return places
+
+
+async def test_a_write_waits_for_a_seat_and_a_read_does_not(api: ApiServer) -> None:
+    level = await small_level(api, queues=1, handSize=1, queueLengthLimit=1)
+    user = Identity("u", ("g", AUTHENTICATED))
+    rbac = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    subject = {"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}
+    await api.call("POST", rbac, {"metadata": {"name": "u"}, "roleRef": role, "subjects": [subject]})
+    places = taken(api, level)
+    assert len(places) == level.nominal > 0
+
+    first = asyncio.ensure_future(api.call("POST", CONFIGS, {"metadata": {"name": "a"}}, identity=user))
+    for _ in range(1000):
+        if level.waiting:
+            break
+        await asyncio.sleep(0)
+    assert (await api.call("GET", CONFIGS, identity=user))[0] == 200
+    refused = await api.request("POST", CONFIGS, {"metadata": {"name": "b"}}, identity=user)
+    said = {name.lower(): value for name, value in refused.headers}
+    assert (refused.status, said["retry-after"]) == (429, "1") and said["x-kubernetes-pf-prioritylevel-uid"]
+    assert refused.body == b"Too many requests, please try again later.\n"
+    assert (await api.call("POST", CONFIGS, {"metadata": {"name": "c"}}, identity=ADMIN))[0] == 201
+
+    rows = await table(api, "dump_requests?includeRequestDetails=1")
+    waiting = next(row for row in rows if row["QueueIndex"] == "0")
+    assert (waiting["FlowDistingsher"], waiting["Verb"], waiting["Resource"]) == ("u", "create", "configmaps")
+    (queue,) = await table(api, "dump_queues")
+    assert (queue["PriorityLevelName"], queue["PendingRequests"]) == ("small", "1")
+    for each in places:
+        level.release(each)
+    assert (await first)[0] == 201
+    row = next(row for row in await table(api, "dump_priority_levels") if row["PriorityLevelName"] == "small")
+    assert (row["IsIdle"], row["RejectedRequests"], row["WaitingRequests"]) == ("true", "1", "0")
+
+    shown = (await text(api, "/metrics")).splitlines()
+    name, labels = "apiserver_flowcontrol_", 'flow_schema="small",priority_level="small"'
+    assert f'{name}rejected_requests_total{{{labels},reason="queue-full"}} 1' in shown
+    assert f"{name}dispatched_requests_total{{{labels}}} {len(places) + 2}" in shown
+    assert f'{name}nominal_limit_seats{{priority_level="small"}} {level.nominal}' in shown
+    assert f'{name}request_wait_duration_seconds_count{{{labels},execute="true"}} {len(places) + 2}' in shown
+
+
+async def text(api: ApiServer, path: str) -> str:
+    answer: Response = await api.request("GET", path, identity=ADMIN)
+    assert answer.status == 200
+    return (answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)).decode()
+
+
+async def table(api: ApiServer, name: str) -> list[dict[str, str]]:
+    head, *rows = (
+        [cell.strip() for cell in line.split(",")] for line in (await text(api, f"{DEBUG}/{name}")).splitlines()
+    )
+    return [dict(zip(head, row, strict=True)) for row in rows]
