@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from switchboard.images.standins import STAMP
 from switchboard.testing.cluster import PrivateCluster
 from switchboard.testing.footprint import footprint, shim_sockets
 from switchboard.testing.waiting import wait_for
@@ -44,6 +45,12 @@ def test_start_says_what_it_does_and_a_second_start_that_it_is_done(stopped: Pri
     again = stopped.up()
     assert f"Cluster {stopped.name} is up" in again
     assert "certificates" not in again
+    stamp = Path(
+        stopped.env["SWITCHBOARD_STATE_DIR"], stopped.name, "registry", STAMP
+    )  # as if the images could not be made
+    stamp.unlink()
+    assert "the mirror has the stand-in images" in stopped.up()
+    assert stamp.exists()
     context = yaml.safe_load(stopped.kubeconfig.read_text())["current-context"]
     assert context == stopped.name
     assert stopped.kubectl("get", "nodes", "--no-headers").split()[:2] == [stopped.name, "Ready"]

@@ -174,6 +174,69 @@ def test_a_pod_leaves_the_node_with_the_nodes_address(host: Host, config: Cluste
     assert server.wait(5) == 0
 
 
+STUB = """
+import sys
+from pathlib import Path
+from switchboard.cluster import network
+resolv, behind = Path(sys.argv[1]), Path(sys.argv[2])
+resolv.write_text("nameserver 127.0.0.53\\n")
+behind.write_text(f"nameserver {sys.argv[3]}\\n")
+network._RESOLV_CONF, network._BEHIND_STUBS = resolv, (behind,)
+sys.argv[1:] = sys.argv[4:]
+"""
+ANSWER = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 53))
+print("open", flush=True)
+asked, who = s.recvfrom(100)
+s.sendto(asked + b" " + who[0].encode(), who)
+"""
+ASK = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.sendto(b"who", (sys.argv[1], 53))
+print(s.recv(100).decode())
+"""
+
+
+def test_a_resolver_on_the_hosts_loopback_is_asked_where_it_asks_itself(
+    host: Host, config: ClusterConfig, tmp_path: Path
+) -> None:
+    """What containerd does in the node's namespace with the host's resolv.conf, where systemd-resolved runs."""
+    files = [str(tmp_path / name) for name in ("resolv.conf", "behind")]
+    raw = json.dumps(asdict(replace(config, egress=True)), default=str)
+    host.python(STUB + CALL, *files, config.gateway, raw, "create", "switch")
+    server = host.popen(sys.executable, "-c", ANSWER, config.gateway, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None and server.stdout.readline() == "open\n"
+    assert node(host, config, sys.executable, "-c", ASK, "127.0.0.53").strip() == f"who {config.node_ip}"
+    assert server.wait(5) == 0
+
+
+def test_a_way_out_that_failed_half_way_is_finished_by_the_next_start(host: Host, config: ClusterConfig) -> None:
+    wished = replace(config, egress=True)
+    call(host, wished, "create", "switch")
+    whole = footprint(host)
+    node(host, config, "ip", "route", "del", "default")
+    host.run("nft", "delete", "table", "ip", config.table)
+    host.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+    assert call(host, wished, "is_switched", "switch", "is_switched") == [False, [], True]
+    assert footprint(host) == whole and "default" in node(host, config, "ip", "route")
+
+
+def test_the_mount_of_namespaces_goes_with_the_last_cluster_when_it_came_with_the_first(
+    host: Host, config: ClusterConfig
+) -> None:
+    """As on a machine that has just started, which knows no named namespaces."""
+    raw = json.dumps(asdict(config), default=str)
+    script = 'mount -t tmpfs none /run; "$@" && [ ! -e /run/netns ]'
+    steps = ("create", "exists", "remove")
+    done = host.run("unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", CALL, raw, *steps)
+    assert done.stdout.split() == ["true", "true", "null"]
+    assert [path.name for path in config.run.parent.iterdir()] == [config.run.name]
+
+
 def test_a_port_that_somebody_has_is_refused_in_words() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -54,7 +54,8 @@ def run(argv: Sequence[str], *, given: str = "", why: str = "", advice: str = ""
         raise ClusterError(f"could not run {argv[0]}{_for(why)}: {error}", advice or f"install {argv[0]}") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode}"
-        raise ClusterError(f"{' '.join(argv)} failed{_for(why)}: {said}", advice or "run as root")
+        usual = "run as root" if os.geteuid() else "mend what it says, then run this again: it goes on from here"
+        raise ClusterError(f"{' '.join(argv)} failed{_for(why)}: {said}", advice or usual)
     return done.stdout
 
 

@@ -18,13 +18,18 @@ from collections.abc import Collection
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from . import cni
+from . import cni, firewall
 from .command import attempt, run
 from .config import ClusterConfig, write_file
 from .errors import ClusterError
 
 _STAMP = "network.json"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_NETNS = Path("/run/netns")  # a mount that `ip netns` makes when it is not there
+_MADE_NETNS = "netns-made"  # in the folder of all clusters: it was not there before the first one
+_RESOLV_CONF = Path("/etc/resolv.conf")
+# what is behind a resolver of the host's own loopback, in the words of those that run one
+_BEHIND_STUBS = (Path("/run/systemd/resolve/resolv.conf"), Path("/run/NetworkManager/no-stub-resolv.conf"))
 
 # Inside the node's namespace. Loose return-path filtering, because answers of a Service leave by another way than
 # strict filtering expects; route_localnet, so that a node port on the node's loopback can be sent on to a pod.
@@ -108,7 +113,10 @@ def node_table(config: ClusterConfig, resolvers: list[tuple[str, str]] | None = 
         "  }",
     ]
     if resolvers:
-        rules += ["  chain output {", "    type nat hook output priority dstnat; policy accept;"]
+        rules += [
+            "  chain output {",
+            "    type nat hook output priority -100; policy accept;",
+        ]  # no name for it before nft 1.0.8
         for stub, server in resolvers:
             rules += [f"    ip daddr {stub} {protocol} dport 53 dnat to {server}" for protocol in ("udp", "tcp")]
         rules += ["  }"]
@@ -163,6 +171,8 @@ def create(config: ClusterConfig) -> bool:
         return False
     remove(config)
     why = f"making the node's network {config.node_subnet}"
+    if not _NETNS.exists():
+        (config.run.parent / _MADE_NETNS).touch()
     run(["ip", "netns", "add", config.netns], why=why)
     run(
         ["ip", "-batch", "-"],
@@ -180,28 +190,40 @@ def create(config: ClusterConfig) -> bool:
     return True
 
 
-def switch(config: ClusterConfig) -> None:
-    """Turn the way out, and the host's routes to Services and pods, on or off as the cluster says. Raises
-    ClusterError.
+def switch(config: ClusterConfig) -> list[str]:
+    """Turn the way out, and the host's routes to Services and pods, on or off as the cluster says, and let the host's
+    firewall know. Done again, it mends what somebody undid. Returns what of it is not as it should be, in words.
+    Raises ClusterError.
     """
     _switch_host_access(config)
     record = config.run / "egress.json"
     if config.egress:
-        if record.exists():
-            return
-        write_file(record, json.dumps({"ip_forward": _forward_before(config)}))
+        if not record.exists():
+            write_file(record, json.dumps({"ip_forward": _forward_before(config)}))
         _FORWARD.write_text("1")
         route = f"route replace default via {config.gateway} dev eth0\n"
         run(["ip", "-n", config.netns, "-batch", "-"], given=route, why="giving the node a way out")
         run(["nft", "-f", "-"], given=host_table(config), why="giving the node a way out")
-        stubs = stub_resolvers()
-        if stubs:
-            argv = ["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"]
-            run(argv, given=node_table(config, stubs), why="making the host's resolver known to the node")
+        tell_resolvers(config)
     elif record.exists():
         _close(config)
         attempt(["ip", "-n", config.netns, "route", "del", "default"])
-        attempt(["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"], given=node_table(config))
+        tell_resolvers(config)
+    return firewall.settle(config)
+
+
+def is_switched(config: ClusterConfig) -> bool:
+    """Whether what `switch` did still holds: others, too, have forwarding and firewalls in their hands."""
+    return (not config.egress or _FORWARD.read_text().strip() == "1") and firewall.stands(config)
+
+
+def tell_resolvers(config: ClusterConfig) -> None:
+    """Make the resolver of the host's loopback known to the node, when it has one and pods have a way out. Raises
+    ClusterError.
+    """
+    argv = ["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"]
+    stubs = stub_resolvers() if config.egress else []
+    run(argv, given=node_table(config, stubs), why="making the host's resolver known to the node")
 
 
 def remove(config: ClusterConfig) -> None:
@@ -212,6 +234,18 @@ def remove(config: ClusterConfig) -> None:
     if os.path.lexists(config.netns_path):
         attempt(["ip", "netns", "del", config.netns])
     (config.run / _STAMP).unlink(missing_ok=True)
+    _forget_netns(config)
+
+
+def _forget_netns(config: ClusterConfig) -> None:
+    """After the last cluster: take away the mount that namespaces have their names in, if it was made for ours."""
+    made = config.run.parent / _MADE_NETNS
+    if not made.exists() or any(config.run.parent.glob(f"*/{_STAMP}")):
+        return
+    if not (_NETNS.exists() and os.listdir(_NETNS)):
+        attempt(["umount", str(_NETNS)])
+        attempt(["rmdir", str(_NETNS)])
+    made.unlink(missing_ok=True)
 
 
 def taken_networks() -> list[IPv4Network]:
@@ -268,29 +302,40 @@ def resolvers(config: ClusterConfig) -> list[str]:
     """The servers the cluster's DNS asks about names of the world; none without a way out."""
     if not config.egress:
         return []
-    own = _nameservers(Path("/etc/resolv.conf"))
-    return [server for server in own if not server.startswith("127.")] or [server for _, server in stub_resolvers()]
+    own = [server for server in _nameservers(_RESOLV_CONF) if not server.startswith("127.")]
+    return own or (_behind() if _stubs() else [])
 
 
 def stub_resolvers() -> list[tuple[str, str]]:
     """(loopback resolver in /etc/resolv.conf, the first server behind it), where a file tells what is behind it."""
-    stubs = [server for server in _nameservers(Path("/etc/resolv.conf")) if server.startswith("127.")]
-    if not stubs:
-        return []
-    for behind in ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"):
-        servers = [server for server in _nameservers(Path(behind)) if not server.startswith("127.")]
-        if servers:
-            return [(stub, servers[0]) for stub in stubs]
-    return []
+    return [(stub, server) for stub in _stubs() for server in _behind()[:1]]
+
+
+def _stubs() -> list[str]:
+    return [server for server in _nameservers(_RESOLV_CONF) if server.startswith("127.")]
+
+
+def _behind() -> list[str]:
+    found = ([s for s in _nameservers(path) if not s.startswith("127.")] for path in _BEHIND_STUBS)
+    return next(filter(None, found), [])
+
+
+def resolver_files() -> list[str]:
+    """What `resolvers` and `stub_resolvers` look at: when it changes, so may their answers."""
+    return [_text(path) for path in (_RESOLV_CONF, *_BEHIND_STUBS)]
 
 
 def _nameservers(path: Path) -> list[str]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return []
+    lines = _text(path).splitlines()
     words = [line.split() for line in lines]
     return [w[1] for w in words if len(w) >= 2 and w[0] == "nameserver" and ":" not in w[1]]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _switch_host_access(config: ClusterConfig) -> None:
@@ -311,8 +356,11 @@ def _switch_host_access(config: ClusterConfig) -> None:
 
 
 def _close(config: ClusterConfig) -> None:
-    """Take the way out off the host: our table, and forwarding if it was off before and no other cluster needs it."""
+    """Take the way out off the host: our rules, our table, and forwarding if it was off before and no other cluster
+    needs it.
+    """
     (config.run / "host-access").unlink(missing_ok=True) if not _index(config.host_link) else None
+    firewall.close(config)
     record = config.run / "egress.json"
     try:
         before = json.loads(record.read_bytes()).get("ip_forward")

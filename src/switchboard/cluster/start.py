@@ -75,7 +75,7 @@ def up(wish: Wish, progress: Progress) -> Result:
             progress.doing("stopping what runs of a cluster whose state is gone")
             stop.stop(left)
         config = _chosen(wish, progress)
-        if _runs_as_wished(config):
+        if _runs_as_wished(config, wish):
             return Result(config, already=True)
         began = time.time()
         require_space(config.state)
@@ -178,9 +178,11 @@ def prepare(config: ClusterConfig, progress: Progress) -> None:
     since = progress.elapsed
     cni.write(config)  # first, because the node's settings need br_netfilter to be there
     made = network.create(config)
-    network.switch(config)
+    problems = network.switch(config)
     out = "pods reach the world through this machine" if config.egress else "pods have no way out"
     progress.done("network", f"{config.node_subnet}, {out}", since)
+    for problem in problems:
+        progress.say(f"                {problem}")
     _make_room(progress)
     containerd.write(config, _mirror_hosts(config))
     mirror.write(config)
@@ -203,8 +205,10 @@ def _mirror_hosts(config: ClusterConfig) -> set[str]:
         return set()
 
 
-def _runs_as_wished(config: ClusterConfig) -> bool:
+def _runs_as_wished(config: ClusterConfig, wish: Wish) -> bool:
     if not running.supervisor(config) or configs.load(config.name) != config or not network.exists(config):
+        return False
+    if not network.is_switched(config) or (wish.images and not are_published(config.state / "registry")):
         return False
     live = {process.name for process in running.processes(config)}
     if not live.issuperset(process.name for process in processes.table(config)):

@@ -5,14 +5,16 @@ server.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import network
 from .config import ClusterConfig
-from .network import resolvers
+from .errors import ClusterError
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 # seconds until the kernel follows; on a machine that is very busy, controllers have a say only after some of them
 _CLOSING_LIMIT, _KEPT_LIMIT = 10.0, 1.0
 _TALK_LIMIT = 5.0  # seconds that open connections get
+_RESOLVERS_EVERY = 5.0  # seconds between looks at whom the host asks about names
+
+_log = logging.getLogger("switchboard.cluster")
 
 ClientAs = Callable[[str], "Client"]
 
@@ -127,25 +132,42 @@ def drain_of(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, Non
 async def run_dns(client: Client, config: ClusterConfig) -> None:
     """The cluster's DNS on the node's address; Service kube-system/kube-dns leads to it."""
     from switchboard.dns.server import DnsServer, DnsSettings
-    from switchboard.dns.upstream import Address
 
     settings = DnsSettings(
         listen=(config.node_ip,),
         domain=config.domain,
         networks=(*config.service_cidrs, *config.pod_cidrs),
-        upstreams=[Address(host) for host in resolvers(config)],
         resolv_conf=write_resolv_conf(config),
         status_port=9153,  # where CoreDNS has its metrics
         announce_ip=config.dns_ip,
         node_name=config.node_name,
     )
-    await DnsServer(client, settings).run()
+    server = DnsServer(client, settings)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_follow_resolvers(config, server.reload))
+        await server.run()
+
+
+async def _follow_resolvers(config: ClusterConfig, reload: Callable[[], None]) -> None:
+    """The host's resolvers change when it meets another network: so do the node's."""
+    known = network.resolver_files()
+    while True:
+        await asyncio.sleep(_RESOLVERS_EVERY)
+        now = network.resolver_files()
+        if now != known:
+            known = now
+            write_resolv_conf(config)
+            reload()
+            try:
+                await asyncio.to_thread(network.tell_resolvers, config)
+            except ClusterError as error:
+                _log.warning("%s", error)
 
 
 def write_resolv_conf(config: ClusterConfig) -> Path:
     """The node's resolv.conf, for pods that ask for the node's resolver: no servers without a way out."""
     path = config.run / "resolv.conf"
-    lines = [f"nameserver {server}" for server in resolvers(config)]
+    lines = [f"nameserver {server}" for server in network.resolvers(config)]
     text = "\n".join(lines or ["# this cluster has no way out, so there is nobody to ask"]) + "\n"
     try:
         if path.read_text() == text:
