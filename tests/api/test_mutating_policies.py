@@ -108,7 +108,7 @@ async def test_a_json_patch(api: ApiServer) -> None:
         ),
         (applied("Object{spek: 1}"), "failed to convert patch object to typed object: .spek: field not declared"),
         (
-            applied("Object{metadata: Object.metadata{ownerReferences: [], managedFields: [{'a': 'b'}]}}"),
+            applied("Object{metadata: Object.metadata{ownerReferences: [], managedFields: [{'manager': 'b'}]}}"),
             "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .metadata.managedFields",
         ),
         (patched('[JSONPatch{op: "remove", path: "/data/x"}]'), "JSON Patch: "),

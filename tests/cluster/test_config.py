@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.cluster import config as configs
-from switchboard.cluster import locks, start
+from switchboard.cluster import locks, processes, start
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
@@ -131,3 +131,23 @@ def test_a_lock_is_held_by_one_at_a_time(base: Path) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(work, range(120)))
     assert (inside, most) == ([0], [1])
+
+
+def test_an_audit_log_needs_a_policy_that_can_be_read(base: Path) -> None:
+    policy, log = base / "policy.yaml", base / "audit.log"
+    base.mkdir(exist_ok=True)
+
+    def decided(audit_policy: str | None) -> ClusterConfig:
+        wish = start.Wish("audited", audit_policy=audit_policy, audit_log=str(log))
+        return start.decide(wish, Progress(StringIO()))
+
+    with pytest.raises(ClusterError, match="needs a policy and a path"):
+        decided(None)
+    with pytest.raises(ClusterError, match="cannot be read"):
+        decided(str(policy))
+    policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
+    made = decided(str(policy))
+    assert (made.audit_policy, made.audit_log) == (str(policy), str(log))
+    plans = [processes.plan(config)["processes"] for config in (made, replace(made, audit_log=""))]
+    changed = [one["name"] for one, other in zip(*plans, strict=True) if one != other]
+    assert changed == ["server"]  # which is started anew, and nothing else

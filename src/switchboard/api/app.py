@@ -11,9 +11,10 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, cast
 
-from switchboard.api import answers, authn, conversion, deadlines, impersonation, reading, watching
+from switchboard.api import answers, audit, authn, conversion, deadlines, impersonation, reading, watching
 from switchboard.api.admission import plugins
 from switchboard.api.aggregation import Aggregation
 from switchboard.api.asked import attributes_of, verb_of
@@ -109,39 +110,46 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self.oldest_snapshot = 0  # the first revision whose state is still listed
         self.ready = False
+        given = self.settings.audit_policy, self.settings.audit_log
+        self.audit = audit.Audit(self, Path(given[0]), Path(given[1])) if all(given) else None
 
     # The way of a request
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request; never raises."""
+        if self.audit is not None:
+            return self.audit.handle(request)
         try:
             identity = self.authentication.identify(request)
             if isinstance(identity, Identity):
-                return self._authenticated(identity, request)
+                return self.authenticated(identity, request)
             return self._identified_later(identity, request)
         except Exception as e:
             return self.failed(request, e)
 
     def handle_as(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
         """Answer one request of a caller who is already known (in-process)."""
+        if self.audit is not None:
+            return self.audit.handle_as(identity, request)
         try:
-            return self._dispatch(identity, request)
+            return self.dispatch(identity, request)
         except Exception as e:
             return self.failed(request, e)
 
     async def _identified_later(self, waiting: Awaitable[Identity], request: Request) -> Response:
         try:
-            response = self._authenticated(await waiting, request)
+            response = self.authenticated(await waiting, request)
             return response if isinstance(response, Response) else await response
         except Exception as e:
             return self.failed(request, e)
 
-    def _authenticated(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+    def authenticated(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+        """Answer a request whose caller is known, unless it is made as somebody else. May raise."""
         for name in request.headers:
             if name.startswith("impersonate-"):
                 identity = self._impersonated(identity, request)
                 break
-        return self._dispatch(identity, request)
+        return self.dispatch(identity, request)
 
     def _impersonated(self, identity: Identity, request: Request) -> Identity:
         wanted = impersonation.wanted_of(request)
@@ -149,7 +157,9 @@ class App:
             return identity
         target = parse(request.path)
         asked = attributes_of(self.registry, identity, request, target, verb_of(request, target))
-        return impersonation.impersonated(self.authorizer, wanted, asked)
+        made_as = impersonation.impersonated(self.authorizer, wanted, asked)
+        audit.impersonated(request, made_as)
+        return made_as
 
     def authorise(self, attributes: Attributes) -> None:
         """Forbidden unless allowed."""
@@ -157,7 +167,8 @@ class App:
         if decision is not Decision.ALLOW:
             raise refusal(attributes, reason)
 
-    def _dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+    def dispatch(self, identity: Identity, request: Request) -> Response | Awaitable[Response]:
+        """Answer the request of an identity. May raise."""
         target = parse(request.path)
         verb = verb_of(request, target)
         flow = None if identity is LOOPBACK else self.flows.find(identity, verb, target)
@@ -172,6 +183,9 @@ class App:
         started = time.perf_counter()
         if "timeout=" in request.query:
             deadlines.check(request.query, verb, target)
+        if self.audit is not None and audit.wanted(request):
+            asked = attributes_of(self.registry, identity, request, target, verb)
+            audit.decided(request, *self.authorizer.authorize(asked))
         if not identity.is_master:
             self.authorise(attributes_of(self.registry, identity, request, target, verb))
         call: Call | None = None

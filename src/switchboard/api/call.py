@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import deprecations, query
+from switchboard.api import audit, deprecations, query
 from switchboard.api.identity import Identity
 from switchboard.api.negotiate import JSON, PLAIN, PROTOBUF, Accepted, accept, refuse_protobuf
 from switchboard.api.paths import CONNECTIONS, Target
@@ -87,6 +87,15 @@ class Call:
         """Add a `Warning: 299` header to the answer, once per text."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def annotate(self, key: str, value: str) -> None:
+        """Add to the audit event of the request, where there is one."""
+        audit.annotate(self.request, key, value)
+
+    @property
+    def audited(self) -> bool:
+        """Whether annotations are written anywhere."""
+        return audit.wanted(self.request)
 
     @property
     def sub(self) -> str:

@@ -16,7 +16,9 @@ class Settings:
     `service_cidrs` are the primary range and, for dual-stack, a second one of the other family. `tokens` maps static
     bearer tokens to identities. `advertise_address`/`advertise_port` become the endpoints of `default/kubernetes`
     (none when the address is empty). Durations are in seconds. `proxy_client` (files of
-    certificate and key, signed by `proxy_ca`, PEM) is what servers behind this one know it by.
+    certificate and key, signed by `proxy_ca`, PEM) is what servers behind this one know it by. Requests are
+    written down in `audit_log` (a path, "-" for standard output) as the policy in the file `audit_policy` says, if both
+    are given.
     """
 
     service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
@@ -36,3 +38,5 @@ class Settings:
     root_ca: str = ""
     proxy_client: tuple[str, str] | None = None
     proxy_ca: str = ""
+    audit_policy: str = ""
+    audit_log: str = ""

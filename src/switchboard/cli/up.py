@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from switchboard.cluster import kubeconfig
 from switchboard.cluster.config import DEFAULT_NAME, ClusterConfig
@@ -18,6 +19,8 @@ _EXAMPLES = """\
   switchboard up --no-load-balancer       LoadBalancer Services wait for a provider of yours, such as MetalLB
   switchboard up --faithful               find the races that Kubernetes would show (off: --no-faithful)
   switchboard up --dual-stack             pods and Services have IPv6 addresses too
+  switchboard up --audit-policy-file p.yaml --audit-log-path audit.log
+                                          who did what, as kube-apiserver writes it
   switchboard up --name two               a second cluster beside the first"""
 
 
@@ -33,6 +36,8 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             host_access=options.host_access,
             load_balancer=options.load_balancer,
             faithful=options.faithful,
+            audit_policy=_absolute(options.audit_policy_file),
+            audit_log=_absolute(options.audit_log_path),
             node_subnet=options.node_subnet,
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
@@ -77,6 +82,8 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
         default=None,
         help="as Kubernetes where this cluster is kinder: pods end while their endpoints go, drops instead of refusals",
     )
+    made.add_argument("--audit-policy-file", metavar="FILE", help='what the audit log is about (off: "")')
+    made.add_argument("--audit-log-path", metavar="FILE", help='where the audit log is written (off: "")')
     made.add_argument(
         "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"
     )
@@ -94,6 +101,11 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     )
     made.add_argument("--images", action=switch, default=True, help="make the stand-in images for the mirror (default)")
     return made.parse_args(words)
+
+
+def _absolute(path: str | None) -> str | None:
+    """The server reads and writes files from another folder than this command's."""
+    return str(Path(path).absolute()) if path else path
 
 
 def _merge(config: ClusterConfig, progress: Progress) -> str:

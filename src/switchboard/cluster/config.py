@@ -1,8 +1,8 @@
 """What a cluster is: one dataclass whose addresses all follow from a few ranges, kept in `<state>/cluster.json`.
 
 A cluster's name, folders, ranges and ports are chosen at its first start and never change after; the switches
-(`egress`, `host_access`, `load_balancer`, `faithful`) may change at any start. Nothing here touches the network:
-`free_subnet` is given what is taken.
+(`egress`, `host_access`, `load_balancer`, `faithful`, the audit log) may change at any start. Nothing here touches the
+network: `free_subnet` is given what is taken.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class ClusterConfig:
     host_access: bool = False
     load_balancer: bool = True  # the built-in provider of LoadBalancer addresses
     faithful: bool = False  # upstream's choice where ours is kinder: drops, and pods that end before their endpoints
+    audit_policy: str = ""  # files of the audit log's policy and of the log itself; without both there is none
+    audit_log: str = ""
 
     @property
     def subnet(self) -> IPv4Network:
@@ -329,6 +331,8 @@ def with_switches(
     host_access: bool | None,
     load_balancer: bool | None,
     faithful: bool | None,
+    audit_policy: str | None,
+    audit_log: str | None,
 ) -> ClusterConfig:
     """The cluster with the switches that were given; None keeps what was."""
     return replace(
@@ -337,6 +341,8 @@ def with_switches(
         host_access=config.host_access if host_access is None else host_access,
         load_balancer=config.load_balancer if load_balancer is None else load_balancer,
         faithful=config.faithful if faithful is None else faithful,
+        audit_policy=config.audit_policy if audit_policy is None else audit_policy,
+        audit_log=config.audit_log if audit_log is None else audit_log,
     )
 
 

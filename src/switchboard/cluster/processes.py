@@ -45,7 +45,7 @@ def table(config: ClusterConfig) -> list[Process]:
         Process(
             "containerd", _named(config, "containerd", "--config", f"{config.run}/containerd.toml"), 0, in_node=True
         ),
-        _role("server", config, wave=1, env={"SWITCHBOARD_LOAD_BALANCER": str(config.load_balancer).lower()}),
+        _role("server", config, wave=1, env=_server_switches(config)),
         Process(
             "registry",
             ("docker-registry", "serve", f"{config.run}/registry.yml"),
@@ -117,6 +117,12 @@ def _role(
 ) -> Process:
     argv = (*python("switchboard.cluster.roles", name, tls=tls), str(config.state / "cluster.json"))
     return Process(name, argv, wave, in_node, MEMORY | (env or {}), delay=delay)
+
+
+def _server_switches(config: ClusterConfig) -> dict[str, str]:
+    """What the server is started anew for when it changes."""
+    audit = f"{config.audit_policy} {config.audit_log}".strip()
+    return {"SWITCHBOARD_LOAD_BALANCER": str(config.load_balancer).lower(), "SWITCHBOARD_AUDIT": audit}
 
 
 def _switches(config: ClusterConfig) -> dict[str, str]:

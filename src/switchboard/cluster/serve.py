@@ -90,6 +90,8 @@ def _settings(config: ClusterConfig) -> Settings:
         root_ca=(config.pki / "ca.crt").read_text(),
         proxy_client=(str(config.pki / "front-proxy-client.crt"), str(config.pki / "front-proxy-client.key")),
         proxy_ca=(config.pki / "front-proxy-ca.crt").read_text(),
+        audit_policy=config.audit_policy,
+        audit_log=config.audit_log,
     )
 
 

@@ -18,6 +18,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import IO, Any
 
+from switchboard.api import auditpolicy
 from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
@@ -43,6 +44,8 @@ class Wish:
     host_access: bool | None = None
     load_balancer: bool | None = None
     faithful: bool | None = None
+    audit_policy: str | None = None
+    audit_log: str | None = None
     node_subnet: str | None = None
     pod_cidr: str | None = None
     service_cidr: str | None = None
@@ -150,13 +153,23 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
 
 
 def _switched(config: ClusterConfig, wish: Wish) -> ClusterConfig:
-    return configs.with_switches(
+    switched = configs.with_switches(
         config,
         egress=wish.egress,
         host_access=wish.host_access,
         load_balancer=wish.load_balancer,
         faithful=wish.faithful,
+        audit_policy=wish.audit_policy,
+        audit_log=wish.audit_log,
     )
+    if bool(switched.audit_policy) != bool(switched.audit_log):
+        raise ClusterError("an audit log needs a policy and a path", "give --audit-policy-file and --audit-log-path")
+    if switched.audit_policy:
+        try:
+            auditpolicy.load(Path(switched.audit_policy))
+        except auditpolicy.PolicyError as e:
+            raise ClusterError(str(e), "mend the policy, or turn the audit log off with two empty paths") from None
+    return switched
 
 
 def prepare(config: ClusterConfig, progress: Progress) -> None:

@@ -71,10 +71,21 @@ class PodSecurity(Neutral):
     def _pod(self, op: Operation, pod: Object) -> None:
         labels = self._labels(op)
         level, version = policy(labels, "enforce")
+        op.call.annotate(_LABEL + "enforce-policy", f"{level}:{version}")
         found = violations(level, pod["metadata"], pod["spec"])
+        self._note(op, labels, pod["metadata"], pod["spec"])
         if found:
             raise refuse(op, f'violates PodSecurity "{level}:{version}": {found}')
         self._warn(op, labels, pod["metadata"], pod["spec"])
+
+    @staticmethod
+    def _note(op: Operation, labels: dict[str, str], meta: Object, spec: Object) -> None:
+        if not op.call.audited or _LABEL + "audit" not in labels:
+            return
+        level, version = policy(labels, "audit")
+        found = violations(level, meta, spec)
+        if found:
+            op.call.annotate(_LABEL + "audit-violations", f'would violate PodSecurity "{level}:{version}": {found}')
 
     @staticmethod
     def _warn(op: Operation, labels: dict[str, str], meta: Object, spec: Object) -> None:
@@ -85,13 +96,15 @@ class PodSecurity(Neutral):
 
     def _template(self, op: Operation, obj: Object) -> None:
         labels = self._labels(op)
-        if _LABEL + "warn" not in labels:
+        if _LABEL + "warn" not in labels and _LABEL + "audit" not in labels:
             return
         spec = obj.get("spec") or {}
         if op.plural == "cronjobs":
             spec = (spec.get("jobTemplate") or {}).get("spec") or {}
         template = (obj if op.plural == "podtemplates" else spec).get("template") or {}
-        self._warn(op, labels, template.get("metadata") or {}, template.get("spec") or {})
+        meta, inner = template.get("metadata") or {}, template.get("spec") or {}
+        self._note(op, labels, meta, inner)
+        self._warn(op, labels, meta, inner)
 
     def _namespace(self, op: Operation, namespace: Object) -> None:
         labels = namespace["metadata"].get("labels") or {}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from switchboard.api.admission.bound import Bindings, Bound, NoParams
 from switchboard.api.admission.chain import Neutral, Operation
 from switchboard.api.authz import forbidden
+from switchboard.api.keyspace import encode_any
 from switchboard.objects.kinds import Kind
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
-    from switchboard.objects.cel.policies import ValidatingPolicy
+    from switchboard.objects.cel.policies import Denial, ValidatingPolicy
 
 Object = dict[str, Any]
 _CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
@@ -50,15 +51,20 @@ class ValidatingPolicies(Neutral):
         """What one policy denies: (text, reason). What it only warns of is put into the call's warnings."""
         who = f"ValidatingAdmissionPolicy '{bound.name}' with binding '{bound.binding}'"
         actions = bound.bound.get("validationActions") or ()
+        annotations: dict[str, list[str]] = {}
         try:
             found = [
                 denial
                 for params in list(self._bindings.params(op, bound))
-                for denial in bound.compiled().decide(self._bindings.known(op, kind, params))
+                for denial in bound.compiled().decide(self._bindings.known(op, kind, params), annotations)
             ]
         except NoParams as e:
             failed = [(f"{who} denied request: failed to configure binding: {e}", "Invalid")]
             return failed if bound.spec.get("failurePolicy") != "Ignore" else []
+        for key, values in annotations.items():
+            op.call.annotate(f"{bound.name}/{key}", ", ".join(dict.fromkeys(values)))
+        if "Audit" in actions and op.call.audited:
+            _audit(op, bound, [denial for denial in found if not denial.always])
         for denial in found if "Warn" in actions else ():
             if not denial.always:
                 op.call.warn(f"Validation failed for {who}: {denial.message}")
@@ -67,3 +73,19 @@ class ValidatingPolicies(Neutral):
             for denial in found
             if denial.always or "Deny" in actions
         ]
+
+
+def _audit(op: Operation, bound: Bound[ValidatingPolicy], found: list[Denial]) -> None:
+    """What a policy is against, for the audit log."""
+    failures = [
+        {
+            "message": denial.message,
+            "policy": bound.name,
+            "binding": bound.binding,
+            "expressionIndex": denial.index,
+            "validationActions": list(bound.bound.get("validationActions") or ()),
+        }
+        for denial in found
+    ]
+    if failures:
+        op.call.annotate("validation.policy.admission.k8s.io/validation_failure", encode_any(failures).decode())

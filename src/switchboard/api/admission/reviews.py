@@ -33,6 +33,7 @@ class Verdict:
     status: Object = field(default_factory=dict)
     patch: list[Object] | None = None
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)  # for the audit log
 
 
 def _typed(kind: Kind, sub: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -102,7 +103,9 @@ def verdict(answer: Any, asked: Object) -> Verdict:
         raise BadAnswer(f'expected response.uid="{wanted}", got "{response.get("uid", "")}"')
     status = response.get("status") if isinstance(response.get("status"), dict) else {}
     warnings = [w for w in response.get("warnings") or () if isinstance(w, str)]
-    return Verdict(bool(response.get("allowed")), status or {}, _patch(response), warnings)
+    given = response.get("auditAnnotations")
+    annotations = {k: v for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
+    return Verdict(bool(response.get("allowed")), status or {}, _patch(response), warnings, annotations)
 
 
 def _patch(response: Object) -> list[Object] | None:

@@ -52,6 +52,8 @@ async def _ask(
         raise _Failed(f"received invalid webhook response: {e}") from None
     for text in found.warnings:
         op.call.warn(text)
+    for key, value in found.annotations.items():
+        op.call.annotate(f"{hook.name}/{key}", value)
     return found
 
 

@@ -26,6 +26,10 @@ class Denial:
     message: str
     reason: str = "Invalid"
     always: bool = False
+    index: int = 0  # of the validation
+
+
+_LONGEST_ANNOTATION = 10 * 1024
 
 
 class _Variables(dict[str, Any]):
@@ -97,8 +101,8 @@ class ValidatingPolicy(Expressions):
 
     def __init__(self, spec: Object) -> None:
         super().__init__(spec)
-        self._validations: list[tuple[Object, Program, Program | None]] = []
-        self._annotations: list[Program] = []
+        self._validations: list[tuple[int, Object, Program, Program | None]] = []
+        self._annotations: list[tuple[str, Program]] = []
         for i, each in enumerate(spec.get("validations") or ()):
             path = f"validations[{i}]"
             made = self.made(each.get("expression"), path, self.known, BOOL)
@@ -107,33 +111,36 @@ class ValidatingPolicy(Expressions):
                 known = {name: type_ for name, type_ in self.known.items() if name != "authorizer"}
                 message = self.made(each["messageExpression"], path, known, STRING, field="messageExpression")
             if made is not None:
-                self._validations.append((each, made, message))
+                self._validations.append((i, each, made, message))
         for i, each in enumerate(spec.get("auditAnnotations") or ()):
             text = (each.get("valueExpression") or "").strip()
             made = self.made(text, f"auditAnnotations[{i}]", self.known, STRING, NULL, field="valueExpression")
             if made is not None:
-                self._annotations.append(made)
+                self._annotations.append((each.get("key") or "", made))
 
-    def decide(self, known: Object) -> list[Denial]:
-        """Everything that is against a request."""
+    def decide(self, known: Object, annotations: dict[str, list[str]] | None = None) -> list[Denial]:
+        """Everything that is against a request; what the policy says for the audit log is put into `annotations`."""
         run = self.run(known)
         try:
             if not self.wanted(known):
                 return []
             found = [denial for each in self._validations if (denial := self._denial(run, *each)) is not None]
-            return found + self._unannotated(run)
+            return found + self._unannotated(run, annotations if annotations is not None else {})
         except (ConditionsFailed, CostExceeded) as e:
             why = str(e) if isinstance(e, ConditionsFailed) else _SPENT
             return [Denial(why)] if self.fails else []
 
-    def _unannotated(self, run: Run) -> list[Denial]:
+    def _unannotated(self, run: Run, annotations: dict[str, list[str]]) -> list[Denial]:
         """Annotations that cannot be made: where the policy may not fail, that denies as well."""
         found = []
         run.renew()
-        for program in self._annotations:
+        for key, program in self._annotations:
             try:
                 value, why = run.value(program), ""
-                if value is not None and not isinstance(value, str):
+                if isinstance(value, str):
+                    if value.strip():
+                        annotations.setdefault(key, []).append(value.strip()[:_LONGEST_ANNOTATION])
+                elif value is not None:
                     why = (
                         f"valueExpression '{program.text}' resulted in unsupported return type: {name_of(value)}. "
                         "Return type must be either string or null."
@@ -144,12 +151,14 @@ class ValidatingPolicy(Expressions):
                 found.append(Denial(why, always=True))
         return found
 
-    def _denial(self, run: Run, validation: Object, program: Program, message: Program | None) -> Denial | None:
+    def _denial(
+        self, run: Run, index: int, validation: Object, program: Program, message: Program | None
+    ) -> Denial | None:
         text = validation["expression"].strip()
         try:
             value = run.value(program)
         except CelError as e:
-            return Denial(f"expression '{text}' resulted in error: {e}") if self.fails else None
+            return Denial(f"expression '{text}' resulted in error: {e}", index=index) if self.fails else None
         if value is True:
             return None
         words = (validation.get("message") or "").strip() or f"failed expression: {text}"
@@ -161,7 +170,7 @@ class ValidatingPolicy(Expressions):
             made = made.strip() if isinstance(made, str) else ""
             if made and "\n" not in made and len(made.encode()) <= _LONGEST:
                 words = made
-        return Denial(words, validation.get("reason") or "Invalid")
+        return Denial(words, validation.get("reason") or "Invalid", index=index)
 
 
 class Run:
