@@ -16,6 +16,7 @@ import pytest
 
 from switchboard.store import kernelsync
 from switchboard.store.errors import StoreCorrupt, StoreError
+from switchboard.store.feed import Stage
 from switchboard.store.store import Store
 
 WORKERS = 8
@@ -339,10 +340,19 @@ async def test_after_a_failed_sync_nothing_more_is_written_and_what_was_acknowle
     store = Store.open(tmp_path / "store.db")
     for number in (b"0", b"1"):
         await store.put("/core/pods/ns/a", lambda revision, number=number: number)
+    early: list[str] = []
+    store.subscribe(
+        "/core/pods/",
+        store.revision,
+        lambda events: early.extend(event.record.key for event in events),
+        stage=Stage.WRITTEN,
+        undone=lambda: early.append("undone"),
+    )
     breaking()
     with pytest.raises(StoreError, match="Input/output error"):
         await store.put("/core/pods/ns/b", lambda revision: b"2")
     assert store.head("/core/pods/ns/b") is None  # never shown
+    assert early == ["/core/pods/ns/b", "undone"]
     with pytest.raises(StoreError, match="until the store is opened again"):
         store.put("/core/pods/ns/c", lambda revision: b"3")
     await store.close()

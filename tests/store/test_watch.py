@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from switchboard.store.errors import Compacted, Overflow
+from switchboard.store.feed import Stage
 from switchboard.store.store import Store
 
 CM = "/core/configmaps/ns/"
@@ -89,7 +90,7 @@ async def test_a_slow_reader_is_cut_off_and_holds_up_nobody(store):
         await take(slow, 50)
     assert len(await reader) == 50
     quick.close()
-    assert not store._feed._by_table
+    assert not store._feeds[Stage.COMMITTED]._by_table
 
 
 async def test_a_closed_watch_ends_its_reader(store):
@@ -148,64 +149,75 @@ async def test_encodings_are_shared_and_given_back(store):
     gc.collect()
 
 
-async def test_late_subscribers_and_writers_are_told_after_what_the_first_made_of_a_change(store):
+async def test_who_is_told_early_answers_within_the_same_commit(store):
     order: list[object] = []
 
-    def react(events):
-        order.append(("first", events[-1].record.key))
+    def told(name):
+        return lambda events: order.append((name, [event.record.key for event in events]))
+
+    def last(events):
+        told("last")(events)
+        heard.set()
+
+    def early(events):
+        order.append(("early", [event.record.key for event in events]))
         if events[-1].record.key == f"{CM}a":
+            assert store.get(f"{CM}a") is None  # to all others it is not there yet
             asyncio.get_running_loop().call_soon(lambda: written.append(store.put(f"{CM}b", value)))
 
-    def late(events):
-        order.append(("late", [e.record.key for e in events], store.head(f"{CM}b") is not None))
-
     written: list = []
-    store.subscribe(CM, store.revision, react)
-    store.subscribe(CM, store.revision, late, late=True)
+    heard = asyncio.Event()
+    store.subscribe(CM, store.revision, last, stage=Stage.LAST)
+    store.subscribe(CM, store.revision, told("committed"))
+    store.subscribe(CM, store.revision, early, stage=Stage.WRITTEN)
     write = asyncio.ensure_future(store.put(f"{CM}a", value))
     write.add_done_callback(lambda _: order.append("writer"))
     record = await write
-    assert store.told == record.revision
+    assert store.told < record.revision  # a bookmark for those of the last stage would say too much
     await written[0]
-    assert order == [
-        ("first", f"{CM}a"),
-        ("late", [f"{CM}a"], True),  # the reaction is on its way already
-        "writer",
-        ("first", f"{CM}b"),
-        ("late", [f"{CM}b"], True),
-    ]
+    async with asyncio.timeout(5):
+        await heard.wait()
+    assert store.told == store.revision
+    both = [f"{CM}a", f"{CM}b"]
+    assert order == [("early", both[:1]), ("early", both[1:]), ("committed", both), "writer", ("last", both)]
 
 
-async def test_what_late_subscribers_have_not_heard_is_not_told_as_told(store):
-    told: list[int] = []
-    before = store.revision
-    store.subscribe(CM, before, lambda _: told.append(store.told))
-    heard: list[int] = []
-    store.subscribe(CM, before, lambda events: heard.extend(e.revision for e in events), late=True)
-    records = await asyncio.gather(*(store.put(f"{CM}{i}", value) for i in range(3)))
-    assert told == [before]
-    assert store.told == records[-1].revision
-    assert heard == [record.revision for record in records]
-
-
-async def test_a_late_subscriber_who_comes_in_between_hears_of_nothing_twice(store):
+async def test_an_early_subscriber_who_comes_late_hears_of_everything_once(store):
     heard: list[int] = []
     begin = store.revision
-
-    def first(_):
-        store.subscribe(CM, begin, lambda events: heard.extend(e.revision for e in events), late=True)
-
-    subscription = store.subscribe(CM, begin, first)
-    record = await store.put(f"{CM}a", value)
+    first, second = store.put(f"{CM}a", value), store.put(f"{CM}b", value)
+    store.subscribe(CM, begin, lambda _: None, stage=Stage.WRITTEN)
+    await asyncio.sleep(0)  # those two have been told of
+    third = store.put(f"{CM}c", value)
+    subscription = store.subscribe(
+        CM, begin, lambda events: heard.extend(e.revision for e in events), stage=Stage.WRITTEN
+    )
+    assert heard == [begin + 1, begin + 2]
+    await asyncio.gather(first, second, third)
+    assert heard == [begin + 1, begin + 2, begin + 3]
     subscription.close()
-    again = await store.put(f"{CM}a", value)
-    assert heard == [record.revision, again.revision]
+    later = store.subscribe(CM, begin, lambda events: heard.extend(e.revision for e in events), stage=Stage.WRITTEN)
+    assert heard == [begin + 1, begin + 2, begin + 3] * 2
+    later.close()
+
+
+async def test_settled_waits_for_what_is_on_its_way(store):
+    assert store.settled() is None
+    first = store.put(f"{CM}a", value)
+    waiting = store.settled()
+    second = store.put(f"{CM}b", value)
+    assert waiting is not None
+    await waiting
+    assert store.get(f"{CM}a") is await first
+    await second
+    assert store.settled() is None
 
 
 async def test_a_store_that_closes_has_told_everybody(tmp_path):
     store = Store.open(tmp_path / "s.db")
     heard: list[int] = []
-    store.subscribe(CM, store.revision, lambda events: heard.extend(e.revision for e in events), late=True)
+    for stage in Stage:
+        store.subscribe(CM, store.revision, lambda events: heard.extend(e.revision for e in events), stage=stage)
     write = store.put(f"{CM}a", value)
     await store.close()
-    assert heard == [(await write).revision]
+    assert heard == [(await write).revision] * 3

@@ -192,6 +192,8 @@ async def delete_collection(call: Call) -> Response:
     call.options = query.WriteOptions(dry_run=bool(options.get("dryRun")))
     listed = call.list_options()
     selection = Selection(call.kind, listed.label_selector, listed.field_selector)
+    if (settled := call.app.store.settled()) is not None:
+        await settled  # what is on its way is meant too
     records = selection.select(call.app.store.scan(prefix_of(call.kind, call.namespace)))
     values: list[bytes] = []
     for start in range(0, len(records), _TOGETHER):

@@ -4,8 +4,9 @@ One `Watcher` per client is a sink of the store: no task, no queue. An event is 
 bytes are shared through `Event.cache`. States: starting (initial events, then replay) - live - ended. A watcher whose
 client has not taken `_MAX_BEHIND` bytes is cut off, never waited for: its client lists or resumes.
 
-Who is told first: readers in this process, and proxies of what they make routes from. All others a moment later, while
-the disk is waited for with what the first have made of the change: what a packet waits for comes before what shows.
+Who is told when (`store.Stage`): readers in this process before the disk has a change, as all they do is to write to
+the same store; then proxies of what they make routes from; all others after them, and after the writer: what a packet
+or a client waits for comes before what shows.
 
 Rules: KEP-956 (bookmarks), KEP-3157 (sendInitialEvents), `apiserver/pkg/storage/cacher`.
 """
@@ -29,7 +30,7 @@ from switchboard.objects import protobuf, tables
 from switchboard.objects.errors import Gone, StatusError
 from switchboard.objects.kinds import Kind
 from switchboard.store.errors import Compacted
-from switchboard.store.feed import Subscription
+from switchboard.store.feed import Stage, Subscription
 from switchboard.store.record import Event, Record
 from switchboard.transport.messages import PushWriter, Response
 
@@ -147,13 +148,16 @@ class Watcher:
         """Begin: initial events and replay in one write, then live."""
         self._writer = writer
         self._buffer = []
-        since, late = self._revision, not (writer.local or self._routes)
+        since = self._revision
+        stage = Stage.WRITTEN if writer.local else Stage.COMMITTED if self._routes else Stage.LAST
         self._app.watchers.add(self)
         try:
             if self._initial is not None:
                 self._write_initial(self._initial)
                 self._initial = None
-            self._subscription = self._app.store.subscribe(self._prefix, since, self._sink, self.end, late=late)
+            self._subscription = self._app.store.subscribe(
+                self._prefix, since, self._sink, self.end, stage=stage, undone=self._undone
+            )
         except Compacted:
             self._fail(Gone(f"too old resource version: {since} ({self._app.store.compacted})"))
             return
@@ -253,6 +257,10 @@ class Watcher:
         if self._options.bookmarks and self._writer is not None:
             revision = max(self._revision, self._app.store.told)
             self._send(self._form.bookmark(revision))
+
+    def _undone(self) -> None:
+        """Some of what was told has failed: the state must be read again."""
+        self._fail(Gone(f"too old resource version: {self._revision} (a write that was told of has failed)"))
 
     # The end
 

@@ -3,7 +3,8 @@
 Rules: the list is the truth and events are hints: a relist that has come in whole is compared with the copy, and every
 difference is taken over and told as one (old, new) call; before a call the copy is already changed. Very many take
 several turns of the loop, so that a server in the same process goes on answering. Whatever breaks, the watch goes on
-from the last version seen; only 410 (history is gone) makes a relist. Source: client-go/tools/cache/reflector.go.
+from the last version seen; only a version that the server does not have makes a relist: 410 (history is gone), or one
+from its future (it lost what it told of). Source: client-go/tools/cache/reflector.go.
 
 States of `run`: listing (no version yet) -> watching (from a version) -> listing on 410, watching again on the rest.
 
@@ -152,7 +153,10 @@ class Informer(Generic[T]):
         """Take the answer of an own DELETE that removed the object into the copy now."""
         meta = obj["metadata"]
         key, version = key_of(meta.get("namespace"), meta["name"]), int(meta.get("resourceVersion") or 0)
-        if key in self._items and self._ahead.get(key, 0) <= version and self._plain:
+        held = cast("Object | None", self._items.get(key)) if self._plain else None
+        if held is None or held["metadata"].get("uid") != meta.get("uid"):
+            return  # the watch was faster, and another of that name may be there
+        if self._ahead.get(key, 0) <= version:
             self._ahead[key] = version
             self._set(key, None)
 
@@ -187,6 +191,8 @@ class Informer(Generic[T]):
                 # A custom resource that is being taken away is nothing to warn of.
                 level = logging.INFO if error.code == 404 else logging.WARNING
                 log.log(level, "%s: %s %s", self.res, error.code, error.message)
+                if _from_the_future(error):
+                    self._version = None
             except Exception:
                 log.exception("%s: unexpected", self.res)
                 self._version = None
@@ -324,6 +330,12 @@ class _Index(Generic[T]):
                 del self.entries[value]
         for value in after:
             self.entries.setdefault(value, {})[key] = cast(T, new)
+
+
+def _from_the_future(error: StatusError) -> bool:
+    """Whether the server does not know the version asked for yet (apimachinery's IsTooLargeResourceVersion)."""
+    causes = (error.details or {}).get("causes") or ()
+    return any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)
 
 
 async def _turn(until: float) -> float:

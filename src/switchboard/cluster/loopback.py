@@ -2,7 +2,8 @@
 HTTP parsing.
 
 It goes the same way as every request (`App.handle_as`): authorisation, admission, storage, encoding. Only the bytes
-between are saved.
+between are saved. Watches tell of writes before they are committed (`store.Stage.WRITTEN`); so that nobody reads an
+older state than the one it was told of, a read waits for the commit of what is on its way.
 """
 
 from __future__ import annotations
@@ -140,6 +141,8 @@ class Loopback:
         """Nothing is kept open."""
 
     async def _answer(self, request: Request) -> Response:
+        if request.method == "GET" and (settled := self._app.store.settled()) is not None:
+            await settled
         answer: Response | Awaitable[Response] = self._app.handle_as(self._identity, request)
         return answer if isinstance(answer, Response) else await answer
 

@@ -1,4 +1,4 @@
-"""Who is told of committed changes: subscriptions by prefix, and Watch, a subscription with a bounded buffer.
+"""Who is told of changes, and when: subscriptions by prefix, and Watch, a subscription with a bounded buffer.
 
 Rules: sinks run on the event loop, in revision order, and never block; all subscriptions of one prefix share one list
 of events per commit, which nobody may change. A watcher whose buffer is full is cut off, never waited for.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 
 from switchboard.store.errors import Overflow
 from switchboard.store.record import Event
@@ -18,17 +19,34 @@ _log = logging.getLogger(__name__)
 Sink = Callable[[list[Event]], None]
 
 
+class Stage(Enum):
+    """When a subscriber is told."""
+
+    WRITTEN = auto()  # at once, before the disk has it
+    COMMITTED = auto()  # when it is durable
+    LAST = auto()  # then, after the others
+
+
 class Subscription:
     """One sink for one prefix; `close` ends it (safe to call twice, and from within the sink)."""
 
-    __slots__ = ("_feed", "ended", "prefix", "since", "sink")
+    __slots__ = ("_feed", "ended", "prefix", "since", "sink", "undone")
 
-    def __init__(self, feed: Feed, prefix: str, since: int, sink: Sink, ended: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        prefix: str,
+        since: int,
+        sink: Sink,
+        ended: Callable[[], None] | None,
+        undone: Callable[[], None] | None,
+    ) -> None:
         self._feed = feed
         self.prefix = prefix
         self.since = since
         self.sink = sink
         self.ended = ended  # called once if the store closes while the subscription stands
+        self.undone = undone  # called once if what was told has failed
 
     def close(self) -> None:
         """No more calls of the sink."""
@@ -36,15 +54,22 @@ class Subscription:
 
 
 class Feed:
-    """All subscriptions, grouped by table and prefix so that a commit touches only those it concerns."""
+    """All subscriptions of one stage, grouped by table and prefix so that a commit touches only those it concerns."""
 
     def __init__(self) -> None:
         self._by_table: dict[str, dict[str, dict[Subscription, None]]] = {}  # "" holds prefixes wider than a table
         self._open = True
 
-    def add(self, prefix: str, since: int, sink: Sink, ended: Callable[[], None] | None = None) -> Subscription:
-        """Subscribe to every later commit under `prefix`; events at or before `since` are left out."""
-        subscription = Subscription(self, prefix, since, sink, ended)
+    def add(
+        self,
+        prefix: str,
+        since: int,
+        sink: Sink,
+        ended: Callable[[], None] | None = None,
+        undone: Callable[[], None] | None = None,
+    ) -> Subscription:
+        """Subscribe to every later change under `prefix`; events at or before `since` are left out."""
+        subscription = Subscription(self, prefix, since, sink, ended, undone)
         prefixes = self._by_table.setdefault(table_name(prefix) or "", {})
         prefixes.setdefault(prefix, {})[subscription] = None
         return subscription
@@ -62,10 +87,11 @@ class Feed:
             if not prefixes:
                 del self._by_table[name]
 
-    def publish(self, events: list[Event]) -> None:
-        """Call every sink that has something among these newly committed events."""
+    def publish(self, events: list[Event]) -> bool:
+        """Call every sink that has something among these new events; whether there was one."""
         if not self._by_table:
-            return
+            return False
+        told = False
         by_table: dict[str, list[Event]] = {}
         name, group = "", events
         for event in events:
@@ -78,7 +104,9 @@ class Feed:
             for prefix, subscriptions in list(self._by_table.get(name, {}).items()):
                 wanted = group if prefix == name else [e for e in group if e.record.key.startswith(prefix)]
                 if wanted:
+                    told = True
                     _deliver(list(subscriptions), wanted)
+        return told
 
     def close(self) -> None:
         """End every subscription, telling those who asked to know."""
@@ -86,6 +114,13 @@ class Feed:
             self.drop(subscription)
             if subscription.ended is not None:
                 subscription.ended()
+
+    def undo(self) -> None:
+        """End every subscription, telling each that not all that it was told came to be."""
+        for subscription in list(self._all()):
+            self.drop(subscription)
+            if subscription.undone is not None:
+                subscription.undone()
 
     def _all(self) -> Iterator[Subscription]:
         for prefixes in self._by_table.values():

@@ -5,11 +5,18 @@ the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms
 (`kernelsync.py`); a thread does where the kernel cannot, and for what is rare. Any step in a thread, be it only the
 wait, costs more than it saves: thread and loop take the interpreter from each other. While the disk is waited for, the
 next batch gathers. Readers (`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that
-read-modify-write chains do not wait for the disk. Who is told of a commit first has some turns of the loop to make
-something of it; writers and late subscribers are told then, or when the next batch is at the disk. A failed commit
-takes back its batch and all that was queued behind it: nothing that was not on disk is ever shown. Numbers of failed
-writes are not used again by this process. After a failed sync nobody knows what the disk has, so nothing more is
-written until the store is opened anew.
+read-modify-write chains do not wait for the disk.
+
+Three stages of telling (`Stage`). Who does nothing but write to this store again may know of a write before the disk
+does (`WRITTEN`): its answer stands behind the write in the same log, so the disk has both, or the first, or neither.
+A batch waits some turns of the loop for such answers and takes them along, so that a change and what follows from it
+cost one wait for the disk. Everybody else hears of commits only: first what has a packet waiting for it (`COMMITTED`),
+then the writers, and the rest (`LAST`) when the writers have answered.
+
+A failed commit takes back its batch and all that was queued behind it. Nothing that was not on disk is ever shown
+outside; who was told early is told that it was nothing, and begins anew. Numbers of failed writes are not used again by
+this process. After a failed sync nobody knows what the disk has, so nothing more is written until the store is opened
+anew.
 """
 
 from __future__ import annotations
@@ -18,14 +25,15 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
 from switchboard.store.disk import Disk, Row, checksum
 from switchboard.store.errors import Changed, StoreError
-from switchboard.store.feed import Feed, Sink, Subscription, Watch
+from switchboard.store.feed import Feed, Sink, Stage, Subscription, Watch
 from switchboard.store.history import History
 from switchboard.store.kernelsync import KernelSync
 from switchboard.store.packing import Packer
@@ -41,25 +49,24 @@ _COMPACT = 256  # dropped events that make a compaction worth its commit
 _MAX_BATCH_BYTES = 8 << 20  # so that one commit stays short whatever is queued
 _PACK, _PACK_PAUSE = 50, 0.005  # values packed at once when nothing else is to be done, and seconds in between
 _PACK_AFTER = 0.5  # seconds after the last write
-_TURNS = 3  # of the loop, in which who is told first has read, decided and written
+_TURNS = 3  # of the loop, in which who is told early has read, decided and written
+_TURNS_OF_WRITERS = 2  # in which they have sent their answers
 
 
 class _Write:
     """A change on its way to the disk."""
 
-    __slots__ = ("deleted", "done", "previous", "record")
+    __slots__ = ("done", "event")
 
-    def __init__(self, record: Record, previous: Record | None, deleted: bool, done: asyncio.Future[Record]) -> None:
-        self.record = record
-        self.previous = previous
-        self.deleted = deleted
+    def __init__(self, event: Event, done: asyncio.Future[Record]) -> None:
+        self.event = event
         self.done = done
 
 
-def _row(write: _Write) -> Row:
-    record = write.record
+def _row(event: Event) -> Row:
+    record = event.record
     key, value = record.key, record.value
-    return Row(record.revision, key, record.created, int(write.deleted), value, checksum(key, value))
+    return Row(record.revision, key, record.created, int(event.deleted), value, checksum(key, value))
 
 
 class Store:
@@ -72,11 +79,14 @@ class Store:
         floor = disk.floor()
         self._history = History(floor, history, history_bytes)
         self._garbage: list[Event] = []  # dropped from the history, rows still on disk
-        self._feed, self._late_feed = Feed(), Feed()
-        self._untold: list[tuple[list[_Write], list[Event]]] = []  # commits that only the first have been told of
-        self._pending: dict[str, _Write] = {}  # the newest write on its way, by key
+        self._feeds = {stage: Feed() for stage in Stage}
+        self._pending: dict[str, Event] = {}  # the newest change on its way, by key
         self._queue: list[_Write] = []
+        self._flying: list[_Write] = []  # the batch that the disk is waited for with
+        self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for a revision's commit
         self._busy = False  # the writer has a batch, or a hand-over is scheduled
+        self._untold: list[list[Event]] = []  # commits that stage LAST has not heard of yet
+        self._telling = False  # the next turn of the loop tells early of what is queued
         self._closed = False
         self._broken: Exception | None = None  # a sync failed
         self._idle: asyncio.Future[None] | None = None
@@ -86,7 +96,7 @@ class Store:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.revision = floor
         self._state = self._load(floor)
-        self._assigned = self.revision
+        self._assigned = self._told_early = self.revision
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -143,10 +153,10 @@ class Store:
 
     def head(self, key: str) -> Record | None:
         """The newest record of a key, writes on their way included: where read-modify-write starts."""
-        write = self._pending.get(key)
-        if write is None:
+        event = self._pending.get(key)
+        if event is None:
             return self._state.get(key)
-        return None if write.deleted else write.record
+        return None if event.deleted else event.record
 
     def scan(self, prefix: str, after: str = "") -> list[Record]:
         """Committed records whose key begins with `prefix` and is greater than `after`, in key order."""
@@ -177,7 +187,17 @@ class Store:
     @property
     def told(self) -> int:
         """The revision up to which every subscriber has been told."""
-        return self._untold[0][1][0].revision - 1 if self._untold else self.revision
+        return self._untold[0][0].revision - 1 if self._untold else self.revision
+
+    def settled(self) -> Awaitable[None] | None:
+        """Wait until what is on its way now is committed, or has failed: reads after that have what a subscriber of
+        stage WRITTEN knows. None when nothing is on its way.
+        """
+        if self._assigned == self.revision or not (self._queue or self._flying):
+            return None
+        future = asyncio.get_running_loop().create_future()
+        self._barriers.append((self._assigned, future))
+        return future
 
     # Watching
 
@@ -187,21 +207,31 @@ class Store:
         Raises Compacted. The iterator raises Overflow once the reader is more than `limit` events behind.
         """
         watch = Watch(self._replay(prefix, since), limit)
-        watch.attach(self._feed.add(prefix, max(since, self.revision), watch.feed, watch.close))
+        watch.attach(self._feeds[Stage.COMMITTED].add(prefix, max(since, self.revision), watch.feed, watch.close))
         return watch
 
     def subscribe(
-        self, prefix: str, since: int, sink: Sink, ended: Callable[[], None] | None = None, *, late: bool = False
+        self,
+        prefix: str,
+        since: int,
+        sink: Sink,
+        ended: Callable[[], None] | None = None,
+        *,
+        stage: Stage = Stage.COMMITTED,
+        undone: Callable[[], None] | None = None,
     ) -> Subscription:
         """As `watch`, without a buffer: `sink(events)` is called on the loop, at once for what is to be replayed.
 
         The list is shared by all sinks and must not be changed. A sink that raises is dropped. `ended` is called if the
-        store closes first. `late`: told together with the writers, after the others. Raises Compacted.
+        store closes first. At stage WRITTEN, which is for those whose every act is a write to this store, `undone` is
+        called when a change that was told of has failed; the subscription is over then. Raises Compacted.
         """
         self._require_open()
-        replay = self._replay(prefix, since)
-        feed = self._late_feed if late else self._feed
-        subscription = feed.add(prefix, max(since, self.revision), sink, ended)
+        replay, told = self._replay(prefix, since), self.revision
+        if stage is Stage.WRITTEN:
+            told = self._told_early
+            replay += [e for e in self._early() if e.revision > since and e.record.key.startswith(prefix)]
+        subscription = self._feeds[stage].add(prefix, max(since, told), sink, ended, undone)
         if replay:
             sink(replay)
         return subscription
@@ -209,6 +239,12 @@ class Store:
     def _replay(self, prefix: str, since: int) -> list[Event]:
         self._require_open()
         return [event for event in self._history.since(since) if event.record.key.startswith(prefix)]
+
+    def _early(self) -> Iterable[Event]:
+        """Changes that are not committed, but told of."""
+        for write in (*self._flying, *self._queue):
+            if write.event.revision <= self._told_early:
+                yield write.event
 
     # Writing
 
@@ -262,45 +298,66 @@ class Store:
         if record.revision != self._assigned + 1:
             raise RuntimeError("encode() wrote to the store")
         self._assigned = record.revision
-        write = _Write(record, previous, deleted, loop.create_future())
-        self._pending[record.key] = write
+        event = Event(record, previous, deleted)
+        write = _Write(event, loop.create_future())
+        self._pending[record.key] = event
         self._queue.append(write)
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._hand_over)  # what else this turn of the loop writes comes along
+            loop.call_soon(self._gather, _TURNS)  # what else this turn of the loop writes comes along
+        elif not self._telling:
+            self._telling = True
+            loop.call_soon(self._tell_early)
         return write.done
 
+    def _gather(self, turns: int) -> None:
+        """Hand over when those who are told early have had their turns; at once where nobody is."""
+        if self._tell_early() or 0 < turns < _TURNS:
+            assert self._loop is not None
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._hand_over()
+
+    def _tell_early(self) -> bool:
+        """Tell of what is queued; whether anybody wanted to know."""
+        self._telling = False
+        untold = self._assigned - self._told_early
+        if not untold:
+            return False
+        self._told_early = self._assigned
+        return self._feeds[Stage.WRITTEN].publish([write.event for write in self._queue[-untold:]])
+
     def _hand_over(self) -> None:
+        self._tell_early()
         size = 0
         count = 0
         for write in self._queue:
-            size += len(write.record.value)
+            size += len(write.event.record.value)
             count += 1
             if size >= _MAX_BATCH_BYTES:
                 break
-        batch = self._queue[:count]
+        self._flying = self._queue[:count]
         del self._queue[:count]
         try:
-            self._disk.append([_row(write) for write in batch])
+            self._disk.append([_row(write.event) for write in self._flying])
         except Exception as error:
-            self._committed(batch, error)
+            self._committed(error)
         else:
-            self._make_durable(batch)
-            self._tell()
+            self._make_durable()
 
-    def _make_durable(self, batch: list[_Write]) -> None:
+    def _make_durable(self) -> None:
         log = self._disk.filled_log
         if self._kernel is not None and log is not None:
-            if self._kernel.start(log, lambda error: self._synced(batch, error)):
+            if self._kernel.start(log, self._synced):
                 return
             self._kernel.close()
             self._kernel = None
-        self._work.put(lambda: self._sync(batch))
+        self._work.put(self._sync)
 
-    def _synced(self, batch: list[_Write], error: OSError | None) -> None:
+    def _synced(self, error: OSError | None) -> None:
         if error is not None:
             self._broken = self._disk.failure(error)
-        self._committed(batch, self._broken)
+        self._committed(self._broken)
 
     # The thread, for what waits for the disk in Python
 
@@ -308,13 +365,13 @@ class Store:
         while (job := self._work.get()) is not None:
             job()
 
-    def _sync(self, batch: list[_Write]) -> None:
+    def _sync(self) -> None:
         error: Exception | None = None
         try:
             self._disk.sync()
         except Exception as caught:
             error = self._broken = caught
-        self._call(lambda: self._committed(batch, error))
+        self._call(lambda: self._committed(error))
 
     def _checkpoint(self) -> None:
         error: Exception | None = None
@@ -343,48 +400,45 @@ class Store:
 
     # Back on the event loop
 
-    def _committed(self, batch: list[_Write], error: Exception | None) -> None:
+    def _committed(self, error: Exception | None) -> None:
+        batch, self._flying = self._flying, []
         if error is not None:
             self._fail(batch, error)
         else:
-            events = [self._apply(write) for write in batch]
+            events = [write.event for write in batch]
+            for event in events:
+                self._apply(event)
             self._garbage += self._history.trim()
-            self._untold.append((batch, events))
-            self._feed.publish(events)
-            if len(self._untold) == 1:
-                self._tell_after(_TURNS)
-        self._next()
-
-    def _tell_after(self, turns: int) -> None:
-        """Tell the rest when the first have had their turns, unless a batch of theirs comes before."""
-        if turns and self._untold:
-            assert self._loop is not None
-            self._loop.call_soon(self._tell_after, turns - 1)
-        else:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Tell the rest: those who wrote, and late subscribers."""
-        untold, self._untold = self._untold, []
-        for batch, events in untold:
-            self._late_feed.publish(events)
+            self._feeds[Stage.COMMITTED].publish(events)
             for write in batch:
                 if not write.done.done():
-                    write.done.set_result(write.record)
+                    write.done.set_result(write.event.record)
+            self._untold.append(events)
+            if len(self._untold) == 1:
+                self._tell_last(_TURNS_OF_WRITERS)
+        self._release()
+        self._next()
 
-    def _apply(self, write: _Write) -> Event:
-        record = write.record
-        if write.deleted:
+    def _tell_last(self, turns: int) -> None:
+        if turns and not self._closed:
+            assert self._loop is not None
+            self._loop.call_soon(self._tell_last, turns - 1)
+            return
+        untold, self._untold = self._untold, []
+        for events in untold:
+            self._feeds[Stage.LAST].publish(events)
+
+    def _apply(self, event: Event) -> None:
+        record = event.record
+        if event.deleted:
             self._state.remove(record.key)
         else:
             self._state.put(record)
-        if self._pending.get(record.key) is write:
+        if self._pending.get(record.key) is event:
             del self._pending[record.key]
         self.revision = record.revision
-        event = Event(record, write.previous, write.deleted)
         self._history.append(event)
         self._packer.take(record)
-        return event
 
     def _fail(self, batch: list[_Write], error: Exception) -> None:
         failure = error if isinstance(error, StoreError) else StoreError(f"the store failed: {error}")
@@ -393,9 +447,19 @@ class Store:
         failed = batch + self._queue
         self._queue = []
         self._pending.clear()  # everything on its way was in this batch or queued behind it
+        self._told_early = self._assigned
+        self._feeds[Stage.WRITTEN].undo()
         for write in failed:
             if not write.done.done():
                 write.done.set_exception(failure)
+
+    def _release(self) -> None:
+        """Let those go who waited for what is committed now, or has failed."""
+        reached = self.revision if self._queue else self._assigned
+        while self._barriers and self._barriers[0][0] <= reached:
+            future = self._barriers.popleft()[1]
+            if not future.done():
+                future.set_result(None)
 
     def _checkpointed(self, error: Exception | None) -> None:
         if error is not None:
@@ -455,11 +519,11 @@ class Store:
         if self._busy:
             self._idle = loop.create_future()
             await self._idle
-        self._tell()
         if self._packing is not None:
             self._packing.cancel()
-        self._feed.close()
-        self._late_feed.close()
+        self._tell_last(0)
+        for feed in self._feeds.values():
+            feed.close()
         if self._kernel is not None:
             self._kernel.close()
         self._work.put(None)

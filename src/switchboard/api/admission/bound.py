@@ -124,7 +124,7 @@ class Bindings(Generic[P]):
             return None
         from switchboard.objects.cel.conditions import namespace_value  # only who has policies pays for the language
 
-        record = self._store.get(f"/core/namespaces/{op.namespace}")
+        record = self._store.head(f"/core/namespaces/{op.namespace}")
         return namespace_value(decode(record.value)) if record is not None else None
 
     def params(self, op: Operation, bound: Bound[P]) -> Iterator[Object | None]:

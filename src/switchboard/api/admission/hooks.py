@@ -99,7 +99,7 @@ def selected(store: Store, op: Operation, hook: Hook) -> bool:
         return hook.namespaces.matches(((shown or {}).get("metadata") or {}).get("labels"))
     if not op.namespace:
         return True
-    record = store.get(f"/core/namespaces/{op.namespace}")
+    record = store.head(f"/core/namespaces/{op.namespace}")
     return hook.namespaces.matches(record.meta if record is not None else None)
 
 

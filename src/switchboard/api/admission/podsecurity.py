@@ -64,7 +64,7 @@ class PodSecurity(Neutral):
             self._namespace(op, op.obj)
 
     def _labels(self, op: Operation) -> dict[str, str]:
-        record = self._store.get(f"/core/namespaces/{op.namespace}")
+        record = self._store.head(f"/core/namespaces/{op.namespace}")
         labels: dict[str, str] = record.meta if record is not None else {}
         return labels
 
