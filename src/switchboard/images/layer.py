@@ -37,6 +37,7 @@ _LEFT_OUT = (
     "usr/lib/python3.11/test/",
     "usr/share/pixmaps/",
 )
+_OF_ANY_ARCHITECTURE = ("/gconv/",)  # glibc's tables of old character sets: a third of the smallest image
 _MODULES = ("usr/lib/python3", "opt/packages/")
 _CERTIFICATES = "usr/share/ca-certificates/"
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -65,7 +66,7 @@ class Layer:
                     entry.linkname = merged(entry.linkname)
                 if content and entry.name.startswith(_CERTIFICATES):
                     self._certificates.append(content.read().rstrip(b"\n") + b"\n")
-                elif entry.name and not any(f"{entry.name}/".startswith(out) for out in _LEFT_OUT):
+                elif entry.name and not _left_out(f"{entry.name}/"):
                     self._add(entry, content)
 
     def folder(self, source: Path, under: str) -> None:
@@ -135,6 +136,10 @@ class Layer:
 def _is_module(name: str) -> bool:
     """Whether to add bytecode: Debian 12's Python is 3.11, and only the same version writes what it reads."""
     return sys.version_info[:2] == (3, 11) and name.endswith(".py") and name.startswith(_MODULES)
+
+
+def _left_out(name: str) -> bool:
+    return any(name.startswith(out) for out in _LEFT_OUT) or any(out in name for out in _OF_ANY_ARCHITECTURE)
 
 
 def merged(name: str) -> str:

@@ -75,7 +75,17 @@ class Maker:
             raise RuntimeFailure("UNIMPLEMENTED", "the runtime does not support user namespaces")
         name = pod["spec"].get("runtimeClassName")
         handler = str((await self.client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
-        return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
+        ahead = asyncio.ensure_future(self._pull_ahead(pod))
+        try:
+            return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
+        finally:
+            ahead.cancel()  # what has begun goes on
+
+    async def _pull_ahead(self, pod: Object) -> None:
+        try:
+            await self.images.ahead(pod, await self._pull_secrets(pod))
+        except (StatusError, Disconnected):
+            pass  # said when a container needs them
 
     async def start(
         self,

@@ -39,6 +39,20 @@ class Images:
         self._failed: dict[str, tuple[float, str]] = {}  # pod and image -> when, why
         self._flights: dict[str, asyncio.Task[str]] = {}
 
+    async def ahead(self, pod: Object, secrets: list[Object]) -> None:
+        """Begin with what a new pod lacks, beside the making of its sandbox; whoever then needs it, joins. What goes
+        wrong is said by those: here is no answer, and nothing is tried that has failed before.
+        """
+        spec, uid = pod["spec"], pod["metadata"]["uid"]
+        containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        wanted = {c.get("image", "") for c in containers if c.get("imagePullPolicy") != "Never"}
+        new = [image for image in wanted if f"{uid}/{image}" not in self._failed and not imagenames.fault(image)]
+        await asyncio.gather(*(self._begin(image, secrets) for image in new), return_exceptions=True)
+
+    async def _begin(self, image: str, secrets: list[Object]) -> None:
+        if await self._runtime.image_status(image) is None:
+            await self._flight(image, secrets)
+
     async def ensure(self, pod: Object, container: Object, secrets: list[Object], say: Say) -> str:
         """Reference of the container's image, pulled if its policy asks for it. Raises PullFailure, RuntimeFailure."""
         image = container.get("image", "")
@@ -101,8 +115,13 @@ class Images:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.ensure_future(self._try_all(image, secrets))
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(flight)
+
+    def _landed(self, key: str, flight: asyncio.Task[str]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # whoever waited has it; perhaps nobody does
 
     async def _try_all(self, image: str, secrets: list[Object]) -> str:
         failure: RuntimeFailure | None = None
