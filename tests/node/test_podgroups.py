@@ -38,6 +38,35 @@ async def test_containers_without_limits_are_held_by_their_pods(node: Node) -> N
     assert held(node, pod, "cpu.shares", "cpu.weight") in ("102", "4")
 
 
+async def test_pods_without_requests_are_together_worth_least_and_others_what_they_ask_for(node: Node) -> None:
+    """A hundred pods that ask for nothing may not outweigh one that asked for half a processor."""
+
+    def shares(name: str) -> str:
+        top, path = Path("/sys/fs/cgroup"), f"{node.settings.cgroup_parent}/{name}".strip("/")
+        found = [root / path / file for root in (top, *top.iterdir()) for file in ("cpu.shares", "cpu.weight")]
+        return next(file.read_text().strip() for file in found if file.exists())
+
+    def some(cpu: str) -> dict[str, Any]:
+        return {**SLEEP, "resources": {"requests": {"cpu": cpu}}}
+
+    def worth(shares: int) -> tuple[str, str]:
+        return str(shares), str(1 + (shares - 2) * 9999 // 262142)
+
+    await node.apply("nothing", SLEEP)
+    await node.apply("some", some("250m"))
+    await node.ready("nothing")
+    await node.ready("some")
+    assert shares("besteffort") in worth(2) and shares("burstable") in worth(256)
+    await node.apply("more", some("500m"))
+    await node.ready("more")
+    assert shares("burstable") in worth(768)
+    await node.delete("some", gracePeriodSeconds=0)
+    await node.gone("some")
+    await node.apply("another", SLEEP)
+    await node.ready("another")
+    assert shares("burstable") in worth(512)
+
+
 async def test_the_group_of_a_bounded_pod_follows_a_resize(node: Node) -> None:
     await node.apply("grown", {**SLEEP, "resources": asked("100m", "32Mi")}, {**SLEEP, "name": "d"})
     await node.apply("both", {**SLEEP, "resources": asked("100m", "32Mi")})

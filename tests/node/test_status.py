@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from switchboard.node import cri
+from switchboard.node import configs, cri
 from switchboard.node.configs import dns_config, hosts_file, oom_score, qos_class, resources
 from switchboard.node.environment import Referred, environment, expand
 from switchboard.node.failures import ConfigFailure
@@ -191,6 +191,14 @@ def test_limits_become_shares_quota_and_bytes() -> None:
     found = resources(pod(), container, 4 << 30)
     assert (found["cpu_shares"], found["cpu_quota"], found["cpu_period"]) == (102, 50_000, 100_000)
     assert found["memory_limit_in_bytes"] == 64 << 20
+
+
+@pytest.mark.parametrize(("alone", "unified"), [(True, {"memory.oom.group": "1"}), (False, None)])
+def test_a_container_ends_as_a_whole_where_the_kernel_can_do_that(
+    monkeypatch: pytest.MonkeyPatch, alone: bool, unified: dict[str, str] | None
+) -> None:
+    monkeypatch.setattr(configs, "one_hierarchy", lambda: alone)
+    assert resources(pod(), {"name": "a"}, 4 << 30).get("unified") == unified
 
 
 def test_hosts_file_names_the_pod() -> None:

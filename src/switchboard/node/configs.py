@@ -6,8 +6,10 @@ pkg/kubelet/qos/policy.go (OOM scores), pkg/kubelet/cm/helpers_linux.go (CPU sha
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -265,7 +267,15 @@ def resources(pod: Object, container: Object, memory: int) -> Object:
         found["cpu_quota"] = max(1000, int(amount_of(limits["cpu"]) * 100_000))
     if limits.get("memory"):
         found["memory_limit_in_bytes"] = int(amount_of(limits["memory"]))
+    if one_hierarchy():  # too little memory for one of its processes is the end of the whole container
+        found["unified"] = {"memory.oom.group": "1"}
     return found
+
+
+@functools.cache
+def one_hierarchy() -> bool:
+    """Whether this machine has control groups of version 2 alone."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
 def qos_class(pod: Object) -> str:

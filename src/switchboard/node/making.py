@@ -21,6 +21,7 @@ from switchboard.node.imagevolumes import mount_images
 from switchboard.node.lost import next_attempt
 from switchboard.node.observed import Observed
 from switchboard.node.payload import VolumeFailure
+from switchboard.node.podgroups import Classes
 from switchboard.node.pulls import Images
 from switchboard.node.room import Room
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
@@ -60,6 +61,10 @@ class Maker:
     node: Callable[[], Object] = dict  # the Node as last seen
     services: dict[str, list[Object]] = field(default_factory=dict)  # by namespace, as last seen
     kubernetes: Object | None = None
+    classes: Classes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.classes = Classes(self.settings, self.room)
 
     def sandbox_config(self, pod: Object, attempt: int) -> Object:
         """PodSandboxConfig of a try of the pod's sandbox."""

@@ -1,7 +1,8 @@
-"""The control group of a pod as a whole: its share of the processors, and its bounds when all of it is bounded.
+"""The control group of a pod as a whole: its share of the processors, and its bounds when all of it is bounded; and
+those that Burstable and BestEffort pods have together, so that their number does not count against Guaranteed ones.
 
-Containers without limits of their own are held by the pod's (KEP-2837). Sources: pkg/kubelet/cm/helpers_linux.go
-ResourceConfigForPod, pod_container_manager_linux.go. Both versions of control groups.
+Containers without limits of their own are held by the pod's (KEP-2837). Both versions of control groups. Sources:
+pkg/kubelet/cm: helpers_linux.go ResourceConfigForPod, pod_container_manager_linux.go, qos_container_manager_linux.go.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from switchboard.node import configs
+from switchboard.node.room import Room
 from switchboard.node.settings import NodeSettings
 from switchboard.objects.podresources import amounts, of_container, of_pod
 
@@ -61,8 +63,8 @@ def bounds(pod: Object) -> Bounds:
 class PodGroup:
     """Keeps the group of one pod as its resources say: widened before its containers are, narrowed after."""
 
-    def __init__(self, settings: NodeSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: NodeSettings, classes: Classes) -> None:
+        self._settings, self._classes = settings, classes
         self._written: Bounds | None = None
         self._sandbox = ""
 
@@ -77,6 +79,7 @@ class PodGroup:
         self._know(sandbox)
         if sandbox:
             self._write(pod, bounds(pod))
+            self._classes.settle()
 
     def _know(self, sandbox: str) -> None:
         if sandbox != self._sandbox:
@@ -85,29 +88,57 @@ class PodGroup:
     def _write(self, pod: Object, wanted: Bounds) -> None:
         if wanted == self._written:
             return
-        path, refused = configs.cgroup_of(pod, self._settings).strip("/"), False
-        for root in [_TOP, *_TOP.iterdir()]:
-            folder = root / path
-            if (folder / "cgroup.procs").exists():
-                for name, text in files(wanted).items():
-                    try:
-                        if (folder / name).exists():
-                            (folder / name).write_text(text)
-                    except OSError as why:  # more is in use, or below it, than it may have: another time
-                        log.warning("%s of %s: %s", name, path, why)
-                        refused = True
-        self._written = None if refused else wanted
+        done = _write(configs.cgroup_of(pod, self._settings), files(wanted))
+        self._written = wanted if done else None
+
+
+class Classes:
+    """Keeps the groups of Burstable and of BestEffort pods: the first are worth what they ask for, the others least."""
+
+    def __init__(self, settings: NodeSettings, room: Room) -> None:
+        self._parent, self._room = settings.cgroup_parent, room
+        self._written: dict[str, int] = {}
+
+    def settle(self) -> None:
+        """After pods came or went; a group that is not there yet is written when it is."""
+        asked = max(2, self._room.burstable() * 1024 // 1000)
+        for name, shares in (("burstable", asked), ("besteffort", 2)):
+            if self._written.get(name) != shares and _write(f"{self._parent}/{name}", shared(shares), any_of=True):
+                self._written[name] = shares
+
+
+def _write(group: str, texts: dict[str, str], *, any_of: bool = False) -> bool:
+    """Write those of the files that a control group has, in every hierarchy; False when one was refused, or, with
+    `any_of`, when there was none.
+    """
+    path, refused, found = group.strip("/"), False, False
+    for root in [_TOP, *_TOP.iterdir()]:
+        folder = root / path
+        if (folder / "cgroup.procs").exists():
+            for name, text in texts.items():
+                try:
+                    if (folder / name).exists():
+                        (folder / name).write_text(text)
+                        found = True
+                except OSError as why:  # more is in use, or below it, than it may have: another time
+                    log.warning("%s of %s: %s", name, path, why)
+                    refused = True
+    return not refused and (found or not any_of)
+
+
+def shared(shares: int) -> dict[str, str]:
+    """What stands where for a share of the processors, in either version. Pure."""
+    return {"cpu.shares": str(shares), "cpu.weight": str(1 + (shares - 2) * 9999 // 262142)}
 
 
 def files(wanted: Bounds) -> dict[str, str]:
     """What stands in which file, in either version. Pure."""
     quota, memory = wanted.quota, wanted.memory
     return {
-        "cpu.shares": str(wanted.shares),
+        **shared(wanted.shares),
         "cpu.cfs_period_us": str(_PERIOD),
         "cpu.cfs_quota_us": str(-1 if quota is None else quota),
         "memory.limit_in_bytes": str(-1 if memory is None else memory),
-        "cpu.weight": str(1 + (wanted.shares - 2) * 9999 // 262142),
         "cpu.max": f"{'max' if quota is None else quota} {_PERIOD}",
         "memory.max": "max" if memory is None else str(memory),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from switchboard.objects.placement import host_ports
-from switchboard.objects.podresources import Amounts, amounts, of_pod
+from switchboard.objects.podresources import Amounts, amounts, of_pod, qos_class
 
 Object = dict[str, Any]
 
@@ -20,11 +20,12 @@ class Given:
 
     needs: Amounts
     ports: tuple[tuple[str, str, int], ...]
+    burstable: bool = False
 
     @classmethod
     def of(cls, spec: Object) -> Given:
         """By a pod's spec."""
-        return cls(of_pod(spec), host_ports(spec))
+        return cls(of_pod(spec), host_ports(spec), qos_class(spec) == "Burstable")
 
 
 @dataclass(slots=True)
@@ -54,6 +55,10 @@ class Room:
     def _try_again(self) -> None:
         for wake in self._waiting.values():
             wake()
+
+    def burstable(self) -> int:
+        """Thousandths of a processor that all Burstable pods ask for together."""
+        return sum(given.needs.get("cpu", 0) for given in self._given.values() if given.burstable)
 
     def others(self, uid: str) -> list[Given]:
         """What all other pods have."""

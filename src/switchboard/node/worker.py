@@ -72,7 +72,7 @@ class PodWorker:
         self._tries = Tries(pod)
         self._stopping = Stopping(runtime, settings.ip, lambda: self.seen, self._grace, self._say)
         self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
-        self._group = PodGroup(settings)
+        self._group = PodGroup(settings, maker.classes)
         self._allocated = pod  # with the resources it has been allocated
         self._observer, self._teller = Observer(runtime, settings), Teller(client, pod)
         self._folders: dict[str, Path] = {}
