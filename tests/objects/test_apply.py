@@ -522,3 +522,41 @@ def test_an_applied_configuration_is_left_as_it_is(config_map: Server) -> None:
     made = apply(None, sent, manager="m", kind=config_map.kind, api_version="v1", now="2024-01-01T00:00:00Z")
     schema.clean(config_map.kind, made)
     assert sent == before
+
+
+WHOLE: dict[str, Any] = {"x-kubernetes-map-type": "atomic"}
+
+
+def divided(**more: Any) -> Kind:
+    """A kind with a list and a map of which it depends whether they are one field or many."""
+    items = {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "string"}}}
+    listed = {"type": "array", "items": items}
+    if not more:
+        listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}
+    spec = {"l": listed, "m": {"type": "object", "additionalProperties": {"type": "string"}} | more}
+    schema_ = {"type": "object", "properties": {"spec": {"type": "object", "properties": spec}}}
+    return Kind("example.com", "v1", "Widget", "widgets", "widget", True, (), schema=schema_)
+
+
+def test_who_owns_parts_of_what_becomes_atomic_owns_the_whole() -> None:
+    how: Any = {"api_version": "example.com/v1", "now": "2024-01-01T00:00:00Z"}
+    head = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    sent = head | {"spec": {"l": [{"k": "a", "v": "1"}], "m": {"a": "1"}}}
+    made = apply(None, sent, manager="m1", kind=divided(), **how)
+    with pytest.raises(Conflict) as caught:
+        apply(made, head | {"spec": {"l": [], "m": {"b": "1"}}}, manager="m2", kind=divided(**WHOLE), **how)
+    assert [cause["field"] for cause in caught.value.details["causes"]] == [".spec.l", ".spec.m"]
+    made["metadata"]["uid"] = "u"
+    changed = copy.deepcopy(made) | {"spec": {"l": [{"k": "a", "v": "2"}], "m": {"a": "1"}}}
+    track_update(changed, made, manager="u", kind=divided(**WHOLE), **how)
+    owners = {e["manager"]: e["fieldsV1"] for e in changed["metadata"]["managedFields"]}
+    assert owners == {"m1": {"f:spec": {"f:m": {}}}, "u": {"f:spec": {"f:l": {}}}}
+
+
+def test_owners_in_versions_that_are_gone_are_forgotten(config_map: Server) -> None:
+    config_map.write("u", data={"a": "1", "b": "1"})
+    assert config_map.object is not None
+    (entry,) = config_map.object["metadata"]["managedFields"]
+    config_map.object["metadata"]["managedFields"] = [entry | {"apiVersion": "v0beta1"}]
+    config_map.apply("m", data={"a": "2"})
+    assert config_map.owners == {"m": data("a")}

@@ -21,10 +21,14 @@ def _stored(app: App) -> bool:
     return app.store.revision >= 0
 
 
-# What `App.start` has done when it says that it is ready, by the names that upstream's hooks have.
+# What `App.start` has done when it says that it is ready, by the names that upstream's hooks have. Two have had other
+# names in older releases, whose suites ask for those.
 _HOOKS = (
     "start-apiserver-admission-initializer",
+    "start-kube-apiserver-admission-initializer",
     "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
     "start-apiextensions-informers",
     "start-apiextensions-controllers",
     "crd-informer-synced",
@@ -34,7 +38,10 @@ _HOOKS = (
     "start-service-ip-repair-controllers",
     "rbac/bootstrap-roles",
     "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "start-kube-apiserver-identity-lease-controller",
     "start-kube-aggregator-informers",
+    "apiservice-status-available-controller",
     "apiservice-status-local-available-controller",
     "apiservice-status-remote-available-controller",
     "apiservice-registration-controller",

@@ -6,7 +6,12 @@ Each part gives a dict of path -> function; `prefixes` are parts that answer who
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import answers, flowdumps, health, oidc, query
@@ -24,11 +29,47 @@ if TYPE_CHECKING:
     from switchboard.api.app import App
 
 Answer = Callable[[Request], "Response | Awaitable[Response]"]
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # as Go names them
 _NO_METHOD = "the server does not allow this method on the requested resource"
 
 
+def checkout(file: Path) -> tuple[str, datetime]:
+    """The commit of the git checkout that a file is in ("" if in none) and when it came to be there."""
+    for folder in file.parents:
+        git = folder / ".git"
+        try:
+            if git.is_file():  # a worktree or submodule
+                git = folder / git.read_text().removeprefix("gitdir:").strip()
+            head = (git / "HEAD").read_text().strip()
+            common = git / "commondir"
+            base = git / common.read_text().strip() if common.is_file() else git
+            commit = _resolved(git, base, head.removeprefix("ref: ")) if head.startswith("ref: ") else head
+            return commit, _time_of((git / "HEAD", git / "logs" / "HEAD"))
+        except OSError:
+            continue
+    return "", _time_of((file,))
+
+
+def _resolved(git: Path, base: Path, ref: str) -> str:
+    for place in (git, base):
+        if (place / ref).is_file():
+            return (place / ref).read_text().strip()
+    for line in (base / "packed-refs").read_text().splitlines():
+        if line.endswith(f" {ref}"):
+            return line.split()[0]
+    return ""
+
+
+def _time_of(files: tuple[Path, ...]) -> datetime:
+    return datetime.fromtimestamp(max(f.stat().st_mtime for f in files if f.exists()), UTC)
+
+
+@cache
 def version() -> dict[str, Any]:
-    """/version: clients parse gitVersion as a semantic version and compare minors."""
+    """/version: clients parse gitVersion as a semantic version and compare minors. The commit is that of the checkout
+    this runs from, the date that of its newest commit or, without one, of this file."""
+    commit, built = checkout(Path(__file__))
+    machine = os.uname().machine
     major, minor, _ = KUBERNETES_VERSION.split(".")
     return {
         "major": major,
@@ -38,12 +79,12 @@ def version() -> dict[str, Any]:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": f"v{KUBERNETES_VERSION}+switchboard",
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "2026-01-01T00:00:00Z",
+        "gitCommit": commit,
+        "gitTreeState": "clean" if commit else "archive",
+        "buildDate": built.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "goVersion": "",
-        "compiler": "cpython",
-        "platform": "linux/amd64",
+        "compiler": sys.implementation.name,
+        "platform": f"linux/{_MACHINES.get(machine, machine)}",
     }
 
 

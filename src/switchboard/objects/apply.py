@@ -13,7 +13,7 @@ import msgspec
 
 from switchboard.objects import managed
 from switchboard.objects.errors import BadRequest, Conflict, StatusError
-from switchboard.objects.fieldchanges import added, changes, created, field_set, with_named_fields
+from switchboard.objects.fieldchanges import added, changes, collapsed, created, field_set, with_named_fields
 from switchboard.objects.fieldmerge import merge, problems, remove
 from switchboard.objects.fieldset import SELF, FieldSet, covers, difference, intersection, paths, union, without_trees
 from switchboard.objects.fieldtypes import Type, definition_type, schema_type
@@ -65,6 +65,22 @@ def _ignored(kind: Kind | None, type_: Type, subresource: str) -> FieldSet:
     return {"f:status": {}} if not subresource and type_.declares("status") else _NOTHING
 
 
+def _current(entries: list[Entry], type_: Type, kind: Kind | None) -> list[Entry]:
+    """Entries as they stand today: none of versions that there are no more, and what is atomic by now owned whole."""
+    if kind is None:
+        return entries
+    if kind.custom:
+        for entry in entries:
+            entry.fields = collapsed(type_, entry.fields)
+        return entries
+    return [e for e in entries if e.api_version == kind.api_version or _is_version(e.api_version, kind.kind)]
+
+
+def _is_version(api_version: str, kind: str) -> bool:
+    group, _, version = api_version.rpartition("/")
+    return definition_of(group, version, kind) is not None
+
+
 def _bare(obj: Object) -> Object:
     """The object without what is never owned."""
     out = {key: value for key, value in obj.items() if key not in _STRIPPED_TOP}
@@ -111,6 +127,7 @@ def track_update(
     else:
         added_or_modified, gone = changes(type_, _bare(old), _bare(obj))
         touched, removed = added_or_modified or {}, gone or {}
+    entries = _current(entries, type_, kind)
     ignored = _ignored(kind, type_, subresource)
     touched = _stripped(touched if ignored.keys().isdisjoint(touched) else without_trees(touched, ignored))
     removed = without_trees(removed, ignored) if ignored and removed else removed
@@ -237,6 +254,7 @@ class _Application:
             before = _stripped(without_trees(_created(type_, live, kind), self.ignored))
             if before:
                 entries = [Entry(BEFORE_APPLY, UPDATE, me.api_version, me.subresource, me.time, before)]
+        entries = _current(entries, type_, kind)
         self.last = next((entry for entry in entries if entry.identity == me.identity), None)
         self.others = [entry for entry in entries if entry.identity != me.identity]
 

@@ -223,3 +223,23 @@ def with_named_fields(type_: Type, fields: FieldSet) -> FieldSet:
             named = False
         out[element] = {SELF: {}, **inner} if named else inner
     return out
+
+
+def collapsed(type_: Type, fields: FieldSet) -> FieldSet:
+    """The set for a schema in which what was divided may have become atomic: whoever owns parts of it owns the whole.
+
+    The other way nothing changes (ReconcileFieldSetWithSchema upstream)."""
+    out: FieldSet | None = None
+    for element, below in fields.items():
+        if not below:
+            continue
+        named = element.startswith("f:")
+        inner = type_.field(element[2:]).type if named else type_.item if type_.kind in (KEYED, SET) else type_
+        if inner.kind == LEAF:
+            less: FieldSet = {} if inner.scalar in ("array", "object") else below
+        else:
+            less = collapsed(inner, below)
+        if less is not below:
+            out = dict(fields) if out is None else out
+            out[element] = less
+    return fields if out is None else out
