@@ -140,6 +140,18 @@ def test_a_firewall_that_came_later_or_was_loaded_anew_is_noticed_by_the_next_st
     assert reaches(host, config, world, 80)
 
 
+def test_forwarding_stays_on_for_whom_came_meanwhile(host: Host, config: ClusterConfig) -> None:
+    """docker, say, finds forwarding on and relies on it from then on."""
+    host.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+    host.run("nft", "table inet own { chain passing { type filter hook forward priority 0; counter; }; }")
+    for arrives, forwarding in ((None, "0"), ("iptables -A FORWARD -i docker0 -j ACCEPT", "1")):
+        call(host, config, "create", "switch")
+        if arrives:
+            host.run(*arrives.split())
+        call(host, config, "remove")
+        assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == forwarding
+
+
 def test_chains_that_change_packets_or_refuse_nothing_are_left_alone(host: Host, config: ClusterConfig) -> None:
     host.run("iptables", "-t", "mangle", "-A", "FORWARD", "-j", "TTL", "--ttl-set", "9")
     host.run("nft", "table inet idle { chain input { type filter hook input priority 0; }; }")

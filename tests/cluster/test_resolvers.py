@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from switchboard.cluster import network, wiring
+from switchboard.cluster import network, resolvers, wiring
 from switchboard.cluster.config import ClusterConfig
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterConfig:
-    monkeypatch.setattr(network, "_RESOLV_CONF", tmp_path / "resolv.conf")
-    monkeypatch.setattr(network, "_BEHIND_STUBS", (tmp_path / "behind",))
+    monkeypatch.setattr(resolvers, "_RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(resolvers, "_BEHIND_STUBS", (tmp_path / "behind",))
     monkeypatch.setattr(wiring, "_RESOLVERS_EVERY", 0.005)
     (tmp_path / "run").mkdir()
     return ClusterConfig("one", tmp_path / "state", tmp_path / "run", tmp_path / "images", egress=True)
@@ -28,10 +28,10 @@ def servers(config: ClusterConfig) -> list[str]:
 
 def test_a_resolver_of_the_hosts_loopback_is_never_the_nodes(config: ClusterConfig, tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.53\noptions edns0\n")
-    assert servers(config) == [] and network.stub_resolvers() == []
+    assert servers(config) == [] and resolvers.stubs() == []
     (tmp_path / "behind").write_text("nameserver 127.0.0.1\nnameserver 198.51.100.53\nnameserver 198.51.100.54\n")
     assert servers(config) == ["198.51.100.53", "198.51.100.54"]
-    assert network.stub_resolvers() == [("127.0.0.53", "198.51.100.53")]
+    assert resolvers.stubs() == [("127.0.0.53", "198.51.100.53")]
     assert servers(replace(config, egress=False)) == []
 
 
@@ -45,7 +45,7 @@ async def test_the_host_moves_to_another_network_while_the_cluster_runs(
     loop = asyncio.get_running_loop()
 
     def tell(_: ClusterConfig) -> None:  # in a thread, as it runs a program
-        loop.call_soon_threadsafe(told.put_nowait, network.stub_resolvers())
+        loop.call_soon_threadsafe(told.put_nowait, resolvers.stubs())
 
     monkeypatch.setattr(network, "tell_resolvers", tell)
     task = asyncio.create_task(

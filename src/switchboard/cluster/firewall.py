@@ -124,13 +124,22 @@ def close(config: ClusterConfig) -> None:
     _change(config, [])
 
 
-def _different(config: ClusterConfig, wanted: Sequence[Way]) -> list[tuple[Chain, list[Way]]]:
+def forwarders(config: ClusterConfig) -> list[str]:
+    """Tables of others with rules about what the host forwards."""
+    return sorted({f"{c.family} {c.table}" for c in _chains(config) if c.hook == "forward" and c.rules > len(c.ours)})
+
+
+def _chains(config: ClusterConfig) -> list[Chain]:
     try:
         ruleset = json.loads(run(["nft", "-j", "list", "ruleset"], why="looking at this machine's firewall"))
     except (ClusterError, ValueError):
         return []  # no nftables in this kernel, or more than nft can tell: nothing can be done here
+    return chains(ruleset, config.host_link, config.table)
+
+
+def _different(config: ClusterConfig, wanted: Sequence[Way]) -> list[tuple[Chain, list[Way]]]:
     found = []
-    for chain in chains(ruleset, config.host_link, config.table):
+    for chain in _chains(config):
         due = [way for way in wanted if way.hook == chain.hook] if chain.refuses() else []
         if len(due) != len(chain.ours):
             found.append((chain, due))

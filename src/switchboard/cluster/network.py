@@ -17,8 +17,9 @@ import socket
 from collections.abc import Collection
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
-from . import cni, firewall
+from . import cni, firewall, resolvers
 from .command import attempt, run
 from .config import ClusterConfig, write_file
 from .errors import ClusterError
@@ -27,9 +28,7 @@ _STAMP = "network.json"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _NETNS = Path("/run/netns")  # a mount that `ip netns` makes when it is not there
 _MADE_NETNS = "netns-made"  # in the folder of all clusters: it was not there before the first one
-_RESOLV_CONF = Path("/etc/resolv.conf")
-# what is behind a resolver of the host's own loopback, in the words of those that run one
-_BEHIND_STUBS = (Path("/run/systemd/resolve/resolv.conf"), Path("/run/NetworkManager/no-stub-resolv.conf"))
+
 
 # Inside the node's namespace. Loose return-path filtering, because answers of a Service leave by another way than
 # strict filtering expects; route_localnet, so that a node port on the node's loopback can be sent on to a pod.
@@ -199,7 +198,7 @@ def switch(config: ClusterConfig) -> list[str]:
     record = config.run / "egress.json"
     if config.egress:
         if not record.exists():
-            write_file(record, json.dumps({"ip_forward": _forward_before(config)}))
+            write_file(record, json.dumps(_before(config)))
         _FORWARD.write_text("1")
         route = f"route replace default via {config.gateway} dev eth0\n"
         run(["ip", "-n", config.netns, "-batch", "-"], given=route, why="giving the node a way out")
@@ -222,7 +221,7 @@ def tell_resolvers(config: ClusterConfig) -> None:
     ClusterError.
     """
     argv = ["nsenter", f"--net={config.netns_path}", "nft", "-f", "-"]
-    stubs = stub_resolvers() if config.egress else []
+    stubs = resolvers.stubs() if config.egress else []
     run(argv, given=node_table(config, stubs), why="making the host's resolver known to the node")
 
 
@@ -298,46 +297,6 @@ def free_port(address: str, first: int, others: Collection[int] = (), *, tries: 
     raise ClusterError(f"no free port at {address} from {first} to {first + tries - 1}", "give another with --api-port")
 
 
-def resolvers(config: ClusterConfig) -> list[str]:
-    """The servers the cluster's DNS asks about names of the world; none without a way out."""
-    if not config.egress:
-        return []
-    own = [server for server in _nameservers(_RESOLV_CONF) if not server.startswith("127.")]
-    return own or (_behind() if _stubs() else [])
-
-
-def stub_resolvers() -> list[tuple[str, str]]:
-    """(loopback resolver in /etc/resolv.conf, the first server behind it), where a file tells what is behind it."""
-    return [(stub, server) for stub in _stubs() for server in _behind()[:1]]
-
-
-def _stubs() -> list[str]:
-    return [server for server in _nameservers(_RESOLV_CONF) if server.startswith("127.")]
-
-
-def _behind() -> list[str]:
-    found = ([s for s in _nameservers(path) if not s.startswith("127.")] for path in _BEHIND_STUBS)
-    return next(filter(None, found), [])
-
-
-def resolver_files() -> list[str]:
-    """What `resolvers` and `stub_resolvers` look at: when it changes, so may their answers."""
-    return [_text(path) for path in (_RESOLV_CONF, *_BEHIND_STUBS)]
-
-
-def _nameservers(path: Path) -> list[str]:
-    lines = _text(path).splitlines()
-    words = [line.split() for line in lines]
-    return [w[1] for w in words if len(w) >= 2 and w[0] == "nameserver" and ":" not in w[1]]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
 def _switch_host_access(config: ClusterConfig) -> None:
     record = config.run / "host-access"
     ranges = (config.service_cidr, config.pod_cidr)
@@ -356,33 +315,38 @@ def _switch_host_access(config: ClusterConfig) -> None:
 
 
 def _close(config: ClusterConfig) -> None:
-    """Take the way out off the host: our rules, our table, and forwarding if it was off before and no other cluster
-    needs it.
+    """Take the way out off the host: our rules, our table, and forwarding if it was off before and nobody else
+    needs it by now: no other cluster, and no firewall with rules for forwarding that was not there then (docker's).
     """
     (config.run / "host-access").unlink(missing_ok=True) if not _index(config.host_link) else None
     firewall.close(config)
     record = config.run / "egress.json"
     try:
-        before = json.loads(record.read_bytes()).get("ip_forward")
+        before = json.loads(record.read_bytes())
     except (OSError, ValueError):
         if not config.run.exists():  # there was a record, perhaps
             attempt(["nft", "delete", "table", "ip", config.table])
         return
     attempt(["nft", "delete", "table", "ip", config.table])
     others = [path for path in config.run.parent.glob("*/egress.json") if path != record]
-    if before == "0" and not others:
+    if (
+        before.get("ip_forward") == "0"
+        and not others
+        and set(before.get("forwarders", ())).issuperset(firewall.forwarders(config))
+    ):
         _FORWARD.write_text("0")
     record.unlink(missing_ok=True)
 
 
-def _forward_before(config: ClusterConfig) -> str:
-    """The host's `ip_forward` before any cluster changed it: another cluster may have turned it on and remember."""
+def _before(config: ClusterConfig) -> dict[str, Any]:
+    """The host's `ip_forward`, and who forwards, before any cluster changed it: another one may remember."""
     for path in config.run.parent.glob("*/egress.json"):
         try:
-            return str(json.loads(path.read_bytes())["ip_forward"])
+            known: dict[str, Any] = json.loads(path.read_bytes())
+            return {"ip_forward": known["ip_forward"], "forwarders": known["forwarders"]}
         except (OSError, ValueError, KeyError):
             continue
-    return _FORWARD.read_text().strip()
+    return {"ip_forward": _FORWARD.read_text().strip(), "forwarders": firewall.forwarders(config)}
 
 
 def _inode(path: str) -> int:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import network
+from . import network, resolvers
 from .config import ClusterConfig
 from .errors import ClusterError
 
@@ -150,10 +150,10 @@ async def run_dns(client: Client, config: ClusterConfig) -> None:
 
 async def _follow_resolvers(config: ClusterConfig, reload: Callable[[], None]) -> None:
     """The host's resolvers change when it meets another network: so do the node's."""
-    known = network.resolver_files()
+    known = resolvers.files()
     while True:
         await asyncio.sleep(_RESOLVERS_EVERY)
-        now = network.resolver_files()
+        now = resolvers.files()
         if now != known:
             known = now
             write_resolv_conf(config)
@@ -167,7 +167,7 @@ async def _follow_resolvers(config: ClusterConfig, reload: Callable[[], None]) -
 def write_resolv_conf(config: ClusterConfig) -> Path:
     """The node's resolv.conf, for pods that ask for the node's resolver: no servers without a way out."""
     path = config.run / "resolv.conf"
-    lines = [f"nameserver {server}" for server in network.resolvers(config)]
+    lines = [f"nameserver {server}" for server in resolvers.servers(config)]
     text = "\n".join(lines or ["# this cluster has no way out, so there is nobody to ask"]) + "\n"
     try:
         if path.read_text() == text:
