@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from enum import Enum, auto
+from enum import IntEnum
 
 from switchboard.store.errors import Overflow
 from switchboard.store.record import Event
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 Sink = Callable[[list[Event]], None]
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     """When a subscriber is told."""
 
-    WRITTEN = auto()  # at once, before the disk has it
-    COMMITTED = auto()  # when it is durable
-    LAST = auto()  # then, after the others
+    WRITTEN = 0  # at once, before the disk has it
+    COMMITTED = 1  # when it is durable
+    LAST = 2  # then, after the others
 
 
 class Subscription:

@@ -79,7 +79,7 @@ class Store:
         floor = disk.floor()
         self._history = History(floor, history, history_bytes)
         self._garbage: list[Event] = []  # dropped from the history, rows still on disk
-        self._feeds = {stage: Feed() for stage in Stage}
+        self._feeds = [Feed() for _ in Stage]
         self._pending: dict[str, Event] = {}  # the newest change on its way, by key
         self._queue: list[_Write] = []
         self._flying: list[_Write] = []  # the batch that the disk is waited for with
@@ -522,7 +522,7 @@ class Store:
         if self._packing is not None:
             self._packing.cancel()
         self._tell_last(0)
-        for feed in self._feeds.values():
+        for feed in self._feeds:
             feed.close()
         if self._kernel is not None:
             self._kernel.close()
