@@ -214,8 +214,11 @@ class App:
                 result.headers = result.headers + flow.headers
             return result
         place = None
-        if flow is not None and verb != "watch" and target.subresource not in LASTING and inspect.iscoroutine(result):
-            place = Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)
+        if flow is not None:
+            if flow.level.exempt or verb == "watch" or target.subresource in LASTING or not inspect.iscoroutine(result):
+                flow.dispatched += 1
+            else:
+                place = Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)
         return self._finish(result, request, call, started, flow, place)
 
     async def _finish(
@@ -227,34 +230,23 @@ class App:
         flow: Flow | None,
         place: Place | None,
     ) -> Response:
+        """Await an answer; where a place is given, its handler has not begun and does once there is a seat for it."""
         try:
-            response = await (waiting if place is None else self._seated(cast("_Unbegun", waiting), place))
+            if place is not None and not place.level.admit(place):
+                await place.level.wait(place)
+            response = await waiting
+        except Refused:
+            response = too_many_requests()
         except Exception as e:
             response = self.failed(request, e, call)
+        finally:
+            if place is not None:
+                if place.started:
+                    place.level.release(place)
+                else:
+                    cast("_Unbegun", waiting).close()
         self.metrics.observe(request, call, response.status, started)
         return _with(response, flow)
-
-    async def _seated(self, waiting: _Unbegun, place: Place) -> Response:
-        """The answer of a handler that has not begun, once its priority level has a seat for it."""
-        level = place.flow.level
-        if not level.exempt and not level.admit(place):
-            try:
-                await level.wait(place)
-            except Refused as why:
-                waiting.close()
-                refused = place.flow.refused
-                refused[str(why)] = refused.get(str(why), 0) + 1
-                return too_many_requests()
-            except asyncio.CancelledError:
-                waiting.close()
-                raise
-        try:
-            return await waiting
-        finally:
-            if level.exempt:
-                place.flow.dispatched += 1
-            else:
-                level.release(place)
 
     def _call(self, request: Request, identity: Identity, target: Target, verb: str) -> Call:
         kind = self.registry.resource(target.group, target.version, target.plural)

@@ -57,6 +57,11 @@ class Place:
         self.arrived, self.started = time.time(), 0.0
         self.seated: asyncio.Future[None] | None = None
 
+    @property
+    def level(self) -> Level:
+        """The level whose seat it is."""
+        return self.flow.level
+
 
 class Level:
     """One PriorityLevelConfiguration at work."""
@@ -118,7 +123,7 @@ class Level:
         if not self.queuing or len(queue) >= self.longest or self.waiting >= self.most:
             if not queue:
                 del self.queues[key]
-            raise Refused("queue-full" if self.queuing else "concurrency-limit")
+            raise flow.refuse("queue-full" if self.queuing else "concurrency-limit")
         place.seated = asyncio.get_running_loop().create_future()
         queue.append(place)
         self._count(flow, 1)
@@ -129,7 +134,7 @@ class Level:
             self._leave(place, key)
             self.timed_out += 1
             flow.waited(time.time() - place.arrived, executed=False)
-            raise Refused("time-out") from None
+            raise flow.refuse("time-out") from None
         except asyncio.CancelledError:
             self._leave(place, key)
             self.cancelled += 1
@@ -146,6 +151,7 @@ class Level:
                 del self.queues[key]
         else:
             self.release(place)
+            place.started = 0.0
 
     def _count(self, flow: Flow, more: int) -> None:
         self.waiting += more
