@@ -31,7 +31,7 @@ KEPT = "deployments,replicasets,pods,services,configmaps,secrets,endpointslices,
 def serving(stand_in_images: Path) -> Iterator[PrivateCluster]:
     """A cluster with two nginx pods behind a NodePort, and a pod to ask from."""
     with PrivateCluster() as cluster:
-        cluster.kubectl("create", "deployment", "web", "--image=nginx:alpine", "--replicas=2")
+        cluster.kubectl("create", "deployment", "web", "--image=nginx:alpine", "--replicas=2", "--port=80")
         cluster.kubectl("expose", "deployment", "web", "--port=80", "--type=NodePort")
         cluster.kubectl("run", "client", "--image=alpine", "--", "sleep", "3600")
         cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")

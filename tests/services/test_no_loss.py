@@ -69,16 +69,44 @@ def delete_one(space: Space) -> None:
 
 @pytest.mark.parametrize("disturb", [restart, scale_down, scale_up, delete_one])
 def test_no_request_is_lost(space: Space, rolling: str, disturb: Callable[[Space], None]) -> None:
-    words = [sys.executable, load.__file__, f"http://{rolling}:80/", "4", f"http://{rolling}:81/", "4"]
-    path = f"--net=/run/netns/{space.cluster.name}"
+    words = (f"http://{rolling}:80/", "4", f"http://{rolling}:81/", "4")
+    tally = asked_while(space, lambda: disturb(space), *words)
+    assert tally.pop("ok") > 100 and tally == {}
+
+
+def asked_while(space: Space, disturb: Callable[[], None], *words: str) -> dict[str, int]:
+    """How requests from the node ended, by kind."""
+    path, load_words = f"--net=/run/netns/{space.cluster.name}", (sys.executable, load.__file__, *words)
     asking = space.cluster.popen(
-        "nsenter", path, "--", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        "nsenter", path, "--", *load_words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert asking.stdout is not None
     assert asking.stdout.readline() == "going\n"
-    disturb(space)
+    disturb()
     said, _ = asking.communicate("\n", timeout=60)
-    tally = json.loads(said)
+    tally: dict[str, int] = json.loads(said)
+    return tally
+
+
+def test_without_a_probe_nobody_is_sent_to_who_does_not_listen_yet(space: Space) -> None:
+    """A container that takes its time, and says which port it serves: it is ready when it serves it."""
+    pod = space.pod("late", "http:8080", labels={"app": "late"})
+    [container] = pod["spec"]["containers"]
+    del container["readinessProbe"]
+    container["ports"] = [{"containerPort": 8080}]
+    container["command"] = ["sh", "-c", "sleep 0.4; exec python3 /answerer/answerer.py http:8080"]
+    template = {"metadata": {"labels": {"app": "late"}}, "spec": pod["spec"] | {"terminationGracePeriodSeconds": 30}}
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "late"}}, "template": template}
+    space.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "late"}, "spec": spec})
+    ip = space.service("late", 80, selector={"app": "late"})["spec"]["clusterIP"]
+    space.until_names(f"http://{ip}/", {"late"})
+
+    def rollout() -> None:
+        space.kubectl("rollout", "restart", "deployment/late")
+        space.kubectl("rollout", "status", "deployment/late", "--timeout=60s")
+
+    tally = asked_while(space, rollout, f"http://{ip}/", "4")
+    space.kubectl("delete", "deployment", "late", "--wait=false")
     assert tally.pop("ok") > 100 and tally == {}
 
 

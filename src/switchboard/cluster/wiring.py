@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # seconds until the kernel follows; on a machine that is very busy, controllers have a say only after some of them
 _CLOSING_LIMIT, _KEPT_LIMIT = 10.0, 1.0
+_LISTEN_LIMIT = 1.0  # seconds that a container without readiness probe has to listen on its ports
 _TALK_LIMIT = 5.0  # seconds that open connections get
 _RESOLVERS_EVERY = 5.0  # seconds between looks at whom the host asks about names
 
@@ -93,6 +94,7 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
         resolv_conf=write_resolv_conf(config),
         cgroup_parent=f"/{config.cgroup}/pods",
         drain_seconds=0.0,
+        listen_seconds=0.0 if config.faithful else _LISTEN_LIMIT,
     )
     proxy = Proxy(proxy_client, proxy_settings)
     # faithful: a deleted pod is told to end at once, while its endpoints are still being taken away, as kubelet does

@@ -1,7 +1,8 @@
 """Startup, liveness and readiness of running containers: one task a probe, results by container id.
 
 States of a probed container: starting (startup probe has not passed: nothing else is asked) -> started; then readiness
-says whether it is ready, liveness whether it is doomed. Source: pkg/kubelet/prober/worker.go.
+says whether it is ready, liveness whether it is doomed. Source: pkg/kubelet/prober/worker.go. A container with neither
+startup nor readiness probe that declares TCP ports gets `listen` seconds to listen there before it is ready.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from switchboard.node.actions import Outcome, act
+from switchboard.node.listening import declared, until_listening
 from switchboard.node.observed import Container
 from switchboard.node.runtime import CriRuntime
 
@@ -23,13 +25,15 @@ _AGENT = "kube-probe/1.36"
 class Probes:
     """The probes of one pod. `started`, `ready` and `doomed` are by container id; `changed` is called on any change."""
 
-    def __init__(self, runtime: CriRuntime, changed: Callable[[], None], say: Say) -> None:
+    def __init__(self, runtime: CriRuntime, changed: Callable[[], None], say: Say, listen: float = 0.0) -> None:
         self.started: dict[str, bool] = {}
         self.ready: dict[str, bool] = {}
         self.doomed: dict[str, str] = {}
         self.graces: dict[str, float] = {}  # of the doomed, where the probe has a grace period of its own
-        self._runtime, self._changed, self._say = runtime, changed, say
+        self._runtime, self._changed, self._say, self._listen = runtime, changed, say, listen
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._listening: set[asyncio.Task[None]] = set()
+        self._awaited = False
 
     def follow(self, spec: Object, container: Container, ip: str) -> None:
         """Begin with a running container; one that is followed already goes on."""
@@ -39,7 +43,22 @@ class Probes:
         self.started[ident] = "startupProbe" not in spec
         self.ready[ident] = self.started[ident] and "readinessProbe" not in spec
         watch = [asyncio.ensure_future(self._watch(spec, ident, ip, container.started))] if _probed(spec) else []
+        left = self._listen - max(0.0, time.time() - container.started)
+        if self.ready[ident] and left > 0 and (ports := declared(spec)):
+            self.ready[ident] = False
+            watch.append(asyncio.ensure_future(self._listens(ident, ports, left)))
+            self._listening.add(watch[-1])
+            watch[-1].add_done_callback(self._listening.discard)
         self._tasks[ident] = watch
+
+    async def listening(self, seconds: float) -> None:
+        """Give containers that have just been started a moment to listen: it is told in one with their start then."""
+        self._awaited = True
+        try:
+            if self._listening:
+                await asyncio.wait(self._listening, timeout=seconds)
+        finally:
+            self._awaited = False
 
     def drop(self, keep: set[str]) -> None:
         """Forget every container that is not in `keep`."""
@@ -65,6 +84,15 @@ class Probes:
                 group.create_task(self._readiness(spec, ident, ip, began))
             if "livenessProbe" in spec:
                 group.create_task(self._liveness(spec, ident, ip, began))
+
+    async def _listens(self, ident: str, ports: frozenset[int], seconds: float) -> None:
+        """Ready when it listens, or nobody can tell, or it had its time."""
+        pid = await self._runtime.pid(ident)
+        if pid:
+            await until_listening(pid, ports, seconds)
+        self.ready[ident] = True
+        if not self._awaited:
+            self._changed()
 
     async def _startup(self, spec: Object, ident: str, ip: str, began: float) -> bool:
         async for successes, failures in self._asked("Startup", spec, ident, ip, began):

@@ -211,6 +211,14 @@ class CriRuntime:
         status: Message = (await self.call("ContainerStatus", {"container_id": id_})).get("status", {})
         return status
 
+    async def pid(self, id_: str) -> int:
+        """Process id of a container's first process; 0 when the runtime does not say, or it is gone."""
+        try:
+            answer = await self.call("ContainerStatus", {"container_id": id_, "verbose": True})
+            return int(json.loads(answer["info"]["info"])["pid"])
+        except (RuntimeFailure, ValueError, KeyError, TypeError):
+            return 0
+
     async def list_containers(self, labels: dict[str, str] | None = None) -> list[Message]:
         """Containers that carry the labels (all without), whatever their state."""
         request = {"filter": {"label_selector": labels}} if labels else None

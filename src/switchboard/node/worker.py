@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to the pod any more (or in bounded time)
 
 CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
+_MOMENT = 0.05  # seconds that the report of a start waits for ports to be listened on
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
 _RESYNC = 30.0  # seconds between turns without a cause: for what no event tells, and to refresh volumes
@@ -68,7 +69,7 @@ class PodWorker:
         self._client, self._runtime, self._settings, self._maker = client, runtime, settings, maker
         self._recorder, self._drain = recorder, drain
         self._wake = asyncio.Event()
-        self._probes = Probes(runtime, self._wake.set, self._say_of_probe)
+        self._probes = Probes(runtime, self._wake.set, self._say_of_probe, settings.listen_seconds)
         self._tries = Tries(pod)
         self._stopping = Stopping(runtime, settings.ip, lambda: self.seen, self._grace, self._say)
         self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
@@ -184,6 +185,7 @@ class PodWorker:
             pause = min(pause, await self._carry_out(plan))
             if not self._just_looked:
                 await self._observe()
+            await self._probes.listening(_MOMENT)
             self._report()
             rest = decide(self._allocated, self.seen, self._facts())
             if rest.new_sandbox:
