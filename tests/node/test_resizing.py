@@ -90,6 +90,23 @@ async def test_a_limit_below_what_is_in_use_is_an_error(node: Node) -> None:
     await node.until("full", quiet)
 
 
+async def test_the_bounds_of_a_pod_as_a_whole(node: Node) -> None:
+    small, large = asked("100m", "64Mi"), asked("200m", "96Mi")
+    await node.apply("whole", SLEEP, resources=small)
+    await node.ready("whole")
+    pod = await node.until("whole", lambda p: p["status"].get("resources") == small)
+    assert pod["status"]["allocatedResources"] == small["requests"]
+    await node.client.patch(PODS, "whole", {"spec": {"resources": large}}, "default", subresource="resize")
+    pod = await node.until("whole", lambda p: p["status"].get("resources") == large and quiet(p))
+    assert pod["status"]["allocatedResources"] == large["requests"] and of_pod(settled(pod))["cpu"] == 200
+    assert container(pod)["restartCount"] == 0
+    can = (await node.client.get(NODES, node.settings.name))["status"]["allocatable"]
+    most = asked(f"{amounts(can)['cpu'] + 1}m", "96Mi")
+    await node.client.patch(PODS, "whole", {"spec": {"resources": most}}, "default", subresource="resize")
+    pod = await node.until("whole", lambda p: condition(p, "PodResizePending") == "True")
+    assert pod["status"]["resources"] == large and of_pod(settled(pod))["cpu"] == 200
+
+
 def test_only_what_grows_needs_room() -> None:
     whole = {"cpu": 1000, "memory": 100}
     assert shortage({"cpu": 900}, {"cpu": 800, "memory": 50}, [{"cpu": 900}], whole) is None

@@ -201,6 +201,25 @@ def test_resize_keeps_names_quality_of_service_and_what_was_set() -> None:
     ]
 
 
+def test_resize_of_the_pod_as_a_whole() -> None:
+    def whole(**resources: dict[str, str]) -> dict[str, Any]:
+        return pod(containers=[{"name": "a", "image": "x"}], **({"resources": resources} if resources else {}))
+
+    old = whole(requests={"cpu": "1"}, limits={"cpu": "2"})
+    assert changed(old, whole(requests={"cpu": "2"}, limits={"cpu": "4", "memory": "1Gi"}), "resize") == []
+    assert changed(old, whole(requests={"cpu": "1"}), "resize") == [
+        "spec.resources.limits: Forbidden: pod-level resource limits cannot be removed"
+    ]
+    (*_, last) = changed(old, whole(), "resize")
+    assert last == "spec.resources: Forbidden: pod-level resources cannot be removed"
+    huge = whole(requests={"cpu": "1", "hugepages-2Mi": "2Mi"}, limits={"cpu": "2", "hugepages-2Mi": "2Mi"})
+    assert changed(old, huge, "resize") == ["spec: Forbidden: only cpu and memory resources are mutable at pod-level"]
+    small = pod(containers=[{"name": "a", "image": "x", "resources": {"requests": {"cpu": "1"}}}])
+    small["spec"]["resources"] = {"requests": {"cpu": "2"}}
+    less = {**small, "spec": {**small["spec"], "resources": {"requests": {"cpu": "500m"}}}}
+    assert paths(changed(small, less, "resize")) == ["spec.resources.requests[cpu]"]
+
+
 def test_ended_containers_run_again_where_one_may_restart_all() -> None:
     def state(**state: object) -> dict[str, Any]:
         return {"containerStatuses": [{"name": "d", "state": state}]}

@@ -118,12 +118,20 @@ def _write(group: str, texts: dict[str, str], *, any_of: bool = False) -> bool:
             for name, text in texts.items():
                 try:
                     if (folder / name).exists():
+                        if name == "memory.max" and text != "max" and int(text) < _used(folder):
+                            raise OSError(f"{text} bytes are less than what is in use")
                         (folder / name).write_text(text)
                         found = True
                 except OSError as why:  # more is in use, or below it, than it may have: another time
                     log.warning("%s of %s: %s", name, path, why)
                     refused = True
     return not refused and (found or not any_of)
+
+
+def _used(folder: Path) -> int:
+    """Memory that cannot be given back at once: a bound below it would end what uses it."""
+    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return int(stat.get("anon", 0))
 
 
 def shared(shares: int) -> dict[str, str]:

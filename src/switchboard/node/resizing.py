@@ -34,6 +34,7 @@ class Resizer:
         self._told = pod
         self._force: dict[str, Object] = {}  # by container id
         self._allocated = {c["name"]: _told_resources(pod, c["name"]) or configs.asked(c) for c in resizable(pod)}
+        self.whole = _told_whole(pod) or pod["spec"].get("resources")  # what the pod as a whole has been allocated
         self.pending: tuple[str, str] | None = None  # why what is asked for is not allocated
         self.error = ""  # why what is allocated is not in force
         self._begun = False
@@ -48,6 +49,10 @@ class Resizer:
         for part in ("containers", "initContainers"):
             if spec.get(part):
                 spec[part] = [self._with_allocated(c) for c in spec[part]]
+        if self.whole is not None:
+            spec["resources"] = self.whole
+        else:
+            spec.pop("resources", None)
         return {**pod, "spec": spec}
 
     def _with_allocated(self, container: Object) -> Object:
@@ -57,12 +62,14 @@ class Resizer:
     def allocate(self, pod: Object) -> Object:
         """Give the pod what it asks for, if there is room; the pod with what it has now."""
         wanted = {c["name"]: configs.asked(c) for c in resizable(pod)}
-        if all(same(self._allocated.get(name, {}), asked) for name, asked in wanted.items()):
-            self._allocated, self.pending = wanted, None
+        whole = pod["spec"].get("resources")
+        unchanged = all(same(self._allocated.get(name, {}), asked) for name, asked in wanted.items())
+        if unchanged and same(self.whole or {}, whole or {}):
+            self._allocated, self.whole, self.pending = wanted, whole, None
             return pod
         before, self.pending = self.pending, self._room.shortage(self._uid, pod["spec"])
         if self.pending is None:
-            self._allocated, self._begun = wanted, True
+            self._allocated, self.whole, self._begun = wanted, whole, True
             self._room.give(self._uid, pod["spec"])
             self._say("Normal", "ResizeStarted", f"Pod resize started: {_summary(pod, wanted)}")
             return pod
@@ -163,6 +170,13 @@ def _told_resources(pod: Object, name: str) -> Object | None:
     if "resources" not in told:
         return None
     return {**told["resources"], **({"requests": told["allocatedResources"]} if told.get("allocatedResources") else {})}
+
+
+def _told_whole(pod: Object) -> Object | None:
+    """What the pod as a whole was last said to be allocated."""
+    status = pod.get("status") or {}
+    told, asked = status.get("resources"), status.get("allocatedResources")
+    return {**told, **({"requests": asked} if asked else {})} if told else None
 
 
 def _summary(pod: Object, resources: Mapping[str, Object]) -> str:

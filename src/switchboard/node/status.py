@@ -33,6 +33,7 @@ class Circumstances:
     messages: Mapping[str, str] = field(default_factory=dict)  # termination messages by container id
     allocated: Callable[[Object], Object] = configs.asked  # resources of a container
     in_force: Callable[[Container], Object] | None = None  # resources of a running one
+    whole: Object | None = None  # resources that the pod as a whole has been allocated
     resizes: Iterable[tuple[str, str, str]] = ()  # conditions: type, reason, message
 
 
@@ -60,6 +61,10 @@ def pod_status(pod: Object, seen: Observed, how: Circumstances) -> Object:
     }
     if pod["metadata"].get("generation"):
         status["observedGeneration"] = pod["metadata"]["generation"]
+    if how.whole:
+        status["resources"] = {part: how.whole[part] for part in ("limits", "requests") if how.whole.get(part)}
+        if how.whole.get("requests"):
+            status["allocatedResources"] = how.whole["requests"]
     if inits:
         status["initContainerStatuses"] = inits
     if extra:

@@ -434,6 +434,7 @@ class PodWorker:
             messages=self._observer.messages,
             allocated=self._resizer.allocated,
             in_force=self._resizer.in_force,
+            whole=self._resizer.whole,
             resizes=self._resizer.conditions(self.seen),
         )
 

@@ -63,10 +63,12 @@ def settled(pod: Object) -> Object:
     never = next(pending, "") == "Infeasible"
     parts = ("containers", "initContainers")
     counted = {part: [_settled(c, known.get(c["name"]), never) for c in spec.get(part) or ()] for part in parts}
-    return {**spec, **{part: found for part, found in counted.items() if found}}
+    out = {**spec, **{part: found for part, found in counted.items() if found}}
+    return _settled(out, status, never) if spec.get("resources") else out
 
 
 def _settled(container: Object, status: Object | None, never: bool) -> Object:
+    """A container, or the spec of a pod that has resources as a whole, by what its status says of it."""
     resources = container.get("resources") or {}
     asked, allocated = resources.get("requests") or {}, (status or {}).get("allocatedResources")
     force = ((status or {}).get("resources") or {}).get("requests")

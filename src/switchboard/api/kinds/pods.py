@@ -55,6 +55,10 @@ class PodStrategy(Strategy):
             else:
                 obj["spec"].pop("ephemeralContainers", None)
         elif call.sub == "resize":
+            if "resources" in wanted:
+                obj["spec"]["resources"] = wanted["resources"]
+            else:
+                obj["spec"].pop("resources", None)
             for name in ("containers", "initContainers"):
                 before, after = obj["spec"].get(name) or (), wanted.get(name) or ()
                 if [c.get("name") for c in before] != [c.get("name") for c in after]:

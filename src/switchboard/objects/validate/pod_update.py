@@ -240,13 +240,16 @@ def ephemeral_update(obj: Object, old: Object, errs: Errors) -> None:
 
 
 def resize(obj: Object, old: Object, errs: Errors) -> None:
-    """The resize subresource: only cpu and memory of containers that are there (ValidatePodResize)."""
+    """The resize subresource: only cpu and memory of containers that are there, and of the pod as a whole
+    (ValidatePodResize)."""
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
     if not _same_containers(spec, before, errs):
         return
     qos = (old.get("status") or {}).get("qosClass") or qos_class(before)
     if qos_class(spec) != qos:
         errs.invalid("metadata", qos, "Pod QOS Class may not change as a result of resizing")
+    if not _pod_level(spec, before, errs):
+        return
     _nothing_removed(spec, before, errs)
     if _without_resources(spec) != _without_resources(before):
         errs.forbidden("spec", "only cpu and memory resources are mutable")
@@ -255,6 +258,34 @@ def resize(obj: Object, old: Object, errs: Errors) -> None:
         for i, container in enumerate(spec.get(name) or ()):
             if container.get("resources"):
                 containers.resources(container["resources"], f"spec.{name}[{i}].resources", around.claims, errs)
+
+
+def _pod_level(spec: Object, before: Object, errs: Errors) -> bool:
+    """Resources of the pod as a whole: whether nothing is wrong with how they change."""
+    now, then = spec.get("resources"), before.get("resources")
+    if then and not now:
+        errs.forbidden("spec.resources", "pod-level resources cannot be removed")
+        return False
+    known = len(errs)
+    for part in ("requests", "limits"):
+        if set((then or {}).get(part) or ()) - set((now or {}).get(part) or ()):
+            errs.forbidden(f"spec.resources.{part}", f"pod-level resource {part} cannot be removed")
+    if _uncomputed(now) != _uncomputed(then):
+        errs.forbidden("spec", "only cpu and memory resources are mutable at pod-level")
+    if now:
+        pods.resources(spec, "spec.resources", errs)
+    return len(errs) == known
+
+
+def _uncomputed(resources: Object | None) -> Object:
+    """What of resources is not cpu or memory."""
+    rest = copy.deepcopy(resources or {})
+    for part in ("requests", "limits"):
+        for resource in ("cpu", "memory"):
+            (rest.get(part) or {}).pop(resource, None)
+        if not rest.get(part):
+            rest.pop(part, None)
+    return rest
 
 
 def _same_containers(spec: Object, before: Object, errs: Errors) -> bool:
@@ -282,14 +313,8 @@ def _nothing_removed(spec: Object, before: Object, errs: Errors) -> None:
 
 
 def _without_resources(spec: Object) -> Object:
-    rest = copy.deepcopy(spec)
+    rest = copy.deepcopy({name: value for name, value in spec.items() if name != "resources"})
     for name in ("containers", "initContainers"):
         for container in rest.get(name) or ():
-            resources = container.get("resources") or {}
-            for part in ("requests", "limits"):
-                for resource in ("cpu", "memory"):
-                    (resources.get(part) or {}).pop(resource, None)
-                if not resources.get(part):
-                    resources.pop(part, None)
-            container["resources"] = resources
+            container["resources"] = _uncomputed(container.get("resources"))
     return rest

@@ -112,10 +112,10 @@ def pod_spec(spec: Object, path: str, errs: Errors, *, whole: bool = False) -> N
     security.host_users(spec, path, errs)
     _names(spec, path, errs)
     if spec.get("resources"):
-        _resources(spec, f"{path}.resources", errs)
+        resources(spec, f"{path}.resources", errs)
 
 
-def _resources(spec: Object, path: str, errs: Errors) -> None:
+def resources(spec: Object, path: str, errs: Errors) -> None:
     """Resources of a pod as a whole: at least what its containers ask for, at most what none of them may exceed."""
     own = spec["resources"]
     if own.get("claims"):
