@@ -16,6 +16,7 @@ import re
 import signal
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,6 @@ async def fill(client: Client, options: argparse.Namespace) -> None:
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
     await client.patch(NODES, _NODE, {"status": {"conditions": [ready]}}, subresource="status")
     lease = {"metadata": {"name": _NODE}, "spec": {"holderIdentity": _NODE, "leaseDurationSeconds": 40}}
-    lease["spec"]["renewTime"] = "2099-01-01T00:00:00.000000Z"
     await client.create(_LEASES, lease, "kube-node-lease")
 
     async def some_services(first: int) -> None:
@@ -233,10 +233,22 @@ async def fill(client: Client, options: argparse.Namespace) -> None:
     await asyncio.gather(*(some_pods(first) for first in range(_CLIENTS)))
 
 
+async def stay_alive(client: Client) -> None:
+    """Renew the node's lease, or its pods are taken for lost."""
+    while True:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        try:
+            await client.patch(_LEASES, _NODE, {"spec": {"renewTime": now}}, "kube-node-lease")
+        except Exception:  # no node yet, or no server just now
+            pass
+        await asyncio.sleep(5)
+
+
 async def main(options: argparse.Namespace) -> None:
     """Print what it takes: empty, filled, started anew."""
     with tempfile.TemporaryDirectory() as folder:
         process = Process(Path(folder))
+        alive = asyncio.create_task(stay_alive(process.client))
         print(f"empty: first answer {await process.start():.2f} s after the start", flush=True)
         try:
             await process.rest()
@@ -253,6 +265,7 @@ async def main(options: argparse.Namespace) -> None:
             await process.rest()
             print(f"at rest: {process.memory()}, {process.used():.2f} s of processors", flush=True)
         finally:
+            alive.cancel()
             await process.stop()
 
 

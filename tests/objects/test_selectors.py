@@ -188,3 +188,16 @@ def test_fields_of_other_kinds() -> None:
     node = REGISTRY.of("v1", "Node")
     assert node is not None
     assert fieldselectors.parse("spec.unschedulable=false", node).matches({"metadata": {}, "spec": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("a=b", [("a", "b")]),
+        ("a==b,c in (d),e in (f,g)", [("a", "b"), ("c", "d")]),
+        ("a!=b,c notin (d),e,!f,g>1", []),
+        ("", []),
+    ],
+)
+def test_pairs_are_what_every_selected_object_has(text, pairs):
+    assert selectors.parse(text).pairs == pairs

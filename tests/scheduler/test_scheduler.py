@@ -50,7 +50,7 @@ def snapshot(nodes: list[Object], placed: dict[str, list[Object]] | None = None)
         out.set_node(n["metadata"]["name"], n)
     for where, pods in (placed or {}).items():
         for p in pods:
-            out.place(PodInfo(p), where)
+            out.place(PodInfo(p).lighten(), where)
     return out
 
 
@@ -228,7 +228,7 @@ def test_sums_of_a_node_are_always_those_of_its_pods(steps: list[tuple[str, int,
     for where, number, stays in steps:
         name = f"p{number % 7}"
         if stays:
-            world.place(PodInfo(pod(name, cpu=f"{number}m", host_port=number)), where)
+            world.place(PodInfo(pod(name, cpu=f"{number}m", host_port=number)).lighten(), where)
             truth[name] = (where, number)
         else:
             world.remove(f"t/{name}")

@@ -7,11 +7,14 @@ Upstream keeps *expectations* for that; here the answer of every write goes into
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from switchboard.client.informer import Informer
 from switchboard.client.resources import Resource
 from switchboard.client.verbs import Client, Object
+
+_MOST: Final = 256  # objects of a resource that are held as they are
+_REST: Final = 5.0  # seconds for which others stay decoded after somebody asked for them, or twice as long
 
 
 class Cache:
@@ -26,7 +29,7 @@ class Cache:
         """The informer of all objects of a resource."""
         found = self._informers.get(res)
         if found is None:
-            found = self._informers[res] = Informer[Object](self.client, res)
+            found = self._informers[res] = Informer[Object](self.client, res, most=_MOST)
             if self._group is not None:
                 self._group.create_task(found.run())
         return found
@@ -38,7 +41,10 @@ class Cache:
             try:
                 for informer in self._informers.values():
                     group.create_task(informer.run())
-                await asyncio.Event().wait()
+                while True:
+                    await asyncio.sleep(_REST)
+                    for informer in self._informers.values():
+                        informer.rest()
             finally:
                 self._group = None
 

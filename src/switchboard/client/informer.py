@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
+from switchboard.client.copies import Copies, Form, Found
 from switchboard.client.resources import Resource
 from switchboard.client.sharing import Sharing
 from switchboard.client.transport import Disconnected, error_of, error_of_reply
@@ -80,8 +81,9 @@ class Informer(Generic[T]):
     """Objects of one resource (optionally of one namespace, or selected).
 
     `type_` is dict (managedFields are dropped; apiVersion and kind are filled in) or a `msgspec.Struct` that names the
-    fields to keep. Objects are shared, and so are equal parts of them (`sharing`): never change them. `on_change`
-    callbacks run on the loop and must not block; they are called for changes from their registration on.
+    fields to keep. Objects are shared, and so are equal parts of them (`sharing`): never change them. `most`: how many
+    are held as they are, the others packed (`copies`). `on_change` callbacks run on the loop and must not block; they
+    are called for changes from their registration on.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Informer(Generic[T]):
         label_selector: str = "",
         field_selector: str = "",
         type_: type[T] = dict,  # type: ignore[assignment]  # the default is what the type variable then is
+        most: int | None = None,
     ) -> None:
         self.res = res
         self.synced = asyncio.Event()
@@ -100,7 +103,7 @@ class Informer(Generic[T]):
         self._where = (res, namespace, label_selector, field_selector)
         self._plain = type_ is dict
         self._decode: Callable[[Any], T] = msgspec.json.Decoder(type_).decode
-        self._items: dict[str, T] = {}
+        self._items = Copies[T](lambda raw: self._finish(self._decode(raw)), most)
         self._callbacks: list[OnChange[T]] = []
         self._indices: dict[str, _Index[T]] = {}
         self._version: str | None = None
@@ -128,16 +131,28 @@ class Informer(Generic[T]):
         """Keep objects findable by the strings that `fn` makes of each; a second index of the same name is ignored."""
         if name not in self._indices:
             self._indices[name] = added = _Index(fn)
-            for key, obj in self._items.items():
-                added.change(key, None, obj)
+            for key in self._items:
+                added.change(key, None, self._items.get(key))
 
     def by(self, name: str, key: str) -> Collection[T]:
         """The objects that the index `name` has under `key`; valid until the next change."""
-        return self._indices[name].entries.get(key, {}).values()
+        return Found(self._items, self._indices[name].keys(key))
+
+    def keys_by(self, name: str, key: str) -> Collection[str]:
+        """The keys of the objects that the index `name` has under `key`."""
+        return self._indices[name].keys(key)
+
+    def values(self, name: str) -> set[str]:
+        """All strings that the index `name` has objects under."""
+        return self._indices[name].values()
 
     def on_change(self, fn: OnChange[T]) -> None:
         """Have `fn(old, new)` called after every change: (None, new) added, (old, None) gone."""
         self._callbacks.append(fn)
+
+    def rest(self) -> None:
+        """Called now and then: objects that nobody asks for need not stay decoded."""
+        self._items.rest()
 
     # Own writes
 
@@ -200,7 +215,7 @@ class Informer(Generic[T]):
             pause = min(_LAST_PAUSE, pause * 2)
 
     async def _list(self) -> None:
-        items: dict[str, T] = {}
+        forms: dict[str, Form] = {}
         decode = msgspec.json.Decoder(_List).decode
         query: dict[str, Any] = {"limit": _PAGE}
         while True:
@@ -213,27 +228,28 @@ class Informer(Generic[T]):
             for raw in page.items or ():
                 head = _decode_head(raw).metadata
                 key = key_of(head.namespace, head.name)
-                if (obj := self._object(key, raw)) is not None:
-                    items[key] = obj
+                if (obj := self._object(key, raw, len(forms))) is not None:
+                    forms[key] = self._items.form(obj, raw, len(forms))
                 until = await _turn(until)
             if not page.metadata.continue_:
                 break
             query["continue"] = page.metadata.continue_
         self._version = page.metadata.resourceVersion
-        await self._swap(items, int(self._version or 0))
+        await self._swap(forms, int(self._version or 0))
         self.synced.set()
 
-    async def _swap(self, items: dict[str, T], version: int) -> None:
+    async def _swap(self, forms: dict[str, Form], version: int) -> None:
         """Make the copy what a list of that version is and tell every difference."""
         self._ahead = {key: ahead for key, ahead in self._ahead.items() if ahead > version}
         until = time.monotonic() + _TURN
-        for key in [key for key in self._items if key not in items]:
+        for key in [key for key in self._items if key not in forms]:
             if key not in self._ahead:  # own writes may come between two turns
                 self._set(key, None)
             until = await _turn(until)
-        for key, obj in items.items():
+        for key, form in forms.items():
+            obj = self._items.read(form)
             if key not in self._ahead and not self._same(self._items.get(key), obj):
-                self._set(key, obj)
+                self._set(key, obj, form)
             until = await _turn(until)
 
     def _same(self, old: T | None, new: T) -> bool:
@@ -269,25 +285,34 @@ class Informer(Generic[T]):
         if line.type != "BOOKMARK":
             key = key_of(head.namespace, head.name)
             ahead = self._ahead.get(key) if self._ahead else None
-            if ahead is None or self._caught_up(key, ahead, int(head.resourceVersion or 0), line.type):
-                self._set(key, None if line.type == "DELETED" else self._object(key, line.object))
+            if ahead is None or self._caught_up(key, ahead, int(head.resourceVersion or 0), line):
+                self._change(key, line)
         self._version = head.resourceVersion or self._version
 
-    def _caught_up(self, key: str, ahead: int, version: int, kind: str) -> bool:
+    def _change(self, key: str, line: _Line) -> None:
+        number = len(self._items)
+        obj = self._object(key, line.object, number) if line.type != "DELETED" else None
+        self._set(key, obj, self._items.form(obj, line.object, number) if obj is not None else None)
+
+    def _caught_up(self, key: str, ahead: int, version: int, line: _Line) -> bool:
         """Whether an event is news for a key that an own write put ahead."""
         if version < ahead:
             return False
         del self._ahead[key]
         # The own write itself, come back: the copy has it. A deletion may carry the object's last version.
-        return version > ahead or kind == "DELETED"
+        if version > ahead or line.type == "DELETED":
+            return True
+        self._items.settle(key, line.object)
+        return False
 
-    def _object(self, key: str, raw: msgspec.Raw) -> T | None:
+    def _object(self, key: str, raw: msgspec.Raw, number: int) -> T | None:
+        """What an object is that came when there were so many, or None for one that cannot be read."""
         try:
             obj = self._finish(self._decode(raw))
         except msgspec.DecodeError as error:
             log.warning("%s %s is passed over: %s", self.res, key, error)
             return None
-        if self._plain:
+        if self._plain and not self._items.packs(number):
             _sharing.object(cast(Object, obj), cast("Object | None", self._items.get(key)))
         return obj
 
@@ -298,10 +323,11 @@ class Informer(Generic[T]):
             obj.setdefault("kind", self.res.kind)
         return obj
 
-    def _set(self, key: str, new: T | None) -> None:
-        old = self._items.pop(key, None) if new is None else self._items.get(key)
+    def _set(self, key: str, new: T | None, form: Form = None) -> None:
+        """Hold a new state (`form`: how, itself if not given), or none, and tell of it."""
+        old = self._items.pop(key) if new is None else self._items.get(key)
         if new is not None:
-            self._items[key] = new
+            self._items.put(key, new, new if form is None else form)
         elif old is None:
             return
         for index in self._indices.values():
@@ -314,22 +340,48 @@ class Informer(Generic[T]):
 
 
 class _Index(Generic[T]):
-    """Values that a function makes of objects -> the objects by key."""
+    """Values that a function makes of objects -> the keys of the objects."""
 
     def __init__(self, fn: Callable[[T], Iterable[str]]) -> None:
         self.fn = fn
-        self.entries: dict[str, dict[str, T]] = {}
+        self._entries: dict[str, str | dict[str, None]] = {}  # most have one: it needs no map
+
+    def keys(self, value: str) -> Collection[str]:
+        """Keys of the objects of which the function makes this value."""
+        entry = self._entries.get(value)
+        return () if entry is None else (entry,) if isinstance(entry, str) else entry
+
+    def values(self) -> set[str]:
+        """All values that the function makes of any object."""
+        return set(self._entries)
 
     def change(self, key: str, old: T | None, new: T | None) -> None:
-        before = set(self.fn(old)) if old is not None else set()
-        after = set(self.fn(new)) if new is not None else set()
-        for value in before - after:
-            entry = self.entries[value]
+        before = set(self.fn(old)) if old is not None else _NOTHING
+        after = set(self.fn(new)) if new is not None else _NOTHING
+        if before != after:
+            for value in before - after:
+                self._drop(value, key)
+            for value in after - before:
+                self._add(value, key)
+
+    def _add(self, value: str, key: str) -> None:
+        entry = self._entries.get(value)
+        if entry is None:
+            self._entries[value] = key
+        elif isinstance(entry, str):
+            self._entries[value] = {entry: None, key: None}
+        else:
+            entry[key] = None
+
+    def _drop(self, value: str, key: str) -> None:
+        entry = self._entries.get(value)
+        if isinstance(entry, dict):
             entry.pop(key, None)
-            if not entry:
-                del self.entries[value]
-        for value in after:
-            self.entries.setdefault(value, {})[key] = cast(T, new)
+        if not entry or entry == key:
+            self._entries.pop(value, None)
+
+
+_NOTHING: Final[set[str]] = set()
 
 
 def _from_the_future(error: StatusError) -> bool:

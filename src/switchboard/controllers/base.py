@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from switchboard.client import Cache, EventRecorder, Informer, Loop, Resource, key_of
-from switchboard.controllers.owners import controller_of, controller_uid, orphan_namespace
+from switchboard.controllers.owners import controller_of, controller_uid, orphan_places
 
 Object = dict[str, Any]
 Signer = Callable[[bytes, list[str], float], bytes]  # request, usages, seconds of validity -> certificate
@@ -80,9 +80,13 @@ class Controller:
     async def run(self) -> None:
         """Work for ever."""
         await self.cache.synced(self.main, *self.needs)
-        for key in list(self.of(self.main).keys()):
+        for key in list(self.first()):
             self.loop.add(key)
         await self.loop.run()
+
+    def first(self) -> Iterable[str]:
+        """The keys to begin with: all, if a controller does not know better."""
+        return self.of(self.main).keys()
 
     def of(self, res: Resource) -> Informer[Object]:
         """The shared informer of a resource."""
@@ -97,10 +101,10 @@ class Controller:
         self.loop.add(key_of(meta.get("namespace"), meta["name"]))
 
     def follow_children(self, res: Resource) -> None:
-        """Queue the owner of every child that changes, and keep children findable by owner and orphans by namespace."""
+        """Queue the owner of every child that changes, and keep children findable by owner, orphans by labels."""
         informer = self.of(res)
         informer.index("controller", controller_uid)
-        informer.index("orphans", orphan_namespace)
+        informer.index("orphans", orphan_places)
         informer.on_change(self._child_changed)
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:

@@ -20,7 +20,7 @@ from switchboard.client.resources import (
 )
 from switchboard.controllers import conditions
 from switchboard.controllers.base import Context, Controller
-from switchboard.controllers.owners import controller_of
+from switchboard.controllers.owners import PLACES, candidates, controller_of, places
 from switchboard.controllers.pods import is_finished, is_ready
 from switchboard.controllers.rollout import resolve
 from switchboard.controllers.times import seconds
@@ -103,6 +103,7 @@ class DisruptionController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.of(PODS).index(PLACES, places)
         self.of(PODS).on_change(self._changed)
         for res in (REPLICASETS, DEPLOYMENTS, STATEFULSETS, REPLICATIONCONTROLLERS):
             self.of(res).on_change(self._scaled)
@@ -132,8 +133,8 @@ class DisruptionController(Controller):
         selector, space = _selector(budget), budget["metadata"].get("namespace")
         pods = [
             pod
-            for pod in self.of(PODS).items()
-            if pod["metadata"].get("namespace") == space and selector.matches(pod["metadata"].get("labels"))
+            for pod in candidates(self.of(PODS), PLACES, space or "", selector)
+            if selector.matches(pod["metadata"].get("labels"))
         ]
         if not pods:
             self.say(budget, "Normal", "NoPods", "No matching pods found")

@@ -13,6 +13,7 @@ from switchboard.client import key_of
 from switchboard.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from switchboard.controllers import topology
 from switchboard.controllers.base import Context, Controller
+from switchboard.controllers.nodelifecycle import node_name
 from switchboard.controllers.pods import ready_condition
 from switchboard.controllers.service_pods import Selection
 from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, asks_for_topology, desired, families
@@ -43,6 +44,7 @@ class EndpointSliceController(Controller):
         self._shares: dict[str, float] | None = None  # of the zones, once asked for
         slices = self.of(ENDPOINTSLICES)
         slices.index("managed", _managed_for)
+        self.of(PODS).index("node", node_name)
         self.of(PODS).on_change(self._pod_changed)
         slices.on_change(self._slice_changed)
         self.of(NODES).on_change(self._node_changed)
@@ -65,10 +67,9 @@ class EndpointSliceController(Controller):
                 self.loop.add(key)
         if new is None or (old is not None and _zone(old) == _zone(new)):
             return
-        for pod in self.of(PODS).items():
-            if pod["spec"].get("nodeName") == new["metadata"]["name"]:
-                for key in self._selection.services(pod):
-                    self.loop.add(key)
+        for pod in self.of(PODS).by("node", new["metadata"]["name"]):
+            for key in self._selection.services(pod):
+                self.loop.add(key)
 
     async def reconcile(self, key: str) -> float | None:
         """Slices of one Service."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from switchboard.client.resources import PERSISTENTVOLUMECLAIMS, PODS
-from switchboard.controllers.base import Controller
+from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.owners import reference_to
 from switchboard.controllers.pods import is_finished
 from switchboard.objects.errors import AlreadyExists, StatusError
 
 Object = dict[str, Any]
+
+_EPHEMERAL: Final = "ephemeral volumes"
+
+
+def _ephemeral(pod: Object) -> list[str]:
+    """Index function: pods that have ephemeral volumes."""
+    return [""] if any(volume.get("ephemeral") for volume in pod["spec"].get("volumes") or ()) else []
 
 
 class EphemeralVolumeController(Controller):
@@ -21,8 +29,16 @@ class EphemeralVolumeController(Controller):
     main = PODS
     needs = (PERSISTENTVOLUMECLAIMS,)
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.of(PODS).index(_EPHEMERAL, _ephemeral)
+
+    def first(self) -> Iterable[str]:
+        """Pods with such volumes."""
+        return self.of(PODS).keys_by(_EPHEMERAL, "")
+
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
-        if new is not None and old is None and any(v.get("ephemeral") for v in new["spec"].get("volumes") or ()):
+        if new is not None and old is None and _ephemeral(new):
             super()._main_changed(old, new)
 
     async def reconcile(self, key: str) -> float | None:

@@ -15,6 +15,7 @@ from switchboard.client import Resource
 from switchboard.client.resources import HORIZONTALPODAUTOSCALERS, PODS
 from switchboard.controllers import conditions, discovery, podmetrics, replicacalc
 from switchboard.controllers.base import Context, Controller
+from switchboard.controllers.owners import PLACES, candidates, places
 from switchboard.controllers.replicacalc import MetricError, Proposal, Tolerances
 from switchboard.controllers.scalinglimits import Bounds, History, Said, limit
 from switchboard.controllers.times import stamp
@@ -85,6 +86,7 @@ class HorizontalController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.of(PODS).index(PLACES, places)
         self._histories: dict[str, History] = {}
         self._selectors: dict[str, selectors.LabelSelector] = {}  # of the scales, to find pods that two would scale
         self._kinds: dict[tuple[str, str], Resource] = {}
@@ -200,8 +202,8 @@ class HorizontalController(Controller):
         space = look.hpa["metadata"]["namespace"]
         pods = [
             pod
-            for pod in self.of(PODS).items()
-            if pod["metadata"].get("namespace") == space and selector.matches(pod["metadata"].get("labels"))
+            for pod in candidates(self.of(PODS), PLACES, space, selector)
+            if selector.matches(pod["metadata"].get("labels"))
         ]
         self._not_shared(look, pods, text)
         return pods

@@ -17,6 +17,7 @@ from switchboard.objects.errors import NotFound, StatusError
 
 Object = dict[str, Any]
 
+_TRACKED = "tracked"
 _MANAGER = "kubernetes.io/job-controller"
 
 
@@ -63,6 +64,7 @@ class JobController(Controller):
         super().__init__(context)
         self._control = PodControl(context.cache, self.recorder)
         self.follow_children(PODS)
+        self.of(PODS).index(_TRACKED, self._tracked)
 
     def selects(self, owner: Object, labels: Object) -> bool:
         """For orphans that appear."""
@@ -97,9 +99,13 @@ class JobController(Controller):
         return await self._sync(job, pods)
 
     async def _job_gone(self, key: str) -> None:
-        for pod in list(self.of(PODS).items()):
-            if jobs.tracked(pod) and self._owner_key(pod) == key:
-                await self._release(pod)
+        for pod in list(self.of(PODS).by(_TRACKED, key)):
+            await self._release(pod)
+
+    def _tracked(self, pod: Object) -> list[str]:
+        """Index function: the Job whose finalizer a pod has."""
+        key = self._owner_key(pod) if jobs.tracked(pod) else None
+        return [key] if key else []
 
     async def _sync(self, job: Object, pods: list[Object]) -> float | None:
         now = self.clock()

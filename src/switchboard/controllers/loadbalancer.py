@@ -23,6 +23,7 @@ Object = dict[str, Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FINALIZER: Final = "service.kubernetes.io/load-balancer-cleanup"
+_OURS: Final = "load balancers"
 MANAGER: Final = "switchboard-service-controller"  # under this name of a field manager we write it
 
 
@@ -57,6 +58,11 @@ def wants(service: Object) -> bool:
 def holds(service: Object) -> bool:
     """Whether something of ours may still stand for a Service: it carries our finalizer, and is nobody else's."""
     return FINALIZER in _finalizers(service) and not service["spec"].get("loadBalancerClass")
+
+
+def _ours(service: Object) -> list[str]:
+    """Index function: Services that have, or want, a load balancer of ours."""
+    return [""] if wants(service) or holds(service) else []
 
 
 def addresses(service: Object) -> list[str]:
@@ -123,6 +129,7 @@ class LoadBalancerController(Controller):
 
     def __init__(self, context: Context, provider: Provider | None = None) -> None:
         super().__init__(context)
+        self.of(SERVICES).index(_OURS, _ours)
         pools = context.settings.load_balancer_pools
         self._provider = provider or (AddressPool(*pools) if pools else None)
         self._waiting: set[str] = set()  # Services that got no address
@@ -138,8 +145,7 @@ class LoadBalancerController(Controller):
     async def run(self) -> None:
         """As every controller. Services that have an address are first, so that they keep it."""
         await self.cache.synced(SERVICES)
-        services = sorted(self.of(SERVICES).items(), key=lambda s: not addresses(s))
-        for service in services:
+        for service in sorted(self.of(SERVICES).by(_OURS, ""), key=lambda s: not addresses(s)):
             self._main_changed(None, service)
         await self.loop.run()
 
@@ -162,7 +168,8 @@ class LoadBalancerController(Controller):
         return None
 
     async def _ensure(self, key: str, service: Object, provider: Provider) -> float | None:
-        others = [s for s in self.of(SERVICES).items() if s is not service and (wants(s) or holds(s))]
+        uid = service["metadata"]["uid"]
+        others = [s for s in self.of(SERVICES).by(_OURS, "") if s["metadata"]["uid"] != uid]
         had = addresses(service)
         if not had and key not in self._said:
             self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")

@@ -145,7 +145,7 @@ class NodeLifecycleController(Controller):
         return await self.cache.patch(NODES, meta["name"], patch)
 
     async def _evict(self, node: Object, now: float) -> float | None:
-        pods = list(self.of(PODS).by("node", node["metadata"]["name"]))
+        pods = self.of(PODS).by("node", node["metadata"]["name"])
         going, following = taints.evictions(self._since.dated(node, now), pods, now)
         for pod in going:
             meta = pod["metadata"]

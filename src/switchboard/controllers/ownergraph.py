@@ -6,6 +6,7 @@ Source of the rules: kubernetes/pkg/controller/garbagecollector/{garbagecollecto
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -54,25 +55,25 @@ class Node:
 
 def node_of(res: Resource, meta: Mapping[str, Any]) -> Node:
     """An object's metadata -> its node."""
-    owners = tuple(
-        Owner(
-            r.get("apiVersion", ""),
-            r.get("kind", ""),
-            r.get("name", ""),
-            r.get("uid", ""),
-            bool(r.get("blockOwnerDeletion")),
-        )
-        for r in meta.get("ownerReferences") or ()
-    )
+    owners = tuple(_owner(reference) for reference in meta.get("ownerReferences") or ())
     return Node(
         res,
-        meta.get("namespace") or "",
+        sys.intern(meta.get("namespace") or ""),
         meta["name"],
         meta.get("uid") or "",
         owners,
         bool(meta.get("deletionTimestamp")),
-        frozenset(meta.get("finalizers") or ()),
+        frozenset(finalizers) if (finalizers := meta.get("finalizers")) else _NONE,
     )
+
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+def _owner(reference: Mapping[str, Any]) -> Owner:
+    version, kind = reference.get("apiVersion", ""), reference.get("kind", "")
+    name, uid = reference.get("name", ""), reference.get("uid", "")
+    return Owner(sys.intern(version), sys.intern(kind), name, uid, bool(reference.get("blockOwnerDeletion")))
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ class Graph:
         old = self.nodes.get(node.uid)
         before = old.owners if old else ()
         if node.owners or node.foreground or node.orphaning:
+            node.owners = self._known(node.owners)
             self.nodes[node.uid] = node
         elif old:
             del self.nodes[node.uid]
@@ -115,6 +117,14 @@ class Graph:
             # An owner that waits in the foreground may wait for this one no longer.
             work.delete.update(o.uid for o in (*before, *node.owners) if self._waits(o.uid))
         return work
+
+    def _known(self, owners: tuple[Owner, ...]) -> tuple[Owner, ...]:
+        """The same owners as another dependent's, where they are equal: most have many."""
+        for owner in owners:
+            for dependent in self._dependents.get(owner.uid, ()):
+                held = self.nodes[dependent].owners
+                return held if held == owners else owners
+        return owners
 
     def gone(self, uid: str) -> Work:
         """An object is no more; what to look at now."""

@@ -27,6 +27,7 @@ _CLAIM_FINALIZER: Final = "kubernetes.io/pvc-protection"
 _VOLUME_FINALIZER: Final = "kubernetes.io/pv-protection"
 _SELECTED: Final = "volume.kubernetes.io/selected-node"
 _CLAIM, _VOLUME = "claim:", "volume:"
+_CLAIMS: Final = "claims"
 
 
 class PersistentVolumeController(Controller):
@@ -42,6 +43,7 @@ class PersistentVolumeController(Controller):
         super().__init__(context)
         self.of(PERSISTENTVOLUMES).on_change(self._volume_changed)
         self.of(STORAGECLASSES).on_change(lambda old, new: self._all_claims())
+        self.of(PODS).index(_CLAIMS, _claim_keys)
         self.of(PODS).on_change(self._pod_changed)
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
@@ -248,12 +250,8 @@ class PersistentVolumeController(Controller):
 
     def _used(self, claim: Object) -> bool:
         meta = claim["metadata"]
-        return any(
-            pod["metadata"].get("namespace") == meta.get("namespace")
-            and not is_finished(pod)
-            and meta["name"] in claims_of(pod)
-            for pod in self.of(PODS).items()
-        )
+        pods = self.of(PODS).by(_CLAIMS, key_of(meta.get("namespace"), meta["name"]))
+        return any(not is_finished(pod) for pod in pods)
 
     async def _drop_finalizer(self, obj: Object, name: str) -> None:
         meta = obj["metadata"]
@@ -275,3 +273,8 @@ def claims_of(pod: Object) -> Iterable[str]:
             yield volume["persistentVolumeClaim"].get("claimName", "")
         elif volume.get("ephemeral"):
             yield f"{pod['metadata']['name']}-{volume['name']}"
+
+
+def _claim_keys(pod: Object) -> list[str]:
+    """Index function: the claims that a pod uses."""
+    return [key_of(pod["metadata"].get("namespace"), name) for name in claims_of(pod)]

@@ -84,7 +84,8 @@ class PodControl:
         informer: Informer[Object] = self._cache.informer(res)
         meta = owner["metadata"]
         held = informer.by("controller", meta["uid"])
-        orphans = [obj for obj in informer.by("orphans", meta.get("namespace", "")) if accept(obj)]
+        alone = owners.candidates(informer, "orphans", meta.get("namespace", ""), selector)
+        orphans = [obj for obj in alone if accept(obj)]
         found = owners.claim(owner, selector, list(held), orphans)
         owned = found.owned
         for obj in found.adopt:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from switchboard.client.resources import NODES, PODS
 from switchboard.controllers.base import Context, Controller
+from switchboard.controllers.nodelifecycle import node_name
 from switchboard.controllers.pods import is_finished, phase
 from switchboard.controllers.times import stamp
 from switchboard.objects.errors import Conflict, NotFound
@@ -19,6 +20,7 @@ Object = dict[str, Any]
 
 _PERIOD: Final = 20.0
 _QUARANTINE: Final = 40.0  # seconds for which a node must have been gone
+_ENDING, _FINISHED, _DELETED = "ending", "finished", "deleted"
 _OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 
 
@@ -44,6 +46,8 @@ class PodGarbageCollector(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.of(PODS).index("node", node_name)
+        self.of(PODS).index(_ENDING, _ending)
         self._missing: dict[str, float] = {}  # node -> since when it is known to be gone
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
@@ -58,33 +62,29 @@ class PodGarbageCollector(Controller):
 
     async def reconcile(self, key: str) -> float | None:
         """One round."""
-        now = self.clock()
-        pods = list(self.of(PODS).items())
-        for pod in surplus(pods, self.settings.finished_pods):
+        now, pods = self.clock(), self.of(PODS)
+        for pod in surplus(list(pods.by(_ENDING, _FINISHED)), self.settings.finished_pods):
             await self._delete(pod, "")
-        for pod in unplaced(pods):
+        deleted = list(pods.by(_ENDING, _DELETED))
+        for pod in unplaced(deleted):
             await self._delete(pod, "")
-        await self._orphans(pods, now)
-        for pod in pods:
+        await self._orphans(now)
+        for pod in deleted:
             node = self.of(NODES).get(None, pod["spec"].get("nodeName") or "")
-            if pod["metadata"].get("deletionTimestamp") and node is not None and _out_of_service(node):
+            if node is not None and _out_of_service(node):
                 await self._delete(pod, "PodGC: node is out of service")
         return min(_PERIOD, _QUARANTINE + 0.1 if self._missing else _PERIOD)
 
-    async def _orphans(self, pods: list[Object], now: float) -> None:
-        nodes = set(self.of(NODES).keys())
-        names = {p["spec"]["nodeName"] for p in pods if p["spec"].get("nodeName")} - nodes
+    async def _orphans(self, now: float) -> None:
+        names = self.of(PODS).values("node") - set(self.of(NODES).keys())
         self._missing = {name: self._missing.get(name, now) for name in names}
         ripe = {name for name, since in self._missing.items() if now - since >= _QUARANTINE}
-        for name in list(ripe):
+        for name in ripe:
             try:
                 await self.cache.client.get(NODES, name)
-                ripe.discard(name)
             except NotFound:
-                continue
-        for pod in pods:
-            if pod["spec"].get("nodeName") in ripe:
-                await self._delete(pod, "PodGC: node no longer exists")
+                for pod in list(self.of(PODS).by("node", name)):
+                    await self._delete(pod, "PodGC: node no longer exists")
 
     async def _delete(self, pod: Object, why: str) -> None:
         """Delete at once; what had not finished is marked as failed first, so that its owner knows."""
@@ -106,6 +106,12 @@ class PodGarbageCollector(Controller):
             await self.cache.client.delete(PODS, meta["name"], meta["namespace"], options=options)
         except (NotFound, Conflict):
             await asyncio.sleep(0)
+
+
+def _ending(pod: Object) -> list[str]:
+    """Index function: pods that have finished, and pods that are being deleted."""
+    deleted = bool(pod["metadata"].get("deletionTimestamp"))
+    return [_FINISHED] * is_finished(pod) + [_DELETED] * deleted
 
 
 def _out_of_service(node: Object) -> bool:

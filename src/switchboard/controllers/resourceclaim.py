@@ -5,6 +5,7 @@ A pod's status says which claim was made for which of its entries. Whether a cla
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from switchboard.client.resources import PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES
@@ -16,6 +17,7 @@ from switchboard.objects.errors import NotFound, StatusError
 Object = dict[str, Any]
 
 ENTRY: Final = "resource.kubernetes.io/pod-claim-name"  # annotation of a claim: the pod's name for it
+_WAITING: Final = "waiting for claims"
 _LONGEST: Final = 57  # bytes of a generated name before its random part
 
 
@@ -30,7 +32,13 @@ class ResourceClaimController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.of(RESOURCECLAIMS).index("controller", controller_uid)
+        self.of(PODS).index(_WAITING, _waiting)
         self.of(RESOURCECLAIMTEMPLATES).on_change(self._template_changed)
+
+    def first(self) -> Iterable[str]:
+        """Pods that wait for a claim."""
+        pods = self.of(PODS)
+        return [key for space in pods.values(_WAITING) for key in pods.keys_by(_WAITING, space)]
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None and _unmade(new):
@@ -39,10 +47,8 @@ class ResourceClaimController(Controller):
     def _template_changed(self, old: Object | None, new: Object | None) -> None:
         """Pods may have waited for it."""
         if new is not None:
-            space = new["metadata"].get("namespace")
-            for pod in self.of(PODS).items():
-                if pod["metadata"].get("namespace") == space and _unmade(pod):
-                    self._main_changed(None, pod)
+            for pod in self.of(PODS).by(_WAITING, new["metadata"].get("namespace") or ""):
+                self._main_changed(None, pod)
 
     async def reconcile(self, key: str) -> float | None:
         """One pod's claims."""
@@ -92,6 +98,11 @@ class ResourceClaimController(Controller):
             text = f"PodResourceClaim {entry['name']}: create ResourceClaim: {error.message}"
             self.say(pod, "Warning", "FailedResourceClaimCreation", text)
             raise
+
+
+def _waiting(pod: Object) -> list[str]:
+    """Index function: the namespace of a pod whose claims are not all made."""
+    return [pod["metadata"].get("namespace") or ""] if _unmade(pod) else []
 
 
 def _unmade(pod: Object) -> list[Object]:

@@ -17,6 +17,7 @@ from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]
 
+_SPACE: Final = "namespace"
 _POLL: Final = 2.0
 _FOLLOWED: Final = {("", res.plural): res for res in (PODS, SERVICES, PERSISTENTVOLUMECLAIMS)}
 
@@ -33,6 +34,7 @@ class ResourceQuotaController(Controller):
         super().__init__(context)
         self._kinds: dict[tuple[str, str], Resource] = {}
         for res in _FOLLOWED.values():
+            self.of(res).index(_SPACE, lambda obj: [obj["metadata"].get("namespace", "")])
             self.of(res).on_change(self._object_changed)
 
     def _object_changed(self, old: Object | None, new: Object | None) -> None:
@@ -63,7 +65,7 @@ class ResourceQuotaController(Controller):
     async def _objects(self, kind: tuple[str, str], space: str) -> list[Object]:
         followed = _FOLLOWED.get(kind)
         if followed is not None:
-            return [obj for obj in self.of(followed).items() if obj["metadata"].get("namespace") == space]
+            return list(self.of(followed).by(_SPACE, space))
         if kind not in self._kinds:
             found = await discovery.resources(self.cache.client)
             self._kinds = {(f.resource.group, f.resource.plural): f.resource for f in found if f.resource.namespaced}

@@ -10,17 +10,12 @@ from typing import Any
 
 from switchboard.client import Cache, key_of
 from switchboard.client.resources import PODS, SERVICES
+from switchboard.controllers.owners import PLACES, places
 from switchboard.controllers.slice_endpoints import relevant
 
 Object = dict[str, Any]
 
-_LABELS = "labels"
 _SELECTOR = "selector"
-
-
-def _pod_labels(pod: Object) -> list[str]:
-    meta = pod["metadata"]
-    return [f"{meta.get('namespace')}/{key}={value}" for key, value in (meta.get("labels") or {}).items()]
 
 
 def _first_pair(service: Object) -> list[str]:
@@ -36,7 +31,7 @@ class Selection:
 
     def __init__(self, cache: Cache) -> None:
         self._pods, self._services = cache.informer(PODS), cache.informer(SERVICES)
-        self._pods.index(_LABELS, _pod_labels)
+        self._pods.index(PLACES, places)
         self._services.index(_SELECTOR, _first_pair)
 
     def pods(self, service: Object) -> Iterator[Object]:
@@ -45,7 +40,7 @@ class Selection:
         if not selector:
             return
         space = service["metadata"].get("namespace")
-        candidates = min((self._pods.by(_LABELS, f"{space}/{k}={v}") for k, v in selector.items()), key=len)
+        candidates = min((self._pods.by(PLACES, f"{space}/{k}={v}") for k, v in selector.items()), key=len)
         for pod in candidates:
             labels = pod["metadata"].get("labels") or {}
             if all(labels.get(key) == value for key, value in selector.items()):
@@ -54,7 +49,7 @@ class Selection:
     def services(self, pod: Object) -> Iterator[str]:
         """Keys of the Services that select the pod."""
         labels = pod["metadata"].get("labels") or {}
-        for pair in _pod_labels(pod):
+        for pair in places(pod):
             for service in self._services.by(_SELECTOR, pair):
                 selector = service["spec"]["selector"]
                 if all(labels.get(key) == value for key, value in selector.items()):

@@ -89,6 +89,15 @@ class LabelSelector:
         """True when it selects every object."""
         return not self.requirements and not self.nothing
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Labels that every selected object has."""
+        return [
+            (r.key, r.values[0])
+            for r in self.requirements
+            if r.operator in ("=", "==", "in") and len(set(r.values)) == 1
+        ]
+
     def matches(self, labels: Labels | None) -> bool:
         """Whether an object with these labels is selected."""
         if self.nothing:

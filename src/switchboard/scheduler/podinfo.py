@@ -6,8 +6,7 @@ Source: pkg/scheduler/framework/types.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Final
 
 from switchboard.objects import selectors
@@ -70,15 +69,37 @@ def _label_keys(pod: PodInfo, term: Object) -> list[Object]:
     return out
 
 
-@dataclass(eq=False)
 class PodInfo:
-    """A pod; compared by identity."""
+    """A pod; compared by identity. `raw` is the object, or empty once the pod has its node (`lighten`)."""
 
-    raw: Object
-    requests: Amounts = field(default_factory=dict)
+    __slots__ = (
+        *("affinity", "anti_affinity", "controller", "key", "labels", "name", "namespace", "ports", "preferred"),
+        *("priority", "raw", "requests", "scoring", "started", "terminating", "uid"),
+    )
 
-    def __post_init__(self) -> None:
-        self.requests = of_pod(settled(self.raw))
+    def __init__(self, raw: Object) -> None:
+        meta, spec = raw["metadata"], raw["spec"]
+        self.raw = raw
+        self.namespace: str = _kept(meta.get("namespace") or "")
+        self.name: str = meta["name"]
+        self.key = f"{self.namespace}/{self.name}"
+        self.uid: str = meta.get("uid") or ""
+        labels = meta.get("labels")
+        self.labels: Mapping[str, str] = _kept(labels, *labels.items()) if labels else _NO_LABELS
+        self.controller = _controller(meta)
+        self.terminating = bool(meta.get("deletionTimestamp"))
+        self.started: str = (raw.get("status") or {}).get("startTime") or ""
+        self.priority = int(spec.get("priority") or 0)
+        requests = of_pod(settled(raw))
+        self.requests: Amounts = _kept(requests, *requests.items()) if requests else requests
+        self.scoring = _kept(_scoring(spec, self.requests))  # (cpu, memory), of containers that request nothing as well
+        self.ports = host_ports(spec)  # (host address, protocol, host port) of all containers and sidecars
+        self.affinity = self._affinity("podAffinity", "required")
+        self.anti_affinity = self._affinity("podAntiAffinity", "required")
+        near = self._affinity("podAffinity", "preferred")
+        far = self._affinity("podAntiAffinity", "preferred")
+        turned = (Term(t.selector, t.namespaces, t.namespace_selector, t.topology, -t.weight) for t in far)
+        self.preferred = (*near, *turned)  # preferred pod affinity; anti-affinity with negative weights
 
     @property
     def spec(self) -> Object:
@@ -86,76 +107,45 @@ class PodInfo:
         return self.raw["spec"]  # type: ignore[no-any-return]
 
     @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return self.raw["metadata"].get("namespace") or ""
+    def reference(self) -> Object:
+        """Which pod it is, for Events."""
+        return {"apiVersion": "v1", "kind": "Pod", "namespace": self.namespace, "name": self.name, "uid": self.uid}
 
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.raw["metadata"]["name"]  # type: ignore[no-any-return]
-
-    @property
-    def key(self) -> str:
-        """namespace/name."""
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def uid(self) -> str:
-        """Its uid."""
-        return self.raw["metadata"].get("uid") or ""
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Its labels."""
-        return self.raw["metadata"].get("labels") or _NO_LABELS
-
-    @property
-    def priority(self) -> int:
-        """spec.priority, 0 when absent."""
-        return int(self.spec.get("priority") or 0)
-
-    @property
-    def terminating(self) -> bool:
-        """Being deleted."""
-        return bool(self.raw["metadata"].get("deletionTimestamp"))
-
-    @cached_property
-    def scoring(self) -> tuple[int, int]:
-        """(cpu, memory) with assumptions for containers that request nothing."""
-        cpu = memory = 0
-        for container in self.spec.get("containers") or ():
-            need = of_container(container)
-            cpu += need.get("cpu", _DEFAULT_CPU)
-            memory += need.get("memory", _DEFAULT_MEMORY)
-        return max(cpu, self.requests.get("cpu", 0)), max(memory, self.requests.get("memory", 0))
-
-    @cached_property
-    def ports(self) -> tuple[tuple[str, str, int], ...]:
-        """(host address, protocol, host port) of all containers and sidecars."""
-        return host_ports(self.spec)
+    def lighten(self) -> PodInfo:
+        """Let the object go: what others ask of a pod that has its node was read."""
+        self.raw = {}
+        return self
 
     def _affinity(self, kind: str, rule: str) -> tuple[Term, ...]:
         given = ((self.spec.get("affinity") or {}).get(kind) or {}).get(f"{rule}DuringSchedulingIgnoredDuringExecution")
-        return _terms(self, given, weighted=rule == "preferred")
-
-    @cached_property
-    def affinity(self) -> tuple[Term, ...]:
-        """Required pod affinity."""
-        return self._affinity("podAffinity", "required")
-
-    @cached_property
-    def anti_affinity(self) -> tuple[Term, ...]:
-        """Required pod anti-affinity."""
-        return self._affinity("podAntiAffinity", "required")
-
-    @cached_property
-    def preferred(self) -> tuple[Term, ...]:
-        """Preferred pod affinity; anti-affinity with negative weights."""
-        near = self._affinity("podAffinity", "preferred")
-        far = self._affinity("podAntiAffinity", "preferred")
-        turned = (Term(t.selector, t.namespaces, t.namespace_selector, t.topology, -t.weight) for t in far)
-        return (*near, *turned)
+        return _terms(self, given, weighted=rule == "preferred") if given else ()
 
 
 _NO_LABELS: Final[Mapping[str, str]] = {}
+_MOST_KEPT: Final = 4096
+_seen: dict[Any, Any] = {}
+
+
+def _kept(value: Any, *parts: Any) -> Any:
+    """The first of equal values (`parts` of it, where it cannot be a key): pods are much alike, and very many."""
+    if len(_seen) > _MOST_KEPT:
+        _seen.clear()
+    return _seen.setdefault(parts or value, value)
+
+
+def _controller(meta: Object) -> str:
+    """The uid of the owner that controls it."""
+    for ref in meta.get("ownerReferences") or ():
+        if ref.get("controller"):
+            return str(_kept(ref.get("uid") or ""))
+    return ""
+
+
+def _scoring(spec: Object, requests: Amounts) -> tuple[int, int]:
+    """(cpu, memory) with assumptions for containers that request nothing."""
+    cpu = memory = 0
+    for container in spec.get("containers") or ():
+        need = of_container(container)
+        cpu += need.get("cpu", _DEFAULT_CPU)
+        memory += need.get("memory", _DEFAULT_MEMORY)
+    return max(cpu, requests.get("cpu", 0)), max(memory, requests.get("memory", 0))

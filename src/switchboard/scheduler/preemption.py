@@ -40,7 +40,7 @@ def _without(snapshot: Snapshot, node: NodeInfo) -> Snapshot:
 
 def _importance(pod: PodInfo) -> tuple[int, str]:
     """Sort key: more important first; of equal priority the one that runs longer."""
-    return (-pod.priority, (pod.raw.get("status") or {}).get("startTime") or "~")
+    return (-pod.priority, pod.started or "~")
 
 
 def _victims(
@@ -94,7 +94,7 @@ def find(
 
 def _cost(candidate: Candidate) -> tuple[Any, ...]:
     priorities = [victim.priority for victim in candidate.victims]
-    starts = [(v.raw.get("status") or {}).get("startTime") or "" for v in candidate.victims]
+    starts = [victim.started for victim in candidate.victims]
     highest = [s for s, p in zip(starts, priorities, strict=True) if p == max(priorities)]
     # The latest of the earliest starts is best: turned around character by character for `min`.
     late = tuple(-ord(c) for c in min(highest, default=""))

@@ -119,7 +119,7 @@ class Scheduler:
         before = self._snapshot.node_of(key)
         if before == node and old is not None and _pod_essence(old) == _pod_essence(new):
             return
-        self._snapshot.place(PodInfo(new), node)
+        self._snapshot.place(PodInfo(new).lighten(), node)
         if before is None or old is None or _pod_essence(old) != _pod_essence(new):
             self._queue.changed()
 
@@ -261,6 +261,7 @@ class Scheduler:
             return
         text = f"Successfully assigned {pod.key} to {node}"
         self._recorder.event(pod.raw, "Normal", "Scheduled", text, action="Binding")
+        pod.lighten()
 
     def _unassume(self, pod: PodInfo) -> None:
         current = self._cache.informer(PODS).get_key(pod.key)
@@ -318,7 +319,7 @@ class Scheduler:
                 self._queue.retry(pod)
                 return
             text = f"Preempted by pod {pod.uid} on node {candidate.node}"
-            self._recorder.event(victim.raw, "Normal", "Preempted", text, action="Preempting")
+            self._recorder.event(victim.reference, "Normal", "Preempted", text, action="Preempting")
 
 
 def _blocked(total: int, reason: str) -> str:

@@ -81,23 +81,16 @@ def _evenness(pod: PodInfo, nodes: Sequence[NodeInfo], snapshot: Snapshot) -> di
     given = constraints(pod, snapshot, "ScheduleAnyway")
     if given:
         return {n.name: -float(sum(c.counts[n.labels[c.key]] for c in given if c.key in n.labels)) for n in nodes}
-    owner = _owner(pod)
-    if owner is None:
+    owner = pod.controller
+    if not owner:
         return {}
     zones: Counter[str] = Counter()
     here: Counter[str] = Counter()
     for node in snapshot:
-        number = sum(_owner(other) == owner for other in node.pods.values())
+        number = sum(other.controller == owner for other in node.pods.values())
         here[node.name] += number
         zones[node.labels.get("topology.kubernetes.io/zone", "")] += number
     return {
         n.name: -(here[n.name] + zones[n.labels.get("topology.kubernetes.io/zone", "")] / max(1, len(nodes)))
         for n in nodes
     }
-
-
-def _owner(pod: PodInfo) -> str | None:
-    for ref in pod.raw["metadata"].get("ownerReferences") or ():
-        if ref.get("controller"):
-            return str(ref.get("uid"))
-    return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from switchboard.store.codec import Unpack
+
 Index = Callable[[str, bytes], Any]
-Unpack = Callable[[bytes], bytes]
 _UNMADE: Final = object()
 
 

@@ -136,6 +136,7 @@ class Store:
                 self._history.append(Event(record, previous, bool(row.deleted)))
             self._packer.take(record)
             self.revision = max(self.revision, row.revision)
+        self._packer.pack()
         self._disk.confirm(self.revision)
         self._garbage += self._history.trim()
         return State(live.values())

@@ -26,6 +26,7 @@ _COMMON_PORTS = frozenset({80, 443, 8080, 8443})
 class Evidence:
     """What a check looks at: everything of one namespace, plus pods elsewhere. All are API objects.
 
+    `pods` may be those alone that the Service selects, if there are any, `elsewhere` those with one of its labels;
     `services` may include the one that is checked, `elsewhere` this namespace's pods: where they are read, it selects
     none of them.
     """

@@ -18,6 +18,7 @@ from switchboard.why.world import World
 
 GRACE = 1.0
 LAG = 0.02  # seconds until a change of a pod is looked at: packets wait for what others make of it
+_CROWD = 256  # pods of a namespace from which on it takes longer: a Service that selects none is compared with all
 _WARNED = "SelectorMatchesNoPods"
 _OTHERS = ("NoSuchTargetPort", "NoReadyPods")  # pods match, and give no endpoint
 _MENDED = "SelectorMatchesPods"
@@ -43,8 +44,8 @@ class Watcher:
         for informer in self._world.workloads:
             informer.on_change(self._neighbour_changed)
         self._world.slices.on_change(self._slice_changed)
-        for service in self._world.services.items():
-            self._loop.add(_key(service))
+        for key in list(self._world.services.keys()):
+            self._loop.add(key)
         await self._loop.run()
 
     async def _recall(self) -> None:
@@ -88,8 +89,10 @@ class Watcher:
         if old is not None and new is not None and _shape(old) == _shape(new):
             return  # a status update changes nothing that a selector sees
         space = (new or old or {})["metadata"].get("namespace", "")
+        crowd = self._world.crowd(space)
+        lag = LAG if crowd <= _CROWD else crowd / 2000
         for key in self._empty.get(space, ()):
-            self._loop.add_after(key, LAG)
+            self._loop.add_after(key, lag)
 
     def _fill(self, key: str, *, empty: bool = False) -> None:
         """Remember whether a Service is without pods."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from switchboard.client import Informer
 from switchboard.why.check import Evidence, Object
 from switchboard.why.kinship import matches
 
-_SPACE, _SERVICE, _SELECTOR = "advice/space", "advice/service", "advice/selector"  # names of indexes
+_SPACE, _SERVICE, _SELECTOR, _PAIR = "advice/space", "advice/service", "advice/selector", "advice/pair"  # indexes
+_ANYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +26,39 @@ class World:
     def __post_init__(self) -> None:
         for informer in (self.services, self.pods, *self.workloads):
             informer.index(_SPACE, _space)
+        self.pods.index(_PAIR, _pairs)
         self.services.index(_SELECTOR, _first_pair)
         self.slices.index(_SERVICE, _service_of)
 
     def evidence(self, service: Object) -> Evidence:
         """Everything a check of this Service looks at: live views, no copies.
 
-        What a check reads of other Services and of pods elsewhere it reads only once no pod here is selected, so this
-        Service and this namespace need not be left out of them.
+        What a check reads of other pods and Services it reads only once no pod here is selected, so this Service and
+        this namespace need not be left out of them.
         """
         space = service["metadata"].get("namespace", "default")
+        selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
+        selected = [pod for pod in self._labelled(space, selector) if matches(selector, _labels(pod))]
         return Evidence(
-            pods=self.pods.by(_SPACE, space),
+            pods=selected or self.pods.by(_SPACE, space),
             workloads=list(self._workloads(space)),
             services=self.services.by(_SPACE, space),
-            elsewhere=self.pods.items(),
+            elsewhere=self._labelled(_ANYWHERE, selector),
         )
+
+    def crowd(self, space: str) -> int:
+        """How many pods a namespace has."""
+        return len(self.pods.by(_SPACE, space))
+
+    def _labelled(self, space: str, selector: dict[str, str]) -> Collection[Object]:
+        """Pods that have one of these labels, the one that fewest have."""
+        found = [self.pods.by(_PAIR, f"{space}/{key}={value}") for key, value in selector.items()]
+        return min(found, key=len, default=())
 
     def selecting(self, pod: Object) -> Iterator[Object]:
         """The Services whose selector matches the pod."""
         meta = pod["metadata"]
-        labels = meta.get("labels") or {}
+        labels = _labels(pod)
         for key, value in labels.items():
             for service in self.services.by(_SELECTOR, f"{meta.get('namespace')}/{key}={value}"):
                 if matches(service["spec"]["selector"], labels):
@@ -68,6 +81,16 @@ class World:
 
 def _space(obj: Object) -> list[str]:
     return [obj["metadata"].get("namespace", "default")]
+
+
+def _labels(pod: Object) -> dict[str, str]:
+    return pod["metadata"].get("labels") or {}
+
+
+def _pairs(pod: Object) -> list[str]:
+    """Each label of a pod, in its namespace and anywhere."""
+    spaces = pod["metadata"].get("namespace", "default"), _ANYWHERE
+    return [f"{space}/{key}={value}" for key, value in _labels(pod).items() for space in spaces]
 
 
 def _service_of(piece: Object) -> list[str]:
