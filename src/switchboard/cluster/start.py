@@ -23,7 +23,7 @@ from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
-from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, stop, traces
+from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, shutdown, stop, traces
 from . import config as configs
 from .ask import NoAnswer, ask
 from .command import NEEDED, require, require_space
@@ -98,6 +98,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         containerd_seconds = _wait_containerd(patience, progress, spawned)
         _wait_ready(patience, progress, spawned, began)
         ready = progress.elapsed
+        shutdown.register(config)
         _wait_mirror(patience)
         containerd.look_upstream(config)
         if builder:

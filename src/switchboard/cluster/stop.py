@@ -17,7 +17,7 @@ from pathlib import Path
 
 from switchboard.node import shims
 
-from . import cgroups, network, running
+from . import cgroups, network, running, shutdown
 from .command import attempt
 from .config import ClusterConfig
 from .supervise import start_time
@@ -35,6 +35,7 @@ def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
     stop_processes([*(process.pid for process in running.processes(config)), *running.strays(config)])
     stop_containers(config, grace)
     remove_leftovers(config, sandboxes)
+    shutdown.forget(config)
     return something
 
 
