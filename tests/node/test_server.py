@@ -70,6 +70,14 @@ async def test_logs(node: Node) -> None:
     assert (await get(node, "/containerLogs/default/nobody/c"))[0] == 404
 
 
+async def test_logs_of_the_machine(node: Node) -> None:
+    status, page = await get(node, "/logs/")
+    assert status == 200 and page.startswith("<pre>\n<a href=")
+    assert (await get(node, "/logs/../../etc/passwd"))[0] == 404
+    async with https(node) as http:
+        assert (await http.request("POST", await base(node) + "/logs/", timeout=10)).status == 405
+
+
 async def test_logs_of_what_is_followed_has_ended_or_has_not_begun(node: Node) -> None:
     volume = {"volumes": [{"name": "w", "emptyDir": {}}]}
     mounts = {"volumeMounts": [{"name": "w", "mountPath": "/w"}]}

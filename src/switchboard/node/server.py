@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from switchboard.node import stats
+from switchboard.node import stats, systemlogs
 from switchboard.node.logs import BadLogOptions, options_of, read
 from switchboard.node.observed import Container, Observed
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
@@ -81,6 +81,7 @@ class NodeServer:
             "pods": self._pods,
             "runningpods": self._running_pods,
             "containerLogs": self._logs,
+            "logs": self._system_logs,
             "exec": self._exec,
             "attach": self._attach,
             "portForward": self._port_forward,
@@ -187,6 +188,11 @@ class NodeServer:
             raise Refused(404, f"failed to open log file {str(path)!r}: no such file or directory") from None
         headers = [("Content-Type", "text/plain")]
         return Response(200, headers, stream=_with_first(first, pieces))
+
+    async def _system_logs(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise Refused(405, "Method Not Allowed")
+        return systemlogs.answer(self._settings.system_logs, parts, slash=request.path.endswith("/"))
 
     def _by_id(self, uid: str, name: str, ident: str) -> Container | None:
         seen = self._lookup.seen(uid)

@@ -36,6 +36,7 @@ class NodeSettings:
     hostname: str = ""  # the Node's Hostname address; the node's name when empty
     drain_seconds: float = 0.15  # how long a ready pod that is deleted goes on before it is told to end
     listen_seconds: float = 0.0  # how long a container without readiness probe has to listen on its ports
+    system_logs: Path = Path("/var/log")  # what /logs/ of the node's API shows
     log_max_size: int = 10 << 20
     log_max_files: int = 5
 
