@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from switchboard.client import Cache, EventRecorder, Informer, Loop, Resource, key_of
-from switchboard.controllers.owners import controller_of, controller_uid, orphan_places
+from switchboard.client.indexes import PLACES, places
+from switchboard.controllers.owners import controller_of, controller_uid
 
 Object = dict[str, Any]
 Signer = Callable[[bytes, list[str], float], bytes]  # request, usages, seconds of validity -> certificate
@@ -101,10 +102,10 @@ class Controller:
         self.loop.add(key_of(meta.get("namespace"), meta["name"]))
 
     def follow_children(self, res: Resource) -> None:
-        """Queue the owner of every child that changes, and keep children findable by owner, orphans by labels."""
+        """Queue the owner of every child that changes, and keep children findable by owner and by labels."""
         informer = self.of(res)
         informer.index("controller", controller_uid)
-        informer.index("orphans", orphan_places)
+        informer.index(PLACES, places)
         informer.on_change(self._child_changed)
 
     def _child_changed(self, old: Object | None, new: Object | None) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from switchboard.client import Informer
+from switchboard.client.indexes import PLACES, place
 from switchboard.objects.selectors import LabelSelector
 
 Object = dict[str, Any]
-
-PLACES: Final = "places"  # name of an index by `places`
 
 
 def controller_of(obj: Object) -> Object | None:
@@ -32,22 +31,10 @@ def controller_uid(obj: Object) -> list[str]:
     return [ref.get("uid", "")] if ref else []
 
 
-def places(obj: Object) -> list[str]:
-    """Index function: the namespace of an object, and each of its labels in that namespace."""
-    meta = obj["metadata"]
-    space = meta.get("namespace", "")
-    return [space, *(f"{space}/{key}={value}" for key, value in (meta.get("labels") or {}).items())]
-
-
-def orphan_places(obj: Object) -> list[str]:
-    """Index function: `places` of an object without a controller."""
-    return [] if controller_of(obj) else places(obj)
-
-
-def candidates(informer: Informer[Object], index: str, space: str, selector: LabelSelector) -> Collection[Object]:
-    """Objects of a namespace that a selector may match, out of an index by `places`: as few as one label tells."""
-    found = [informer.by(index, f"{space}/{key}={value}") for key, value in selector.pairs]
-    return min(found, key=len) if found else informer.by(index, space)
+def candidates(informer: Informer[Object], space: str, selector: LabelSelector) -> Collection[Object]:
+    """Objects of a namespace that a selector may match, out of the index by places: as few as one label tells."""
+    found = [informer.by(PLACES, place(space, key, value)) for key, value in selector.pairs]
+    return min(found, key=len) if found else informer.by(PLACES, space)
 
 
 def reference_to(owner: Object) -> Object:

@@ -84,8 +84,8 @@ class PodControl:
         informer: Informer[Object] = self._cache.informer(res)
         meta = owner["metadata"]
         held = informer.by("controller", meta["uid"])
-        alone = owners.candidates(informer, "orphans", meta.get("namespace", ""), selector)
-        orphans = [obj for obj in alone if accept(obj)]
+        alike = owners.candidates(informer, meta.get("namespace") or "", selector)
+        orphans = [obj for obj in alike if owners.controller_of(obj) is None and accept(obj)]
         found = owners.claim(owner, selector, list(held), orphans)
         owned = found.owned
         for obj in found.adopt:

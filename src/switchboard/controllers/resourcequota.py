@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from switchboard.client import Resource, key_of
+from switchboard.client.indexes import PLACES, SPACE, places
+from switchboard.client.indexes import space as space_of
 from switchboard.client.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
 from switchboard.controllers import discovery
 from switchboard.controllers.base import Context, Controller
@@ -17,8 +19,8 @@ from switchboard.objects.errors import NotFound
 
 Object = dict[str, Any]
 
-_SPACE: Final = "namespace"
 _POLL: Final = 2.0
+_SPACES: Final = {PODS: (PLACES, places), SERVICES: (SPACE, space_of), PERSISTENTVOLUMECLAIMS: (SPACE, space_of)}
 _FOLLOWED: Final = {("", res.plural): res for res in (PODS, SERVICES, PERSISTENTVOLUMECLAIMS)}
 
 
@@ -34,7 +36,7 @@ class ResourceQuotaController(Controller):
         super().__init__(context)
         self._kinds: dict[tuple[str, str], Resource] = {}
         for res in _FOLLOWED.values():
-            self.of(res).index(_SPACE, lambda obj: [obj["metadata"].get("namespace", "")])
+            self.of(res).index(*_SPACES[res])
             self.of(res).on_change(self._object_changed)
 
     def _object_changed(self, old: Object | None, new: Object | None) -> None:
@@ -65,7 +67,7 @@ class ResourceQuotaController(Controller):
     async def _objects(self, kind: tuple[str, str], space: str) -> list[Object]:
         followed = _FOLLOWED.get(kind)
         if followed is not None:
-            return list(self.of(followed).by(_SPACE, space))
+            return list(self.of(followed).by(_SPACES[followed][0], space))
         if kind not in self._kinds:
             found = await discovery.resources(self.cache.client)
             self._kinds = {(f.resource.group, f.resource.plural): f.resource for f in found if f.resource.namespaced}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from switchboard.client import Cache, key_of
+from switchboard.client.indexes import PLACES, place, places
 from switchboard.client.resources import PODS, SERVICES
-from switchboard.controllers.owners import PLACES, places
 from switchboard.controllers.slice_endpoints import relevant
 
 Object = dict[str, Any]
@@ -39,8 +39,8 @@ class Selection:
         selector = (service.get("spec") or {}).get("selector")
         if not selector:
             return
-        space = service["metadata"].get("namespace")
-        candidates = min((self._pods.by(PLACES, f"{space}/{k}={v}") for k, v in selector.items()), key=len)
+        space = service["metadata"].get("namespace") or ""
+        candidates = min((self._pods.by(PLACES, place(space, k, v)) for k, v in selector.items()), key=len)
         for pod in candidates:
             labels = pod["metadata"].get("labels") or {}
             if all(labels.get(key) == value for key, value in selector.items()):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from itertools import islice
 from typing import Final
 
 from switchboard.store.codec import SAMPLES, Codec
@@ -21,6 +22,7 @@ from switchboard.store.table import table_name
 YOUNG: Final = 4 << 20
 MOST: Final = 16 << 20
 READ: Final = 4 << 20
+_LOOKED_AT: Final = 512  # records, the next to be packed, among which samples are looked for
 _SMALLEST: Final = 192  # bytes of a value that is worth it
 
 
@@ -75,7 +77,7 @@ class Packer:
         table = table_name(record.key) or ""
         codec = self._codecs.get(table)
         if codec is None or codec.stale():
-            alike = [other for other in self._young if other.key.startswith(table)]
+            alike = [other for other in islice(self._young, _LOOKED_AT) if other.key.startswith(table)]
             some = [record, *alike[:: len(alike) // SAMPLES + 1]]
             codec = self._codecs[table] = Codec([each.value for each in some])
         return codec

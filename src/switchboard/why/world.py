@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchboard.client import Informer
+from switchboard.client.indexes import PLACES, SPACE, place, places
+from switchboard.client.indexes import space as space_of
 from switchboard.why.check import Evidence, Object
 from switchboard.why.kinship import matches
 
-_SPACE, _SERVICE, _SELECTOR, _PAIR = "advice/space", "advice/service", "advice/selector", "advice/pair"  # indexes
-_ANYWHERE = "*"
+_SERVICE, _SELECTOR = "advice/service", "advice/selector"  # names of indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,9 @@ class World:
     workloads: Sequence[Informer[Any]]
 
     def __post_init__(self) -> None:
-        for informer in (self.services, self.pods, *self.workloads):
-            informer.index(_SPACE, _space)
-        self.pods.index(_PAIR, _pairs)
+        for informer in (self.services, *self.workloads):
+            informer.index(SPACE, space_of)
+        self.pods.index(PLACES, places)
         self.services.index(_SELECTOR, _first_pair)
         self.slices.index(_SERVICE, _service_of)
 
@@ -40,20 +41,25 @@ class World:
         selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
         selected = [pod for pod in self._labelled(space, selector) if matches(selector, _labels(pod))]
         return Evidence(
-            pods=selected or self.pods.by(_SPACE, space),
+            pods=selected or self.pods.by(PLACES, space),
             workloads=list(self._workloads(space)),
-            services=self.services.by(_SPACE, space),
-            elsewhere=self._labelled(_ANYWHERE, selector),
+            services=self.services.by(SPACE, space),
+            elsewhere=() if selected else self._elsewhere(selector),
         )
 
     def crowd(self, space: str) -> int:
         """How many pods a namespace has."""
-        return len(self.pods.by(_SPACE, space))
+        return len(self.pods.by(PLACES, space))
 
     def _labelled(self, space: str, selector: dict[str, str]) -> Collection[Object]:
         """Pods that have one of these labels, the one that fewest have."""
-        found = [self.pods.by(_PAIR, f"{space}/{key}={value}") for key, value in selector.items()]
+        found = [self.pods.by(PLACES, place(space, key, value)) for key, value in selector.items()]
         return min(found, key=len, default=())
+
+    def _elsewhere(self, selector: dict[str, str]) -> list[Object]:
+        """As `_labelled`, of all namespaces."""
+        spaces = [where for where in self.pods.values(PLACES) if "/" not in where]
+        return [pod for space in spaces for pod in self._labelled(space, selector)]
 
     def selecting(self, pod: Object) -> Iterator[Object]:
         """The Services whose selector matches the pod."""
@@ -76,21 +82,11 @@ class World:
 
     def _workloads(self, space: str) -> Iterator[Object]:
         for informer in self.workloads:
-            yield from informer.by(_SPACE, space)
-
-
-def _space(obj: Object) -> list[str]:
-    return [obj["metadata"].get("namespace", "default")]
+            yield from informer.by(SPACE, space)
 
 
 def _labels(pod: Object) -> dict[str, str]:
     return pod["metadata"].get("labels") or {}
-
-
-def _pairs(pod: Object) -> list[str]:
-    """Each label of a pod, in its namespace and anywhere."""
-    spaces = pod["metadata"].get("namespace", "default"), _ANYWHERE
-    return [f"{space}/{key}={value}" for key, value in _labels(pod).items() for space in spaces]
 
 
 def _service_of(piece: Object) -> list[str]:
