@@ -42,7 +42,8 @@ class Structural:
         self._evaluate: Evaluator | None = None
 
     def clean(self, obj: Object) -> list[str]:
-        """Prune in place what the schema does not name; returns the paths. Metadata is that of every object.
+        """Prune in place what the schema does not name, and nulls where there can be none; returns the paths of the
+        first. Metadata is that of every object.
 
         Raises BadRequest when metadata (or apiVersion, kind) has the wrong type.
         """
@@ -59,6 +60,7 @@ class Structural:
                 f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: {text}'
             ) from None
         _prune(obj, self.schema, "", unknown, embedded=True)
+        _drop_nulls(obj, self.schema)
         return unknown
 
     def default(self, obj: Object) -> None:
@@ -123,9 +125,21 @@ def _prune(value: Any, schema: Schema, path: str, unknown: list[str], *, embedde
             if name not in properties and not rest and not open_here:
                 unknown.append(f"{path}.{name}" if path else name)
                 del value[name]
+    elif isinstance(value, list) and not isinstance(schema.get("items"), dict) and not open_here:
+        for i, inner in enumerate(value):
+            _prune(inner, {"items": {}} if isinstance(inner, list) else {}, f"{path}[{i}]", unknown)
     for name, inner, below, here in _children(value, schema, path):
         if not (embedded and name in _IDENTITY):
             _prune(inner, below, here, unknown)
+
+
+def _drop_nulls(value: Any, schema: Schema) -> None:
+    """Nulls of fields that are not nullable say nothing; where there is a default, it comes in their place later."""
+    for name, inner, below, _ in _children(value, schema, ""):
+        if inner is not None:
+            _drop_nulls(inner, below)
+        elif isinstance(value, dict) and not below.get("nullable") and below.get("default") is None:
+            del value[name]
 
 
 def _default(value: Any, schema: Schema) -> None:
@@ -137,9 +151,8 @@ def _default(value: Any, schema: Schema) -> None:
                 value[name] = copy.deepcopy(below["default"])
     for name, inner, below, _ in _children(value, schema, ""):
         if inner is None and "default" in below and not below.get("nullable"):
-            value[name] = copy.deepcopy(below["default"])
-        else:
-            _default(inner, below)
+            inner = value[name] = copy.deepcopy(below["default"])
+        _default(inner, below)
 
 
 def list_doubles(value: Any, schema: Schema, path: str = "") -> Errors:
@@ -161,15 +174,17 @@ def _list_types(value: Any, schema: Schema, path: str, errs: Errors) -> None:
     kind = schema.get("x-kubernetes-list-type")
     if isinstance(value, list) and kind in ("set", "map"):
         keys = schema.get("x-kubernetes-list-map-keys") or []
-        defaults = {n: s.get("default") for n, s in ((schema.get("items") or {}).get("properties") or {}).items()}
-        seen: set[str] = set()
-        for i, entry in enumerate(value):
-            key = entry
-            if kind == "map" and isinstance(entry, dict):
-                key = {name: entry.get(name, defaults.get(name)) for name in keys}
+        odd = [i for i, entry in enumerate(value) if not isinstance(entry, dict | None)] if kind == "map" else []
+        if odd:
+            errs.invalid(f"{path}[{odd[0]}]", value[odd[0]], "must be an object for an array of list-type map")
+        seen: dict[str, int] = {}
+        for i, entry in enumerate(value) if not odd else ():
+            key = entry if kind == "set" else {name: entry[name] for name in keys if name in (entry or ())}
             text = shown(key)
-            if text in seen:
+            seen[text] = seen.get(text, 0) + 1
+            if seen[text] == 2:  # once for each
                 errs.duplicate(f"{path}[{i}]", key)
-            seen.add(text)
-    for _, inner, below, here in _children(value, schema, path):
-        _list_types(inner, below, here, errs)
+    named = schema.get("properties") or {}
+    for name, inner, below, here in _children(value, schema, path):
+        keyed = isinstance(value, dict) and name not in named
+        _list_types(inner, below, f"{path}[{name}]" if keyed else here, errs)

@@ -79,11 +79,13 @@ class Errors(list[FieldError]):
 
     def too_long(self, path: str, limit: int) -> None:
         """A text or the sum of texts above `limit` bytes."""
-        self._add("FieldValueTooLong", path, "Too long", f"may not be more than {limit} bytes")
+        plural = "s" if limit != 1 else ""
+        self._add("FieldValueTooLong", path, "Too long", f"may not be more than {limit} byte{plural}")
 
     def too_many(self, path: str, actual: int, limit: int) -> None:
         """A list with more than `limit` items."""
-        self._add("FieldValueTooMany", path, f"Too many: {actual}", f"must have at most {limit} items")
+        plural = "s" if limit != 1 else ""
+        self._add("FieldValueTooMany", path, f"Too many: {actual}", f"must have at most {limit} item{plural}")
 
     def check(self, path: str, value: str, check: Check) -> None:
         """Every message of one of the checks in `names`."""
