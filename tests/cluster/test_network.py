@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from switchboard.cluster import command, network
+from switchboard.cluster import command, network, start
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
+from switchboard.cluster.progress import Progress
 from switchboard.testing.host import Host
 
 CALL = """
@@ -198,6 +199,22 @@ s.settimeout(5)
 s.sendto(b"who", (sys.argv[1], 53))
 print(s.recv(100).decode())
 """
+
+
+def test_both_families_on_a_host_that_has_switched_one_off(host: Host, config: ClusterConfig) -> None:
+    for which in ("all", "default"):
+        host.run("sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{which}/disable_ipv6")
+    both = replace(config, dual_stack=True)
+    call(host, both, "create")
+    assert f"inet6 {both.gateways[1]}/64" in host.run("ip", "addr", "show", both.host_link).stdout
+    code = REACH.replace("socket.socket()", "socket.socket(socket.AF_INET6)")
+    assert node(host, both, sys.executable, "-c", code, both.gateways[1]).strip() == "True"
+
+
+def test_both_families_are_refused_where_the_kernel_knows_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_SIX", tmp_path / "none")
+    with pytest.raises(ClusterError, match="needs IPv6, which this machine's kernel does not have"):
+        start.decide(start.Wish("never-there", dual_stack=True), Progress())
 
 
 def test_a_resolver_on_the_hosts_loopback_is_asked_where_it_asks_itself(

@@ -26,6 +26,7 @@ from .errors import ClusterError
 
 _STAMP = "network.json"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_SIX = Path("/proc/sys/net/ipv6")
 _NETNS = Path("/run/netns")  # a mount that `ip netns` makes when it is not there
 _MADE_NETNS = "netns-made"  # in the folder of all clusters: it was not there before the first one
 
@@ -59,12 +60,15 @@ def host_batch(config: ClusterConfig) -> str:
         f"link set {link} up",
         f"route add {config.load_balancer_cidr} via {config.node_ip} dev {link}",
     ]
-    if config.dual_stack:
-        lines += [
-            f"addr add {config.gateways[1]}/64 dev {link} nodad",
-            f"route add {config.load_balancer_cidrs[1]} via {config.node_ips[1]} dev {link}",
-        ]
     return "\n".join(lines) + "\n"
+
+
+def host_batch_six(config: ClusterConfig) -> str:
+    """The same for IPv6, which the link must be allowed to have first."""
+    return (
+        f"addr add {config.gateways[1]}/64 dev {config.host_link} nodad\n"
+        f"route add {config.load_balancer_cidrs[1]} via {config.node_ips[1]} dev {config.host_link}\n"
+    )
 
 
 def node_batch(config: ClusterConfig) -> str:
@@ -91,11 +95,11 @@ def node_script(config: ClusterConfig, *, bridged: bool) -> str:
     )
 
 
-def node_table(config: ClusterConfig, resolvers: list[tuple[str, str]] | None = None) -> str:
+def node_table(config: ClusterConfig, stubs: list[tuple[str, str]] | None = None) -> str:
     """The node's own table: pods leave the node with the node's address, and a resolver of the host's loopback is
     found elsewhere.
 
-    `resolvers` are pairs of (loopback address in the host's resolv.conf, server behind it): containerd reads that
+    `stubs` are pairs of (loopback address in the host's resolv.conf, server behind it): containerd reads that
     file and asks from inside the namespace, where the loopback is another one.
     """
     pods = config.pod_cidr
@@ -111,12 +115,12 @@ def node_table(config: ClusterConfig, resolvers: list[tuple[str, str]] | None = 
         f'    ip saddr {config.node_subnet} ct status dnat oifname "eth0" masquerade',
         "  }",
     ]
-    if resolvers:
+    if stubs:
         rules += [
             "  chain output {",
             "    type nat hook output priority -100; policy accept;",
         ]  # no name for it before nft 1.0.8
-        for stub, server in resolvers:
+        for stub, server in stubs:
             rules += [f"    ip daddr {stub} {protocol} dport 53 dnat to {server}" for protocol in ("udp", "tcp")]
         rules += ["  }"]
     return "\n".join([*rules, "}"]) + "\n"
@@ -179,6 +183,9 @@ def create(config: ClusterConfig) -> bool:
         why=why,
         advice=f"is {config.node_subnet} in use? see: ip route",
     )
+    if config.dual_stack:  # also on a host that has switched it off for its links
+        (_SIX / "conf" / config.host_link / "disable_ipv6").write_text("0")
+        run(["ip", "-batch", "-"], given=host_batch_six(config), why=why)
     run(
         ["nsenter", f"--net={config.netns_path}", "sh"],
         given=node_script(config, bridged=cni.have_bridge_filter()),
@@ -256,6 +263,15 @@ def taken_networks() -> list[IPv4Network]:
             address, mask = (int.from_bytes(bytes.fromhex(words[i])[::-1], "big") for i in (1, 7))
             networks.append(IPv4Network((address, mask.bit_count())))
     return networks
+
+
+def check_six() -> None:
+    """ClusterError when this machine's kernel has no IPv6."""
+    if not _SIX.is_dir():
+        raise ClusterError(
+            "--dual-stack needs IPv6, which this machine's kernel does not have",
+            "leave the option out, or start the machine without ipv6.disable=1",
+        )
 
 
 def check_unused(subnet: str) -> None:

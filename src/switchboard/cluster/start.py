@@ -136,6 +136,8 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
             )
         return _switched(known, wish)
     config = configs.new(wish.name, **fixed)
+    if config.dual_stack:
+        network.check_six()
     neighbours = configs.load_all()
     others = [IPv4Network(other.node_subnet) for other in neighbours]
     if wish.node_subnet is not None:

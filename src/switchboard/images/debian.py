@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from .errors import ImageError
 
@@ -21,7 +22,7 @@ NOT_NEEDED = frozenset(
     "adduser debconf dpkg tar perl-base gcc-12-base init-system-helpers lsb-base sysvinit-utils openssl iproute2 "
     "libcap2-bin libbpf1 libelf1 libmnl0 libxtables12 libjs-jquery debian-archive-keyring base-passwd".split()
 )
-_URI = re.compile(r"^'[^']+' (\S+) \d+", re.MULTILINE)
+_URI = re.compile(r"^'([^']+)' (\S+) \d+", re.MULTILINE)
 
 
 class Packages:
@@ -50,10 +51,14 @@ class Packages:
     def closure(self, packages: Iterable[str]) -> list[Path]:
         """The package files of `packages` and all they need, in apt's order. Raises ImageError when apt cannot tell."""
         done = self._apt("--print-uris", *packages)
-        files = [self.folder / name for name in _URI.findall(done.stdout)]
+        files = [self._file(uri, name) for uri, name in _URI.findall(done.stdout)]
         if not files:  # apt prints nothing for what is in its archive folder: then another, empty one is asked
             raise ImageError(f"apt-get knows no packages {' '.join(packages)}: {done.stderr.strip()}", "apt-get update")
         return [file for file in files if package_name(file) not in NOT_NEEDED]
+
+    def _file(self, uri: str, name: str) -> Path:
+        # what a mirror on this very disk has is not downloaded by apt, but used where it lies
+        return Path(unquote(uri.removeprefix("file:"))) if uri.startswith("file:") else self.folder / name
 
     def _apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         # what is in the archive folder has no URI to print, so questions are asked with another folder
