@@ -6,7 +6,7 @@ in memory. The protobuf's messages are in `objects/data/openapi_v2_protobuf.json
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from switchboard.api.openapi_paths import paths
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects import types
 from switchboard.objects.kinds import Registry
-from switchboard.objects.wire import BYTES, Codec, write_varint
+from switchboard.objects.wire import BYTES, Codec, Special, write_varint
 
 Schema = dict[str, Any]
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
@@ -124,15 +124,33 @@ def _codec() -> Codec:
     return Codec(types.table("openapi_v2_protobuf"))
 
 
+def _once(message: str, message_of: Callable[[Any], dict[str, Any]]) -> Special:
+    """Encodes a message that stands in the document again and again as often as it differs."""
+    known: dict[bytes, bytes] = {}
+
+    def encode(value: Any) -> bytes:
+        key = msgspec.json.encode(value)
+        if (body := known.get(key)) is None:
+            body = known[key] = _codec().encode(message, message_of(value))
+        return body
+
+    return (lambda body: _codec().decode(message, body)), encode
+
+
 def _chunk(number: int, body: bytes) -> bytes:
     return write_varint(number << 3 | BYTES) + write_varint(len(body)) + body
 
 
 def as_protobuf(registries: Sequence[Registry], definitions: Iterable[tuple[str, Schema]]) -> Iterator[bytes]:
     """The document as an `openapi.v2.Document` message, in pieces."""
-    codec = _codec()
-    yield codec.encode("Document", {"swagger": "2.0", "info": _INFO})
+    # parameters and answers are nine tenths of it, and mostly the same
+    special = {
+        "ParametersItem": _once("ParametersItem", _message_of_parameter),
+        "NamedResponseValue": _once("NamedResponseValue", _message_of_response),
+    }
     table = types.table("openapi_v2_protobuf")
+    codec = Codec(table, special=special)
+    yield codec.encode("Document", {"swagger": "2.0", "info": _INFO})
     number = {entry[0]: int(n) for n, entry in table["Document"]["fields"].items()}
     path_number = next(int(n) for n, entry in table["Paths"]["fields"].items() if entry[0] == "path")
     pieces = [
@@ -215,22 +233,24 @@ def _message_of_parameter(parameter: Schema) -> dict[str, Any]:
     return {"parameter": {"non_body_parameter": {sub: fields | {"type": parameter["type"]}}}}
 
 
+def _message_of_response(response: tuple[str, Schema]) -> dict[str, Any]:
+    code, answer = response
+    value: dict[str, Any] = {"description": answer["description"]}
+    if "schema" in answer:
+        value["schema"] = {"schema": _message_of_schema(answer["schema"])}
+    return {"name": code, "value": {"response": value}}
+
+
 def _message_of_operation(operation: Schema) -> dict[str, Any]:
-    responses = []
-    for code, answer in operation["responses"].items():
-        response = {"description": answer["description"]}
-        if "schema" in answer:
-            response["schema"] = {"schema": _message_of_schema(answer["schema"])}
-        responses.append({"name": code, "value": {"response": response}})
     out = {key: operation[key] for key in ("tags", "consumes", "produces", "schemes") if key in operation}
     return out | {
         "operation_id": operation["operationId"],
-        "parameters": [_message_of_parameter(p) for p in operation["parameters"]],
-        "responses": {"response_code": responses},
+        "parameters": operation["parameters"],
+        "responses": {"response_code": list(operation["responses"].items())},
         "vendor_extension": _extensions(operation),
     }
 
 
 def _message_of_item(item: Schema) -> dict[str, Any]:
     out: dict[str, Any] = {m: _message_of_operation(item[m]) for m in _METHODS if m in item}
-    return out | {"parameters": [_message_of_parameter(p) for p in item["parameters"]]}
+    return out | {"parameters": item["parameters"]}
