@@ -31,7 +31,7 @@ from .config import ClusterConfig
 from .errors import ClusterError
 from .progress import Progress
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0  # a small machine with a slow disk and nothing in its caches needs most of a minute
 _TOO_OFTEN = 4  # deaths of one process during a start, after which waiting makes no sense
 
 
