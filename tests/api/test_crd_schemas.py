@@ -10,6 +10,7 @@ from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.customkinds import CRDS, Object, define, definition, path, version, widget
 
 MERGE = {"content-type": "application/merge-patch+json"}
+ROOT = "spec.validation.openAPIV3Schema"
 
 
 async def test_what_was_wrong_before_may_stay_wrong(api: ApiServer) -> None:
@@ -188,3 +189,79 @@ async def test_wrong_selectable_fields(api: ApiServer, where: str, why: str) -> 
     assert status == 422, answer
     (cause,) = (c for c in answer["details"]["causes"] if c["field"] == "spec.selectableFields[0].jsonPath")
     assert why in cause["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"names": {"plural": "Widgets", "kind": "Widget"}}, {"spec.names.plural": "a DNS-1035 label must consist of"}),
+        ({"versions": [version(name="V1")]}, {"spec.versions[0].name": "a DNS-1035", "spec.version": "a DNS-1035"}),
+        (
+            {"versions": [version(deprecationWarning="x")]},
+            {"spec.versions[0].deprecationWarning": "can only be set for deprecated versions"},
+        ),
+        (
+            {"versions": [version(deprecated=True, deprecationWarning="ä\n")]},
+            {"spec.versions[0].deprecationWarning": "non-printable character found at index 2"},
+        ),
+        (
+            {"conversion": {"strategy": "Webhook"}},
+            {
+                "spec.conversion.webhookClientConfig": "required when strategy is set to Webhook",
+                "spec.conversion.conversionReviewVersions": "Required value",
+            },
+        ),
+        (
+            {
+                "conversion": {
+                    "strategy": "Webhook",
+                    "webhook": {"clientConfig": {"url": "https://x/y"}, "conversionReviewVersions": ["v9", "v9"]},
+                }
+            },
+            {
+                "spec.conversion.conversionReviewVersions[1]": "duplicate version",
+                "spec.conversion.conversionReviewVersions": "must include at least one of v1, v1beta1",
+            },
+        ),
+    ],
+)
+async def test_words_about_definitions(api: ApiServer, change: Object, said: dict[str, str]) -> None:
+    """Recorded from apiextensions-apiserver 0.36."""
+    made = definition()
+    made["spec"] |= change
+    status, answer = await api.call("POST", CRDS, made)
+    found = {cause["field"]: cause["message"] for cause in answer["details"]["causes"]}
+    assert status == 422 and all(why in found[field] for field, why in said.items()), found
+
+
+async def test_words_about_roots_and_defaults(api: ApiServer) -> None:
+    text: Object = {"type": "string", "minLength": 2, "default": "a"}
+    schema: Object = {"type": "object", "nullable": True, "properties": {"spec": {"type": "object"}}}
+    for shape, field, why in (
+        (schema, ROOT + ".nullable", "nullable cannot be true at the root"),
+        (
+            {"type": "object", "properties": {"a": {"type": "object", "properties": {}, "additionalProperties": text}}},
+            ROOT + ".properties[a].additionalProperties.default",
+            'Invalid value: "a":  in body should be at least 2 chars long',
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "object", "x-kubernetes-preserve-unknown-fields": False}}},
+            ROOT + ".properties[a].x-kubernetes-preserve-unknown-fields",
+            "must be true or undefined",
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "object", "properties": {"b": text | {"minLength": 1}}, "additionalProperties": False}
+                },
+            },
+            ROOT + ".properties[a].additionalProperties",
+            "additionalProperties and properties are mutual exclusive",
+        ),
+    ):
+        made = definition()
+        made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = shape
+        _, answer = await api.call("POST", CRDS, made)
+        found = {cause["field"]: cause["message"] for cause in answer["details"]["causes"]}
+        assert why in found.get(field, ""), found

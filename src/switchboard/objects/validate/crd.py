@@ -12,6 +12,7 @@ from switchboard.objects.validate.webhooks import client_config
 
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_LONGEST_WARNING = 256
 _ROOT_ONLY = "must be object at the root"
 
 
@@ -31,10 +32,17 @@ def definition(obj: Object, errs: Errors) -> None:
     if spec.get("preserveUnknownFields"):
         instead = "set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         errs.invalid("spec.preserveUnknownFields", True, f"cannot set to true, {instead}")
+        if any(
+            _has_default((version.get("schema") or {}).get("openAPIV3Schema")) for version in spec.get("versions") or ()
+        ):
+            errs.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
     _versions(spec, errs)
     _shared(spec.get("versions") or [], errs)
     _names(wanted, errs)
     conversion = spec.get("conversion") or {}
+    if spec.get("preserveUnknownFields") and conversion.get("strategy") != "None":
+        strategy = conversion.get("strategy") or ""
+        errs.invalid("spec.conversion.strategy", strategy, "must be None if spec.preserveUnknownFields is true")
     if conversion.get("strategy") not in ("None", "Webhook"):
         errs.unsupported("spec.conversion.strategy", conversion.get("strategy") or "", ("None", "Webhook"))
     elif conversion["strategy"] == "Webhook":
@@ -57,10 +65,44 @@ def _webhook(hook: Object | None, errs: Errors) -> None:
     path = "spec.conversion.webhookClientConfig"
     if hook is None or hook.get("clientConfig") is None:
         errs.required(path, "required when strategy is set to Webhook")
+    else:
+        client_config(hook["clientConfig"], path, errs)
+    versions, where = (hook or {}).get("conversionReviewVersions") or [], "spec.conversion.conversionReviewVersions"
+    if not versions:
+        errs.required(where)
         return
-    client_config(hook["clientConfig"], path, errs)
-    if not hook.get("conversionReviewVersions"):
-        errs.required("spec.conversion.conversionReviewVersions")
+    for i, version in enumerate(versions):
+        if version in versions[:i]:
+            errs.invalid(f"{where}[{i}]", version, "duplicate version")
+        errs.check(f"{where}[{i}]", version, names.dns_1035_label)
+    if not {"v1", "v1beta1"} & set(versions):
+        errs.invalid(where, versions, "must include at least one of v1, v1beta1")
+
+
+def _has_default(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    inner = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return schema.get("default") is not None or any(map(_has_default, inner))
+
+
+def _warning(version: Object, path: str, errs: Errors) -> None:
+    """What clients of a deprecated version are told."""
+    text = version.get("deprecationWarning")
+    if text is None:
+        return
+    if not version.get("deprecated"):
+        errs.invalid(path, text, "can only be set for deprecated versions")
+        return
+    if len(text.encode()) > _LONGEST_WARNING:
+        errs.invalid(path, text, f"must be <= {_LONGEST_WARNING} characters long")
+    if not text:
+        errs.invalid(path, text, "must not be an empty string")
+    odd = next((i for i, char in enumerate(text) if not char.isprintable()), None)
+    if odd is not None:
+        at = len(text[:odd].encode())
+        why = f"must only contain printable UTF-8 characters; non-printable character found at index {at}"
+        errs.invalid(path, text, why)
 
 
 def _internal(version: Object, hoisted: bool) -> Object:
@@ -92,6 +134,9 @@ def _versions(spec: Object, errs: Errors) -> None:
         path, name = f"spec.versions[{i}]", version.get("name") or ""
         for message in names.dns_1035_label(name):
             errs.invalid(f"{path}.name", name, message)
+            if not i:  # upstream keeps the first one's name at the top as well
+                errs.invalid("spec.version", name, message)
+        _warning(version, f"{path}.deprecationWarning", errs)
         if name in seen:
             errs.invalid("spec.versions", [name], "must contain unique version names")
         seen.add(name)
@@ -189,8 +234,8 @@ def _root(schema: Object, status: bool, path: str, errs: Errors) -> None:
         errs.required(f"{path}.type", "must not be empty at the root")
     elif kind != "object":
         errs.invalid(f"{path}.type", kind, _ROOT_ONLY)
-    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
-        errs.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+    if schema.get("nullable"):
+        errs.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
     _schema(schema, path, errs, root=True)
 
 
@@ -207,6 +252,8 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
         errs.required(f"{path}.type", where)
     elif kind and kind not in _TYPES:
         errs.unsupported(f"{path}.type", kind, _TYPES)
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        errs.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
     if schema.get("uniqueItems"):
         errs.forbidden(
             f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
@@ -222,7 +269,7 @@ def _schema(schema: Object, path: str, errs: Errors, *, root: bool = False) -> N
     if set(told or ()) - {"name", "generateName"}:
         only = "must not specify anything other than name and generateName, but metadata is implicitly specified"
         errs.forbidden(f"{path}.properties[metadata]", only)
-    if properties and additional is not None and additional is not False:
+    if properties and additional is not None and additional is not True:
         errs.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
     for name, inner in properties.items():
         if isinstance(inner, dict):
@@ -291,8 +338,8 @@ def _names(wanted: Object, errs: Errors) -> None:
         value = wanted.get(name) or ""
         if not value and name != "singular":
             errs.required(f"spec.names.{name}")
-        for message in names.dns_1035_label(value.lower()) if value else ():
-            mixed = name in ("kind", "listKind")
+        mixed = name in ("kind", "listKind")
+        for message in names.dns_1035_label(value.lower() if mixed else value) if value else ():
             errs.invalid(f"spec.names.{name}", value, f"{_MIXED}{message}" if mixed else message)
     for name in ("shortNames", "categories"):
         for i, value in enumerate(wanted.get(name) or ()):

@@ -99,7 +99,7 @@ def _type(value: Any, schema: Schema, path: str, errs: Errors) -> None:
             return
         if not numeric:
             return
-    errs.wrong_type(path, actual, f'{path or "<root>"} in body must be of type {",".join(kinds)}: "{actual}"')
+    errs.wrong_type(path, actual, f'{path} in body must be of type {",".join(kinds)}: "{actual}"')
 
 
 def _object(value: dict[str, Any], schema: Schema, path: str, errs: Errors, root: bool, old: Any) -> None:

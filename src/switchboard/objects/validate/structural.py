@@ -152,7 +152,11 @@ def _default(schema: Schema, path: str, errs: Errors, forbidden: str) -> None:
     before = len(errs)
     if pruned(value, schema) != value:
         errs.invalid(where, value, "must not have unknown fields")
-    check(value, schema, where, errs)
+    found = Errors()
+    check(value, schema, "", found)  # upstream's texts name what is inside of the default, its paths where it is
+    for error in found:
+        below = "" if error.field in ("", "<nil>") else f".{error.field}"
+        errs.append(FieldError(error.reason, f"{where}{below}", error.message))
     if len(errs) == before:
         errs += list_doubles(value, schema, where)
 
