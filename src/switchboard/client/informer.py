@@ -24,6 +24,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 
 from switchboard.client.copies import Copies, Form, Found
+from switchboard.client.keysets import KeySets
 from switchboard.client.resources import Resource
 from switchboard.client.sharing import Sharing
 from switchboard.client.transport import Disconnected, error_of, error_of_reply
@@ -344,41 +345,24 @@ class _Index(Generic[T]):
 
     def __init__(self, fn: Callable[[T], Iterable[str]]) -> None:
         self.fn = fn
-        self._entries: dict[str, str | dict[str, None]] = {}  # most have one: it needs no map
+        self._keys = KeySets()
 
     def keys(self, value: str) -> Collection[str]:
         """Keys of the objects of which the function makes this value."""
-        entry = self._entries.get(value)
-        return () if entry is None else (entry,) if isinstance(entry, str) else entry
+        return self._keys.get(value)
 
     def values(self) -> set[str]:
         """All values that the function makes of any object."""
-        return set(self._entries)
+        return set(self._keys.values())
 
     def change(self, key: str, old: T | None, new: T | None) -> None:
         before = set(self.fn(old)) if old is not None else _NOTHING
         after = set(self.fn(new)) if new is not None else _NOTHING
         if before != after:
             for value in before - after:
-                self._drop(value, key)
+                self._keys.drop(value, key)
             for value in after - before:
-                self._add(value, key)
-
-    def _add(self, value: str, key: str) -> None:
-        entry = self._entries.get(value)
-        if entry is None:
-            self._entries[value] = key
-        elif isinstance(entry, str):
-            self._entries[value] = {entry: None, key: None}
-        else:
-            entry[key] = None
-
-    def _drop(self, value: str, key: str) -> None:
-        entry = self._entries.get(value)
-        if isinstance(entry, dict):
-            entry.pop(key, None)
-        if not entry or entry == key:
-            self._entries.pop(value, None)
+                self._keys.add(value, key)
 
 
 _NOTHING: Final[set[str]] = set()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from switchboard.client import Resource
+from switchboard.client.keysets import KeySets
 
 Object = dict[str, Any]
 
@@ -89,11 +90,11 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
-        self._dependents: dict[str, set[str]] = {}
+        self._dependents = KeySets()
 
     def dependents(self, uid: str) -> list[Node]:
         """Objects that name this uid as an owner."""
-        return [self.nodes[d] for d in self._dependents.get(uid, ())]
+        return [self.nodes[d] for d in self._dependents.get(uid)]
 
     def seen(self, node: Node) -> Work:
         """An object appeared or changed; what to look at now."""
@@ -121,7 +122,7 @@ class Graph:
     def _known(self, owners: tuple[Owner, ...]) -> tuple[Owner, ...]:
         """The same owners as another dependent's, where they are equal: most have many."""
         for owner in owners:
-            for dependent in self._dependents.get(owner.uid, ()):
+            for dependent in self._dependents.get(owner.uid):
                 held = self.nodes[dependent].owners
                 return held if held == owners else owners
         return owners
@@ -133,7 +134,7 @@ class Graph:
         if old is not None:
             self._link(uid, old.owners, ())
             work.delete.update(o.uid for o in old.owners if self._waits(o.uid))
-        work.delete.update(self._dependents.get(uid, ()))
+        work.delete.update(self._dependents.get(uid))
         return work
 
     def _waits(self, uid: str) -> bool:
@@ -143,13 +144,9 @@ class Graph:
     def _link(self, uid: str, before: Iterable[Owner], after: Iterable[Owner]) -> None:
         old, new = {o.uid for o in before}, {o.uid for o in after}
         for owner in old - new:
-            held = self._dependents.get(owner)
-            if held is not None:
-                held.discard(uid)
-                if not held:
-                    del self._dependents[owner]
+            self._dependents.drop(owner, uid)
         for owner in new - old:
-            self._dependents.setdefault(owner, set()).add(uid)
+            self._dependents.add(owner, uid)
 
     def blocking(self, uid: str) -> list[Node]:
         """Dependents that keep a foreground deletion from ending."""

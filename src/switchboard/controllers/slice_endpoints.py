@@ -19,7 +19,7 @@ ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _CLOSE: Final = frozenset({"PreferClose", "PreferSameZone", "PreferSameNode"})
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def family_of(ip: str) -> str | None:
     """`IPv4` or `IPv6`; None for what is no address."""
     try:

@@ -123,7 +123,7 @@ _name, _config, _header, _c_identifier = _full(_NAME), _full(_KEY), _full(_HEADE
 _path_prefix = _full(_PATH_PREFIX)
 
 
-@memo(4096)
+@memo(1024)
 def _dns_label(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 63:
@@ -138,7 +138,7 @@ def dns_label(text: str) -> list[str]:
     return list(_dns_label(text))
 
 
-@memo(4096)
+@memo(1024)
 def _dns_subdomain(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 253:
@@ -171,7 +171,7 @@ def wildcard_subdomain(text: str) -> list[str]:
     return out if text.startswith("*.") and _subdomain(text[2:]) else [*out, WILDCARD_TEXT]
 
 
-@memo(8192)
+@memo(1024)
 def _qualified(text: str) -> tuple[str, ...]:
     out: list[str] = []
     parts = text.split("/")
@@ -200,7 +200,7 @@ def qualified_name(text: str) -> list[str]:
     return list(_qualified(text))
 
 
-@memo(8192)
+@memo(1024)
 def _label_value(text: str) -> tuple[str, ...]:
     out = []
     if len(text) > 63:
@@ -280,7 +280,7 @@ def port_number(number: int) -> list[str]:
     return [] if 1 <= number <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 
-@memo(4096)
+@memo(1024)
 def _parse_ip(text: str) -> IPv4Address | IPv6Address | None:
     if "%" in text:
         return None
@@ -311,7 +311,7 @@ def ip(text: str) -> list[str]:
     return _ip(text)
 
 
-@memo(4096)
+@memo(1024)
 def _ip(text: str) -> list[str]:
     address = _parse_ip(text)
     if address is None:

@@ -85,7 +85,7 @@ def _scale(suffix: str) -> tuple[int, int, str]:
     return (10**exponent, 1, notation) if exponent >= 0 else (1, 10**-exponent, notation)
 
 
-@memo(8192)
+@memo(1024)
 def parse(text: str) -> Quantity:
     """Text -> Quantity; QuantityError when it is none."""
     match = _SHAPE.match(text)
@@ -124,7 +124,7 @@ def _format(q: Quantity) -> str:
     return f"{sign}{amount}{_DECIMAL_NAMES[exponent]}"
 
 
-@memo(8192)
+@memo(1024)
 def canonical(text: str) -> str:
     """The text a real server gives back: `0.5` -> `500m`, `1024Mi` -> `1Gi`; QuantityError when it is no quantity."""
     quantity = parse(text)

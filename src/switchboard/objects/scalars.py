@@ -92,7 +92,7 @@ def int_or_string(value: Any, unknown: list[str]) -> Any:
     return int32(value, unknown)
 
 
-@memo(4096)
+@memo(1024)
 def _parse(text: str) -> datetime | None:
     match = _TIME.match(text)
     if match is None:
@@ -137,7 +137,7 @@ def time(value: Any, unknown: list[str]) -> Any:
     return _seconds(value) if value.__class__ is str else format_time(_moment(value))
 
 
-@memo(2048)
+@memo(1024)
 def _seconds(text: str) -> str:
     """The same few times stand in an object again and again."""
     return format_time(_moment(text))

@@ -20,7 +20,7 @@ from switchboard.store.record import Record
 from switchboard.store.table import table_name
 
 YOUNG: Final = 4 << 20
-MOST: Final = 16 << 20
+MOST: Final = 8 << 20
 READ: Final = 4 << 20
 _LOOKED_AT: Final = 512  # records, the next to be packed, among which samples are looked for
 _SMALLEST: Final = 192  # bytes of a value that is worth it

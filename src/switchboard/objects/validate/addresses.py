@@ -28,7 +28,7 @@ def not_special(path: str, value: str, errs: Errors) -> None:
         errs.invalid(path, value, message)
 
 
-@memo(4096)
+@memo(1024)
 def _special(value: str) -> tuple[str, ...]:
     address = names.parse_ip(value)
     if address is None:
