@@ -240,8 +240,8 @@ async def test_words_about_roots_and_defaults(api: ApiServer) -> None:
     for shape, field, why in (
         (schema, ROOT + ".nullable", "nullable cannot be true at the root"),
         (
-            {"type": "object", "properties": {"a": {"type": "object", "properties": {}, "additionalProperties": text}}},
-            ROOT + ".properties[a].additionalProperties.default",
+            {"type": "object", "properties": {"a": {"type": "array", "items": text}}},
+            ROOT + ".properties[a].items.default",
             'Invalid value: "a":  in body should be at least 2 chars long',
         ),
         (
@@ -265,3 +265,11 @@ async def test_words_about_roots_and_defaults(api: ApiServer) -> None:
         _, answer = await api.call("POST", CRDS, made)
         found = {cause["field"]: cause["message"] for cause in answer["details"]["causes"]}
         assert why in found.get(field, ""), found
+
+
+async def test_defaults_below_additional_properties_are_not_looked_at(api: ApiServer) -> None:
+    more: Object = {"type": "string", "minLength": 2, "default": "a"}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "additionalProperties": more}}}
+    made = definition()
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+    assert (await api.call("POST", CRDS, made))[0] == 201

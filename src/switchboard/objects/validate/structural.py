@@ -129,15 +129,15 @@ def _inside(schema: Schema, outer: Schema | None, path: str, around: str, errs: 
 
 
 def check_defaults(schema: Schema, path: str, errs: Errors, *, root: bool = True, forbidden: str = "") -> None:
-    """Defaults are of their own schema, and have nothing that would be pruned."""
+    """Defaults are of their own schema, and have nothing that would be pruned. Those below additionalProperties are
+    not looked at: upstream does not, either."""
     if "default" in schema:
         _default(schema, path, errs, forbidden)
     for name, inner in (schema.get("properties") or {}).items():
         top = f"in top-level {name}" if root and name in _IDENTITY else forbidden
         check_defaults(inner, f"{path}.properties[{name}]", errs, root=False, forbidden=top)
-    for name in ("items", "additionalProperties"):
-        if isinstance(schema.get(name), dict):
-            check_defaults(schema[name], f"{path}.{name}", errs, root=False, forbidden=forbidden)
+    if isinstance(schema.get("items"), dict):
+        check_defaults(schema["items"], f"{path}.items", errs, root=False, forbidden=forbidden)
 
 
 def _default(schema: Schema, path: str, errs: Errors, forbidden: str) -> None:
