@@ -46,6 +46,14 @@ missing_packages() {
     fi
 }
 
+# What compiling the server needs; it runs interpreted without
+missing_compiler() {
+    command -v gcc >/dev/null 2>&1 || echo gcc
+    [ -f /usr/include/stdio.h ] || echo libc6-dev
+    python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+        >/dev/null 2>&1 || echo python3-dev
+}
+
 install_packages() {
     [ "$(id -u)" = 0 ] || fail "these Debian packages are missing: $*" "run this as root, or: sudo apt-get install $*"
     command -v apt-get >/dev/null || fail "these packages are missing and there is no apt-get here: $*" "install them by hand"
@@ -83,8 +91,8 @@ apt_install() {
 }
 
 make_environment() {
-    extras=
-    [ "$kind" = dev ] && extras='[dev]'
+    extras='[compile]'
+    [ "$kind" = dev ] && extras='[compile,dev]'
     if ! "$root/.venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
         say "making a Python environment in $root/.venv"
         python3 -m venv "$root/.venv" >>"$log" 2>&1 || fail "python3 -m venv $root/.venv failed" "remove .venv and run this again"
@@ -108,9 +116,13 @@ flock 9 # two runs at once would take each other's policy-rc.d away
 packages=$(missing_packages)
 # shellcheck disable=SC2086  # a list of words
 [ -z "$packages" ] || install_packages $packages
+compiler=$(missing_compiler)
+# shellcheck disable=SC2086
+[ -z "$compiler" ] || [ "$(id -u)" != 0 ] || (install_packages $compiler) || say "going on without: $compiler"
 stamp=$root/.venv/.ready-$kind
 if cmp -s "$root/pyproject.toml" "$stamp"; then
     touch "$stamp" # only newer, not different: a checkout does that
 else
     make_environment
 fi
+"$root/.venv/bin/python" -I -m switchboard.compiled.build >>"$log" || say "(more in $log)"

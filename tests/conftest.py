@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,21 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from switchboard.cluster.config import images_base
+from switchboard.compiled import load
 from switchboard.images.build import build
 from switchboard.testing.cluster import PrivateCluster
 
 # How fast examples are made says how busy the machine is, not whether a property holds.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+if load.state() != load.COMPILED:  # while sources are worked on, no cluster of a test waits for the compiler
+    os.environ[load.SWITCH] = "1"
+
+
+def pytest_report_header() -> str:
+    """Whether this is what users run (`./check` sees to it)."""
+    return f"switchboard: {load.state()}"
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,5 @@
 """Switchboard: a Kubernetes-compatible cluster whose subject is Services."""
+
+from switchboard.compiled.load import install
+
+install()

@@ -101,18 +101,19 @@ def decode(call: Call, kind: Kind, definition: str | None = None, type_of: tuple
         api, kind_name, obj = protobuf.decode_unknown(body)
         obj["apiVersion"], obj["kind"] = api, kind_name
     else:
+        found: Any
         if media == YAML:
-            obj, doubles = parse_yaml(body)
+            found, doubles = parse_yaml(body)
         elif not body.strip():
             text = "couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
             raise BadRequest(f"the object provided is unrecognized (must be of type {name}): {text}")
         else:
-            obj = parse_json(body)
-        obj = {} if obj is None else obj
-        if not isinstance(obj, dict):
+            found = parse_json(body)
+        if found is not None and not isinstance(found, dict):
             go_type = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; ... }'
-            why = f"json: cannot unmarshal {_word(obj)} into Go value of type {go_type}"
+            why = f"json: cannot unmarshal {_word(found)} into Go value of type {go_type}"
             raise BadRequest(f"couldn't get version/kind; json parse error: {why}")
+        obj = found or {}
         if media == JSON:
             duplicates = duplicate_fields(body, obj)
             if duplicates:
@@ -220,9 +221,10 @@ def _options_in_body(call: Call, body: bytes) -> Object:
         _, kind, options = protobuf.decode_unknown(body)
         options.pop("apiVersion", None)
     else:
-        options = parse_yaml(body)[0] if media == YAML else parse_json(body)
-        if not isinstance(options, dict):
+        found: Any = parse_yaml(body)[0] if media == YAML else parse_json(body)
+        if not isinstance(found, dict):
             raise BadRequest("couldn't get version/kind; json parse error: json: cannot unmarshal into DeleteOptions")
+        options = found
         kind = options.pop("kind", None) or "DeleteOptions"
         options.pop("apiVersion", None)
     if kind != "DeleteOptions":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import audit, deprecations, query
@@ -79,8 +78,9 @@ class Call:
 
     def for_object(self, namespace: str, name: str) -> Call:
         """The same call about one object (deletecollection); warnings are shared."""
-        other = copy(self)
+        other = Call(self.app, self.request, self.identity, self.target, self.kind, self.verb)
         other.namespace, other.name = namespace, name
+        other.subresource, other.options, other.warnings = self.subresource, self.options, self.warnings
         return other
 
     def warn(self, text: str) -> None:

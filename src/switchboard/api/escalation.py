@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.authz import Attributes, Authorizer, Decision, forbidden
 from switchboard.api.identity import Identity
 from switchboard.objects.errors import NotFound

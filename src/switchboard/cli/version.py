@@ -6,6 +6,8 @@ import subprocess
 import sys
 from importlib import metadata
 
+from switchboard.compiled import load
+
 from .options import parser
 
 _PROGRAMS = {
@@ -20,7 +22,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     """Print our version, and those of what we start."""
     parser(verb, "Print versions.", "  switchboard version", name).parse_args(words)
     print(f"switchboard {metadata.version('switchboard')}")
-    print(f"python {sys.version.split()[0]}")
+    print(f"python {sys.version.split()[0]}, {load.state()}")
     for program, argv in _PROGRAMS.items():
         try:
             said = subprocess.run(argv, capture_output=True, text=True, timeout=10).stdout.splitlines()

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from switchboard.api import auditpolicy
+from switchboard.compiled import load
 from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
@@ -87,6 +89,7 @@ def up(wish: Wish, progress: Progress) -> Result:
         if not _as_it_runs(config, "server"):
             network.check_port("127.0.0.1", config.api_port)
         before = _as_it_runs(config, "node")
+        _compile(progress)
         prepare(config, progress)
         if before and before == _planned(config, "node"):
             began = 0.0  # the node is not started again: what it last said still holds
@@ -105,6 +108,20 @@ def up(wish: Wish, progress: Progress) -> Result:
             _wait_images(builder, progress, configs.command("up", config.name))
         _pull_pause(config)
         return Result(config, False, containerd_seconds, ready)
+
+
+def _compile(progress: Progress) -> None:
+    """Where the sources are not what was last compiled (`git pull`), compile them before anything runs them."""
+    if load.state() not in (load.OLD, load.ABSENT):
+        return
+    since = progress.elapsed
+    progress.doing("compiling the server, for a minute or so (once for each change of its sources)")
+    argv = [sys.executable, "-I", "-m", "switchboard.compiled.build"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        progress.done("server", "compiled", since)
+    elif done.stderr:
+        progress.say("  " + done.stderr.splitlines()[-1].removeprefix("switchboard: "))
 
 
 def _chosen(wish: Wish, progress: Progress) -> ClusterConfig:

@@ -97,8 +97,8 @@ class Store:
         self.revision = floor
         self._state = self._load(floor)
         self._assigned = self._told_early = self.revision
-        self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._worker.start()
 
     @classmethod
     def open(
@@ -528,5 +528,5 @@ class Store:
         if self._kernel is not None:
             self._kernel.close()
         self._work.put(None)
-        await loop.run_in_executor(None, self._thread.join)
+        await loop.run_in_executor(None, self._worker.join)
         self._disk.close()

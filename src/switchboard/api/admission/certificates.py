@@ -9,7 +9,8 @@ import base64
 import binascii
 from typing import Any
 
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.admission.pods import refuse
 from switchboard.api.authz import Attributes, Authorizer, Decision
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from switchboard.api.admission.neutral import Neutral
+
 if TYPE_CHECKING:
     from switchboard.api.call import Call
 
@@ -63,20 +65,6 @@ class Plugin(Protocol):
     def validate(self, op: Operation) -> Awaitable[None] | None:
         """Refuse the operation when the object is final."""
         ...
-
-
-class Neutral:
-    """A plugin that does nothing: base for those that only mutate or only validate."""
-
-    resources: frozenset[str] | None = None
-
-    def mutate(self, op: Operation) -> Awaitable[None] | None:
-        """Nothing."""
-        return None
-
-    def validate(self, op: Operation) -> Awaitable[None] | None:
-        """Nothing."""
-        return None
 
 
 class Chain:

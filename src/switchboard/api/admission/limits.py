@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.admission.pods import is_pod, refuse
 from switchboard.api.keyspace import decode
 from switchboard.objects import podresources, quantity

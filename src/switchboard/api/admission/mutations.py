@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api.admission.bound import Bindings, Bound, NoParams
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
 from switchboard.api.admission.hooks import clean, content, forms, put_back
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.authz import forbidden
 from switchboard.objects.errors import InternalError
 from switchboard.objects.kinds import Kind

@@ -5,7 +5,8 @@ Source: `apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go`.
 
 from __future__ import annotations
 
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.authz import forbidden
 from switchboard.api.keyspace import decode
 from switchboard.objects.errors import NotFound

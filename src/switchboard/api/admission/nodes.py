@@ -10,7 +10,8 @@ from typing import Any
 
 from switchboard.api import podrefs
 from switchboard.api.admission.certificates import subject_of
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.admission.pods import refuse
 from switchboard.api.authz import Attributes, Authorizer, Decision
 from switchboard.api.keyspace import decode

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.authz import forbidden
 from switchboard.api.keyspace import decode
 from switchboard.objects.errors import Forbidden

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api import typed
 from switchboard.api.admission import hooks, reviews
-from switchboard.api.admission.chain import Neutral, Operation
+from switchboard.api.admission.chain import Operation
 from switchboard.api.admission.hooks import Configurations, Hook, content, forms
+from switchboard.api.admission.neutral import Neutral
 from switchboard.api.authz import Attributes, Decision, forbidden
 from switchboard.api.identity import AUTHENTICATED, Identity
 from switchboard.api.webhookclient import CallFailed

@@ -180,7 +180,7 @@ def event(obj: Object, errs: Errors) -> None:
     """The event lives where its object lives; new-style ones name their reporter (ValidateEventCreate)."""
     meta, about = obj.get("metadata") or {}, obj.get("involvedObject") or {}
     namespace, own = about.get("namespace") or "", meta.get("namespace") or ""
-    if not namespace and about.get("kind") in (*_UNNAMESPACED, "", None) and about.get("kind"):
+    if not namespace and about.get("kind") in _UNNAMESPACED:
         if own not in ("default", "kube-system", ""):
             errs.invalid("involvedObject.namespace", namespace, "does not match event.namespace")
     elif namespace != own and not (not namespace and own in ("default",)):
