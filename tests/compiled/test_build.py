@@ -31,6 +31,15 @@ def test_what_is_compiled_is_what_mypyc_takes_as_it_is() -> None:
     assert not [(name, node.name) for name, node in classes(COMPILED) if "Struct" in bases(node)]
 
 
+def test_what_is_compiled_does_not_ask_python_what_it_is() -> None:
+    """Compiled objects are no `types.CoroutineType`, and cannot be copied or seen as dicts."""
+    for name in sorted(COMPILED):
+        tree = ast.parse((SOURCES / name).read_text())
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not imported & {"inspect", "copy", "pickle", "weakref"}, name
+
+
 def test_nothing_interpreted_inherits_from_what_is_compiled() -> None:
     compiled = {node.name for _, node in classes(COMPILED) if "Protocol" not in bases(node)}
     every = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py")}

@@ -7,7 +7,6 @@ The verb decodes, runs admission and writes (`verbs.py`, `writing.py`). Reads ar
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -215,7 +214,8 @@ class App:
             return result
         place = None
         if flow is not None:
-            if flow.level.exempt or verb == "watch" or target.subresource in LASTING or not inspect.iscoroutine(result):
+            lasts = verb == "watch" or target.subresource in LASTING
+            if flow.level.exempt or lasts or not isinstance(result, Coroutine):
                 flow.dispatched += 1
             else:
                 place = Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)

@@ -97,6 +97,7 @@ class Store:
         self.revision = floor
         self._state = self._load(floor)
         self._assigned = self._told_early = self.revision
+        self._compact_at = _COMPACT  # pieces of garbage
         self._worker = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._worker.start()
 
@@ -475,8 +476,6 @@ class Store:
         else:
             self._compact_at = _COMPACT
         self._next()
-
-    _compact_at = _COMPACT
 
     def _next(self) -> None:
         """Go on with the next batch, or with history to compact or the log to fold, or rest."""
