@@ -10,6 +10,7 @@ import pytest
 
 from switchboard.compiled import build, load
 from switchboard.compiled.modules import MODULES
+from switchboard.testing.cluster import PrivateCluster
 
 SOURCES = Path(load.PACKAGE)
 COMPILED = {name.replace(".", "/") + ".py" for name in MODULES}
@@ -123,3 +124,9 @@ def test_the_same_server_runs_with_and_without(switch: str) -> None:
     assert file.endswith(".so" if state == load.COMPILED else ".py")
     if switch:
         assert state == load.OFF
+
+
+def test_the_server_of_a_cluster_runs_what_these_tests_run(cluster: PrivateCluster) -> None:
+    (server,) = [each for each in cluster.status()["processes"] if each["name"] == "server"]
+    mapped = Path(f"/proc/{server['pid']}/maps").read_text()
+    assert ("switchboard__mypyc" in mapped) == (load.state() == load.COMPILED)

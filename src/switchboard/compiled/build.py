@@ -64,6 +64,8 @@ def _tools() -> str:
 
 def ensure(say: Callable[[str], None]) -> str:
     """Make the build that fits the sources, if it is not there. Returns why it cannot be had, "" where it is there."""
+    if not Path(load.ENVIRONMENT, "pyvenv.cfg").exists():
+        return "this Python is not of an environment of its own"
     try:
         _BUILDS.mkdir(exist_ok=True)
         with (_BUILDS / "lock").open("w") as lock:

@@ -14,7 +14,8 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILDS = os.path.join(sys.prefix, "compiled")
+ENVIRONMENT = os.path.dirname(os.path.dirname(sys.executable))  # `sys.prefix` is another one under `python -S`
+BUILDS = os.path.join(ENVIRONMENT, "compiled")
 MANIFEST = f"{sys.implementation.cache_tag}.txt"  # in BUILDS: the build's folder, its modules, a line for each source
 SWITCH = "SWITCHBOARD_INTERPRETED"  # set in the environment: nothing compiled is imported
 LAYERS = ("api", "client", "objects", "store", "transport")  # what compiled modules are of, import, and so depend on
