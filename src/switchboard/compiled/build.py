@@ -49,6 +49,8 @@ def fingerprint(names: list[str]) -> str:
     for name in [*names, "compiled/build.py"]:
         content = (_PACKAGE / name).read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
+    if (_ROOT / "pyproject.toml").exists():
+        digest.update((_ROOT / "pyproject.toml").read_bytes())  # mypy's settings, and which tools are installed
     return digest.hexdigest()[:16]
 
 
