@@ -10,7 +10,6 @@ from switchboard.client import Client, Informer
 from switchboard.client.resources import CONFIGMAPS
 from switchboard.cluster.loopback import Loopback
 from switchboard.objects.errors import NotFound, StatusError
-from switchboard.store.errors import StoreError
 from switchboard.testing.apiserver import ApiServer
 
 
@@ -78,23 +77,21 @@ async def test_what_follows_from_a_write_is_committed_with_it(api, client, infor
     assert seen == [2]
 
 
-async def test_a_write_that_fails_is_taken_back_from_who_was_told_early(api, client, informer, monkeypatch):
+async def test_a_write_that_fails_is_taken_back_from_who_was_told_early(api, client, informer):
     kept = await client.create(CONFIGMAPS, config_map("kept"), "default")
     await until(lambda: informer.get("default", "kept"))
 
-    def full(rows):
-        raise StoreError("no space left on its disk")
-
     told = []
     informer.on_change(lambda old, new: told.append(((new or old)["metadata"]["name"], new is not None)))
-    monkeypatch.setattr(api.store._disk, "append", full)
+    refuse = "PRAGMA query_only = {}"
+    api.store._disk._db.execute(refuse.format("ON"))
     writes = [
         client.create(CONFIGMAPS, config_map("new"), "default"),
         client.delete(CONFIGMAPS, "kept", "default"),
     ]
     for result in await asyncio.gather(*writes, return_exceptions=True):
         assert isinstance(result, StatusError) and result.code == 500
-    monkeypatch.undo()
+    api.store._disk._db.execute(refuse.format("OFF"))
     await until(lambda: len(told) == 4)
     assert sorted(told) == [("kept", False), ("kept", True), ("new", False), ("new", True)]
     assert informer.get("default", "new") is None

@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from switchboard.client import Cache, EventRecorder, Informer, Loop, Resource, key_of
 from switchboard.client.indexes import PLACES, places
 from switchboard.controllers.owners import controller_of, controller_uid
+from switchboard.controllers.service_pods import Selection
 
 Object = dict[str, Any]
 Signer = Callable[[bytes, list[str], float], bytes]  # request, usages, seconds of validity -> certificate
@@ -42,13 +44,18 @@ class ControllerSettings:
     without: frozenset[str] = frozenset()  # names of controllers not to run
 
 
-@dataclass(slots=True)
+@dataclass
 class Context:
     """What controllers are given."""
 
     cache: Cache
     settings: ControllerSettings = field(default_factory=ControllerSettings)
     clock: Callable[[], float] = time.time
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which Services select which pods: one for all who ask."""
+        return Selection(self.cache)
 
     def recorder(self, component: str) -> EventRecorder:
         """A recorder of Events that says them as `component`."""

@@ -14,7 +14,6 @@ from switchboard.client.resources import ENDPOINTS, PODS, SERVICES
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.endpointslice import trigger_time
 from switchboard.controllers.pods import is_ready
-from switchboard.controllers.service_pods import Selection
 from switchboard.controllers.slice_endpoints import belongs, families, family_of, pod_addresses, ports_of
 from switchboard.controllers.slice_packing import HEADLESS, TRIGGER
 from switchboard.objects.errors import AlreadyExists, NotFound
@@ -146,7 +145,7 @@ class EndpointsController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._selection = Selection(context.cache)
+        self._selection = context.selection
         self.of(PODS).on_change(self._pod_changed)
         self.of(ENDPOINTS).on_change(self._endpoints_changed)
 

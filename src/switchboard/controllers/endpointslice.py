@@ -15,7 +15,6 @@ from switchboard.controllers import topology
 from switchboard.controllers.base import Context, Controller
 from switchboard.controllers.nodelifecycle import node_name
 from switchboard.controllers.pods import ready_condition
-from switchboard.controllers.service_pods import Selection
 from switchboard.controllers.slice_endpoints import ZONE_LABEL, Memo, asks_for_topology, desired, families
 from switchboard.controllers.slice_packing import HEADLESS, MANAGED_BY, SERVICE_NAME, TRIGGER, Frame, Writes, pack
 from switchboard.objects.errors import NotFound
@@ -38,7 +37,7 @@ class EndpointSliceController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._selection = Selection(context.cache)
+        self._selection = context.selection
         self._memos: dict[str, tuple[Object, Memo]] = {}
         self._told: dict[str, dict[str, str]] = {}  # Services with topology aware hints: address type -> why not, or ""
         self._shares: dict[str, float] | None = None  # of the zones, once asked for

@@ -31,6 +31,11 @@ class Selection:
 
     def __init__(self, cache: Cache) -> None:
         self._pods, self._services = cache.informer(PODS), cache.informer(SERVICES)
+        self._change: tuple[Object | None, Object | None] = (
+            None,
+            None,
+        )  # the last one asked for, and whom it concerned
+        self._concerned: list[str] = []
         self._pods.index(PLACES, places)
         self._services.index(_SELECTOR, _first_pair)
 
@@ -55,8 +60,13 @@ class Selection:
                 if all(labels.get(key) == value for key, value in selector.items()):
                     yield key_of(service["metadata"].get("namespace"), service["metadata"]["name"])
 
-    def concerned(self, old: Object | None, new: Object | None) -> Iterator[str]:
-        """Keys of the Services whose endpoints a change of a pod may change."""
+    def concerned(self, old: Object | None, new: Object | None) -> list[str]:
+        """Keys of the Services whose endpoints a change of a pod may change. More than one ask for each change."""
+        if self._change[0] is not old or self._change[1] is not new:
+            self._change, self._concerned = (old, new), list(self._concerned_by(old, new))
+        return self._concerned
+
+    def _concerned_by(self, old: Object | None, new: Object | None) -> Iterator[str]:
         if old is not None and new is not None:
             relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
             if not relabelled and relevant(old) == relevant(new):

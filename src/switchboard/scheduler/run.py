@@ -38,6 +38,7 @@ Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
 NAME: Final = "default-scheduler"
+_MOST_STALE = 256  # so many changed pods are kept as they came
 _NEEDS = (
     PODS,
     NODES,
@@ -71,6 +72,7 @@ class Scheduler:
         self._snapshot = Snapshot()
         self._queue = Queue()
         self._nominated: dict[str, tuple[PodInfo, str]] = {}
+        self._stale: dict[str, Object] = {}  # pods that changed where they are: read when a node is looked for
         self._jobs: set[asyncio.Task[None]] = set()
         self._volumes = VolumeCheck(
             cache.informer(PERSISTENTVOLUMECLAIMS).get_key,
@@ -103,6 +105,7 @@ class Scheduler:
         if new is None or (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             key = _key(new or old or {})
             freed = self._snapshot.node_of(key) is not None
+            self._stale.pop(key, None)
             self._snapshot.remove(key)
             self._queue.drop(key)
             if self._nominated.pop(key, None) or freed:
@@ -117,11 +120,21 @@ class Scheduler:
         self._queue.drop(key)
         self._nominated.pop(key, None)
         before = self._snapshot.node_of(key)
-        if before == node and old is not None and _pod_essence(old) == _pod_essence(new):
-            return
-        self._snapshot.place(PodInfo(new).lighten(), node)
-        if before is None or old is None or _pod_essence(old) != _pod_essence(new):
+        same = old is not None and _pod_essence(old) == _pod_essence(new)
+        if before == node and (same or len(self._stale) < _MOST_STALE):
+            if not same or key in self._stale:
+                self._stale[key] = new
+        else:
+            self._stale.pop(key, None)
+            self._snapshot.place(PodInfo(new).lighten(), node)
+        if before is None or not same:
             self._queue.changed()
+
+    def _read_stale(self) -> None:
+        """What waited until somebody needs it: a packet may wait for who else is told of a pod's change."""
+        for pod in self._stale.values():
+            self._snapshot.place(PodInfo(pod).lighten(), pod["spec"]["nodeName"])
+        self._stale.clear()
 
     def _ours(self, pod: Object) -> bool:
         return (pod["spec"].get("schedulerName") or NAME) == self._name
@@ -154,6 +167,7 @@ class Scheduler:
             await asyncio.sleep(0)
 
     def _one(self, pod: PodInfo) -> None:
+        self._read_stale()
         current = self._cache.informer(PODS).get_key(pod.key)
         if current is None or current["metadata"].get("uid") != pod.uid or current["spec"].get("nodeName"):
             return

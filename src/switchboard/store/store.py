@@ -314,23 +314,26 @@ class Store:
 
     def _gather(self, turns: int) -> None:
         """Hand over when those who are told early have had their turns; at once where nobody is."""
-        if self._tell_early() or 0 < turns < _TURNS:
+        if turns == _TURNS and not self._tell_early():
+            turns = 0
+        if turns:
             assert self._loop is not None
+            self._telling = True  # of their answers, when these are at the disk
             self._loop.call_soon(self._gather, turns - 1)
         else:
             self._hand_over()
 
     def _tell_early(self) -> bool:
-        """Tell of what is queued; whether anybody wanted to know."""
+        """Tell of what is on its way and has not been told; whether anybody wanted to know."""
         self._telling = False
         untold = self._assigned - self._told_early
         if not untold:
             return False
         self._told_early = self._assigned
-        return self._feeds[Stage.WRITTEN].publish([write.event for write in self._queue[-untold:]])
+        writes = self._queue if untold <= len(self._queue) else [*self._flying, *self._queue]
+        return self._feeds[Stage.WRITTEN].publish([write.event for write in writes[-untold:]])
 
     def _hand_over(self) -> None:
-        self._tell_early()
         size = 0
         count = 0
         for write in self._queue:
@@ -346,6 +349,7 @@ class Store:
             self._committed(error)
         else:
             self._make_durable()
+            self._tell_early()
 
     def _make_durable(self) -> None:
         log = self._disk.filled_log
