@@ -125,4 +125,4 @@ if cmp -s "$root/pyproject.toml" "$stamp"; then
 else
     make_environment
 fi
-"$root/.venv/bin/python" -I -m switchboard.compiled.build >>"$log" || say "(more in $log)"
+"$root/.venv/bin/python" -I -m switchboard.compiled.build >>"$log" || say "the server runs interpreted (why: $log)"

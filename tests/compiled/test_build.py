@@ -109,6 +109,27 @@ def test_a_failure_is_said_once_and_not_tried_again(place: Path, monkeypatch: py
     assert len(tries) == 2
 
 
+def test_why_there_is_no_build_is_told_to_who_asks(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compiler(directory: Path) -> None:
+        raise build.Failed("there is no compiler")
+
+    monkeypatch.setattr(build, "_build", compiler)
+    for news in (2, 0):
+        assert build.main() == 1
+        said = capsys.readouterr()
+        assert said.out == "switchboard: the server runs interpreted: there is no compiler\n"
+        assert len(said.err.splitlines()) == news
+
+
+def test_what_a_killed_build_left_is_removed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_build", lambda directory: directory.mkdir())
+    (place / "compiled" / "new-x" / "made").mkdir(parents=True)
+    assert build.ensure(lambda text: None) == ""
+    assert not (place / "compiled" / "new-x").exists()
+
+
 def test_without_the_tools_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     with pytest.raises(build.Failed, match="no C compiler"):

@@ -30,7 +30,7 @@ _ROOT = _PACKAGE.parent.parent  # of the checkout
 _BUILDS = Path(load.BUILDS)
 _OBJECTS = _BUILDS / "objects"
 _GROUP = "switchboard"  # the library with all the code; its module's name
-_LEVEL = os.environ.get("LEVEL", "1")
+_LEVEL = "1"  # of optimization
 
 
 class Failed(Exception):
@@ -86,6 +86,8 @@ def _ensured(say: Callable[[str], None]) -> str:
         before, _, why = failed.read_text().partition("\n") if failed.exists() else ("", "", "")
         if before == wanted:
             return why
+        for left in _BUILDS.glob("new-*"):  # of one that was killed
+            shutil.rmtree(left, ignore_errors=True)
         say("compiling the server, for a minute or so (once for each change of its sources)")
         began = time.monotonic()
         try:
@@ -121,15 +123,13 @@ def _build(directory: Path) -> None:
         made.mkdir()
         _OBJECTS.mkdir(exist_ok=True)
         extensions = _to_c(Path(work))
-        jobs = {
-            source: _object_of(source, extension, Path(work))
-            for extension in extensions
-            for source in extension.sources
-        }
+        headers = b"".join(header.read_bytes() for header in sorted(Path(work).rglob("*.h")))
+        jobs = [(source, e, _object_of(source, e, headers)) for e in extensions for source in e.sources]
+        objects = {source: compiled for source, _, compiled in jobs}
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(lambda job: _compile(*job), [(s, e, jobs[s]) for e in extensions for s in e.sources]))
-            list(pool.map(lambda extension: _link(extension, [jobs[s] for s in extension.sources], made), extensions))
-        for old in set(_OBJECTS.iterdir()) - set(jobs.values()):
+            list(pool.map(lambda job: _compile(*job), jobs))
+            list(pool.map(lambda e: _link(e, [objects[s] for s in e.sources], made), extensions))
+        for old in set(_OBJECTS.iterdir()) - set(objects.values()):
             old.unlink()
         made.replace(directory)
 
@@ -170,11 +170,9 @@ def _header() -> Path:
     return Path(sysconfig.get_path("include"), "Python.h")
 
 
-def _object_of(source: str, extension: Any, work: Path) -> Path:
+def _object_of(source: str, extension: Any, headers: bytes) -> Path:
     """Where the object of a C source is kept: its name says all that it depends on."""
-    digest = hashlib.sha256(repr(extension.extra_compile_args).encode())
-    for header in sorted(work.rglob("*.h")):
-        digest.update(header.read_bytes())
+    digest = hashlib.sha256(repr(extension.extra_compile_args).encode() + headers)
     digest.update(Path(source).read_bytes())
     return _OBJECTS / f"{Path(source).stem}-{digest.hexdigest()[:16]}.o"
 
@@ -202,15 +200,9 @@ def _run(command: list[str]) -> None:
 
 
 def main() -> int:
-    """What is new goes to standard error, a failure that is known already to standard output."""
-    said: list[str] = []
-
-    def say(text: str) -> None:
-        said.append(text)
-        print(f"switchboard: {text}", file=sys.stderr, flush=True)
-
-    why = ensure(say)
-    if why and not said:
+    """What is new goes to standard error, why there is no build to standard output, each time."""
+    why = ensure(lambda text: print(f"switchboard: {text}", file=sys.stderr, flush=True))
+    if why:
         print(f"switchboard: the server runs interpreted: {why}")
     return 1 if why else 0
 
