@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from switchboard.objects.fieldset import FieldSet, element_text, is_member
 from switchboard.objects.fieldtypes import DEDUCED, KEYED, LEAF, SET, STRUCT, Type
+from switchboard.objects.gotext import go_syntax, go_text, go_type
 
 _ABSENT: Any = object()
 
@@ -143,7 +142,7 @@ def _leaf_problem(type_: Type, value: Any, path: str) -> Iterator[str]:
         not isinstance(value, _PYTHON[wanted]) or (wanted != "boolean" and isinstance(value, bool))
     ):
         if wanted in ("integer", "number"):
-            yield f"{path}: expected numeric (int or float), got {_go_type(value)}"
+            yield f"{path}: expected numeric (int or float), got {go_type(value)}"
         elif wanted == "string":
             yield f"{path}: expected string, got &value.valueUnstructured{{Value:{go_syntax(value)}}}"
         else:
@@ -191,34 +190,3 @@ def _item_problem(type_: Type, item: Any) -> str:
             " (and doesn't have default values for any key fields)"
         )
     return ""
-
-
-def go_text(value: Any) -> str:
-    """A decoded value as Go prints it with `%v`."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{go_text(item)}' for key, item in sorted(value.items()))}]"
-    if isinstance(value, list):
-        return f"[{' '.join(map(go_text, value))}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "<nil>" if value is None else str(value)
-
-
-def go_syntax(value: Any) -> str:
-    """A decoded value as Go prints it with `%#v`."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{go_syntax(key)}:{go_syntax(item)}" for key, item in sorted(value.items()))
-        return f"map[string]interface {{}}{{{inner}}}"
-    if isinstance(value, list):
-        return f"[]interface {{}}{{{', '.join(map(go_syntax, value))}}}"
-    if isinstance(value, str):
-        return msgspec.json.encode(value).decode()
-    return "interface {}(nil)" if value is None else go_text(value)
-
-
-def _go_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, str):
-        return "string"
-    return "map[string]interface {}" if isinstance(value, dict) else "[]interface {}"

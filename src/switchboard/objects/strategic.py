@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects.errors import BadRequest, Invalid, StatusError
-from switchboard.objects.fieldmerge import go_text
+from switchboard.objects.gotext import go_string, go_text, go_type
 from switchboard.objects.types import definitions
 
 PATCH = "$patch"
@@ -29,25 +29,10 @@ def _failure(message: str) -> StatusError:
     return StatusError(message, code=500, reason="")
 
 
-def _go_type(value: Any) -> str:
-    """The Go type of a decoded value, as `%s` prints it."""
-    if value is None:
-        return "%!s(<nil>)"
-    names = {dict: "map[string]interface {}", list: "[]interface {}", str: "string", bool: "bool", int: "int64"}
-    return names.get(type(value), "float64")
-
-
-def _go_string(value: Any) -> str:
-    """A decoded value as Go's `%s` prints it, be it a string or not."""
-    if isinstance(value, str | list | dict):
-        return go_text(value)
-    return "%!s(<nil>)" if value is None else f"%!s({_go_type(value)}={go_text(value)})"
-
-
 def _listed(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
-    raise _failure(f"expected a []interface {{}}, but received a {_go_type(value)}")
+    raise _failure(f"expected a []interface {{}}, but received a {go_type(value)}")
 
 
 def strategic_merge(doc: dict[str, Any], patch: Any, definition: str | None) -> dict[str, Any]:
@@ -84,7 +69,7 @@ def _merge_map(original: Any, patch: dict[str, Any], schema: Schema) -> dict[str
             return {key: value for key, value in patch.items() if key != PATCH}
         if directive == "delete":
             return {}
-        raise _failure(f"unknown patch type: {_go_string(directive)} in map: {go_text(patch)}")
+        raise _failure(f"unknown patch type: {go_string(directive)} in map: {go_text(patch)}")
     out = dict(original) if isinstance(original, dict) else {}
     patch = _retain_keys(out, patch)
     ordered = _merge_ordered(out, patch, schema)
@@ -135,7 +120,7 @@ def _delete_primitives(out: dict[str, Any], key: str, gone: Any, schema: Schema)
         out.pop(key, None)
         return
     before = out.get(key)
-    if before is None or _go_type(before) != _go_type(gone):
+    if before is None or go_type(before) != go_type(gone):
         return
     if not isinstance(before, list):
         out[key] = _merge_value(before, gone, schema, key)
@@ -225,7 +210,7 @@ def _merge_list(before: list[Any], given: list[Any], schema: Schema, strategy: s
 
 def _element_type(before: list[Any], given: list[Any]) -> str:
     """The one Go type that the items of both lists have."""
-    types = [_go_type(item) for item in before + given]
+    types = [go_type(item) for item in before + given]
     if types and types[0].startswith("["):
         raise Invalid("the server rejected our request due to an error in our request", details={})
     if len(set(types)) > 1:
@@ -247,7 +232,7 @@ def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: 
         elif directive == "merge":
             raise _failure("merging lists cannot yet be specified in the patch")
         else:
-            raise _failure(f"unknown patch type: {_go_string(directive)} in map: {go_text(item)}")
+            raise _failure(f"unknown patch type: {go_string(directive)} in map: {go_text(item)}")
     if replace:
         return plain
     original = list(kept.values())
