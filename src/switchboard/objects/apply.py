@@ -247,7 +247,6 @@ class _Application:
 
     def __init__(self, live: Object | None, config: Object, type_: Type, kind: Kind | None, me: Entry) -> None:
         self.live, self.config, self.type, self.me = live or {}, config, type_, me
-        self.custom = kind is not None and kind.custom
         self.ignored = _ignored(kind, type_, me.subresource)
         entries = managed.trusted(self.live.get("metadata", {}).get("managedFields"))
         if not entries and live is not None:
@@ -281,7 +280,8 @@ class _Application:
         return new
 
     def _merged(self, applied: FieldSet) -> Object:
-        new: Object = merge(self.type, self.live, msgspec.json.decode(msgspec.json.encode(self.config)))
+        config = msgspec.json.decode(msgspec.json.encode(self.config))  # what is made of it is changed later
+        new: Object = merge(self.type, self.live, config)
         if self.last is None or not self.last.fields or covers(applied, self.last.fields):
             return new
         managed_by_any = applied

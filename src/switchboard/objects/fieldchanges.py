@@ -138,32 +138,27 @@ def _duplicate_changes(type_: Type, old: list[Any], new: list[Any]) -> tuple[Fie
     """Of lists in which items stand several times: such items are compared, owned and lost as wholes."""
     touched: FieldSet = {}
     removed: FieldSet = {}
-    before, after = by_element(type_, old), by_element(type_, new)
+    before, after = _by_element(type_, old), _by_element(type_, new)
     for element in before.keys() | after.keys():
         was, now = before.get(element, []), after.get(element, [])
-        if len(was) <= 1 and len(now) <= 1:
-            if not was:
-                touched[element] = added(type_.item, now[0])
-            elif not now:
-                removed[element] = added(type_.item, was[0])
-            else:
-                _note(element, changes(type_.item, was[0], now[0]), touched, removed)
-            continue
-        if len(was) > 1 and len(now) > 1:
+        if len(was) == len(now) == 1:
+            _note(element, changes(type_.item, was[0], now[0]), touched, removed)
+        elif len(was) > 1 and len(now) > 1:
             if was != now:
                 touched[element] = {}
-        elif len(was) > 1:
-            removed[element] = {}
-            if now:
-                touched[element] = added(type_.item, now[0])
         else:
-            touched[element] = {}
             if was:
-                removed[element] = added(type_.item, was[0])
+                removed[element] = _added_items(type_, was)
+            if now:
+                touched[element] = _added_items(type_, now)
     return touched or None, removed or None
 
 
-def by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
+def _added_items(type_: Type, items: list[Any]) -> FieldSet:
+    return added(type_.item, items[0]) if len(items) == 1 else {}
+
+
+def _by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
     """The items of a list by what tells them apart."""
     out: dict[str, list[Any]] = {}
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from switchboard.objects.memo import memo
@@ -17,6 +18,7 @@ _WORDS = {
     "invalid perl operator": "invalid or unsupported Perl syntax",
     "invalid named capture group": "invalid named capture",
 }
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _LARGEST = 64 << 20  # bytes that a pattern and its matching may take; Go allows for about as much
 
 
@@ -37,7 +39,7 @@ def compiled(pattern: str) -> Any:
     except re2.error as e:
         text = e.args[0] if e.args else ""
         raise PatternError(_as_go(text.decode(errors="replace") if isinstance(text, bytes) else str(text))) from None
-    if "\\C" in pattern and _matches_bytes(pattern):
+    if "C" in _ESCAPED.findall(pattern):  # any byte to RE2; Go does not have it
         raise PatternError("error parsing regexp: invalid escape sequence: `\\C`")
     return found
 
@@ -54,13 +56,3 @@ def _as_go(text: str) -> str:
     what, _, where = text.partition(": ")
     words = _WORDS.get(what, what)
     return f"error parsing regexp: {words}: `{where}`"
-
-
-def _matches_bytes(pattern: str) -> bool:
-    """Whether there is RE2's `\\C`, any byte, which Go does not have (and not an escaped backslash before a C)."""
-    at = 0
-    while (at := pattern.find("\\", at)) >= 0:
-        if pattern[at + 1 : at + 2] == "C":
-            return True
-        at += 2
-    return False

@@ -127,7 +127,7 @@ def _prune(value: Any, schema: Schema, path: str, unknown: list[str], *, embedde
                 del value[name]
     elif isinstance(value, list) and not isinstance(schema.get("items"), dict) and not open_here:
         for i, inner in enumerate(value):
-            _prune(inner, {"items": {}} if isinstance(inner, list) else {}, f"{path}[{i}]", unknown)
+            _prune(inner, {}, f"{path}[{i}]", unknown)
     for name, inner, below, here in _children(value, schema, path):
         if not (embedded and name in _IDENTITY):
             _prune(inner, below, here, unknown)

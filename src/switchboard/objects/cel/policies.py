@@ -16,6 +16,7 @@ from switchboard.objects.cel.values import CelError, CostExceeded, name_of
 
 Object = dict[str, Any]
 _LONGEST = 5 * 1024  # bytes of a message that an expression makes
+_LONGEST_ANNOTATION = 10 * 1024
 _SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
@@ -27,9 +28,6 @@ class Denial:
     reason: str = "Invalid"
     always: bool = False
     index: int = 0  # of the validation
-
-
-_LONGEST_ANNOTATION = 10 * 1024
 
 
 class _Variables(dict[str, Any]):
