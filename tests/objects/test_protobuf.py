@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switchboard.objects import protobuf, types
+from switchboard.objects import durations, protobuf, types
 from switchboard.objects.errors import BadRequest
 from switchboard.objects.wire import Codec
 
@@ -86,7 +86,7 @@ def test_durations_survive(nanoseconds: int) -> None:
     assert codec.decode(message, codec.encode(message, {"driver": text})) == {
         "driver": text,
     }
-    assert protobuf._go_duration_nanoseconds(text) == nanoseconds
+    assert durations.nanoseconds(text) == nanoseconds
 
 
 def test_go_prints_durations_like_this() -> None:

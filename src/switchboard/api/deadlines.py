@@ -6,13 +6,10 @@ Answers are made at once or end with their webhooks' own limits, so no deadline 
 
 from __future__ import annotations
 
-import re
-
 from switchboard.api import query
 from switchboard.api.paths import LASTING, Target
+from switchboard.objects.durations import nanoseconds
 from switchboard.objects.errors import BadRequest
-
-_DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)")
 
 
 def check(text: str, verb: str, target: Target) -> None:
@@ -20,5 +17,7 @@ def check(text: str, verb: str, target: Target) -> None:
     if verb == "watch" or target.subresource in LASTING:
         return
     value = query.first(query.parse(text), "timeout")
-    if value and not _DURATION.fullmatch(value):
-        raise BadRequest(f'invalid timeout specified in the request URL - time: invalid duration "{value}"')
+    try:
+        nanoseconds(value or "0")
+    except ValueError as error:
+        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None

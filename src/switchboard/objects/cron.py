@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from switchboard.objects.durations import SECOND, nanoseconds
+
 _MONTHS = dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True))
 _DAYS = dict(zip("sun mon tue wed thu fri sat".split(), range(7), strict=True))
 _BOUNDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
@@ -24,9 +26,6 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_EVERY = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+\Z")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class CronError(ValueError):
@@ -68,10 +67,10 @@ def parse(text: str) -> Schedule:
 
 
 def _every(text: str) -> Schedule:
-    amount = text[len("@every ") :]
-    if not _EVERY.match(amount):
-        raise CronError(f'failed to parse duration {text}: time: invalid duration "{amount}"')
-    return Schedule(every=max(1.0, sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(amount))))
+    try:
+        return Schedule(every=max(1.0, nanoseconds(text[len("@every ") :]) / SECOND))
+    except ValueError as error:
+        raise CronError(f"failed to parse duration {text}: {error}") from None
 
 
 def _field(text: str, low: int, high: int, words: dict[str, int]) -> frozenset[int]:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from switchboard.objects import types, wire
+from switchboard.objects.durations import nanoseconds
 from switchboard.objects.wire import ABSENT, Codec, Special, malformed
 
 MAGIC = b"k8s\0"
@@ -198,20 +199,6 @@ def _decimal(value: int, unit: int) -> str:
     return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else str(whole)
 
 
-def _go_duration_nanoseconds(text: str) -> int:
-    units = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 10**9, "ms": 10**6, "µs": 10**3, "us": 10**3, "ns": 1}
-    total, number, unit = 0.0, "", ""
-    for char in f"{text.lstrip('-')}0":
-        if char.isdigit() or char == ".":
-            if unit:
-                total += float(number) * units[unit]
-                number = unit = ""
-            number += char
-        else:
-            unit += char
-    return round(-total if text.startswith("-") else total)
-
-
 def _either(plural: str) -> Special:
     """JSONSchemaPropsOr{Array,StringArray,Bool}: a schema, or else what stands in the other field."""
 
@@ -254,7 +241,7 @@ def _special() -> dict[str, Special]:
         f"{_META}.MicroTime": (_decode_time(6), _encode_time),
         f"{_META}.Duration": (
             _decode_duration,
-            lambda value: _SCALARS.encode("Duration", {"duration": _go_duration_nanoseconds(value)}),
+            lambda value: _SCALARS.encode("Duration", {"duration": nanoseconds(value)}),
         ),
         f"{_META}.FieldsV1": raw,
         f"{_META}.Verbs": field("Items", "items"),

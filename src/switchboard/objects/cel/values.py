@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from switchboard.objects.durations import nanoseconds
+
 NANO = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS = {"h": 3600 * NANO, "m": 60 * NANO, "s": NANO, "ms": 10**6, "us": 1000, "µs": 1000, "μs": 1000, "ns": 1}
-_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|µs|μs|ns)")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z")
 
 
@@ -97,24 +97,10 @@ class MapList(list[Any]):
 
 def duration(text: str) -> Duration:
     """`1h30m` in Go's notation. Raises CelError."""
-    body = text[1:] if text[:1] in "+-" and text else text
-    total, pos = 0, 0
-    if body == "0":
-        return Duration(0)
-    while pos < len(body):
-        found = _DURATION.match(body, pos)
-        if found is None:
-            break
-        number, unit = found.groups()
-        whole, _, fraction = number.partition(".")
-        scale = _UNITS[unit]
-        total += int(whole or 0) * scale
-        if fraction:
-            total += int(fraction) * scale // 10 ** len(fraction)
-        pos = found.end()
-    if not body or pos < len(body) or total > (1 << 63) - 1:
-        raise CelError(f'time: invalid duration "{text}"')
-    return Duration(-total if text[:1] == "-" else total)
+    try:
+        return Duration(nanoseconds(text))
+    except ValueError as error:
+        raise CelError(str(error)) from None
 
 
 def timestamp(text: str) -> Timestamp:

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
+from switchboard.objects.durations import nanoseconds
 from switchboard.objects.errors import FieldError
 from switchboard.objects.patch import equal
 from switchboard.objects.regexps import matches
@@ -232,7 +233,6 @@ _HOSTNAME = (
     r"{1,}([a-zA-Z\p{L}]){2,63})$"
 )
 
-_GO_DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)")
 _UNITS = re.compile(
     r"ns|nano.*|us|µs|micro.*|ms|milli.*|s|sec.*|m|min.*|h|hr|hour.*|d|day.*|w|wk|week.*", re.IGNORECASE
 )
@@ -240,8 +240,11 @@ _UNITS = re.compile(
 
 def _is_duration(text: str) -> bool:
     """Go's durations, and words as `2 days`."""
-    units = (unit for _, unit in re.findall(r"(\d+)\s*([A-Za-zµ]+)", text))
-    return _GO_DURATION.fullmatch(text) is not None or any(_UNITS.fullmatch(unit) for unit in units)
+    try:
+        return nanoseconds(text) is not None
+    except ValueError:
+        units = (unit for _, unit in re.findall(r"(\d+)\s*([A-Za-zµ]+)", text))
+        return any(_UNITS.fullmatch(unit) for unit in units)
 
 
 # format name without dashes -> raises or gives False when the text has not that form
