@@ -51,14 +51,13 @@ def _find(name: str, purge: bool) -> ClusterConfig | None:
     cluster is to be forgotten anyway.
     """
     try:
-        if found := configs.load(name) or traces.left(name):
-            return found
-        half = configs.new(name)
-        return half if purge and half.state.exists() else None
+        found = configs.load(name)
     except ClusterError:
         if not purge:
             raise
         return configs.new(name)
+    half = configs.new(name)
+    return found or traces.left(name) or (half if purge and half.state.exists() else None)
 
 
 def _forget(config: ClusterConfig, progress: Progress) -> None:
