@@ -50,3 +50,10 @@ def test_nothing_else_is_to_be_had(root: Path, parts: list[str]) -> None:
 def test_a_folder_has_a_slash(root: Path) -> None:
     moved = answer(root, ["pods"], slash=False)
     assert moved.status == 301 and ("Location", "pods/") in list(moved.headers)
+
+
+def test_an_answer_that_nobody_reads_holds_nothing(root: Path) -> None:
+    """As of HEAD, and of clients that are gone before it begins."""
+    before = os.listdir("/proc/self/fd")
+    made = [answer(root, ["sys log"], slash=False) for _ in range(5)]
+    assert {one.status for one in made} == {200} and len(os.listdir("/proc/self/fd")) == len(before)

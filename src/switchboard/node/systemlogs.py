@@ -26,12 +26,11 @@ def answer(root: Path, parts: list[str], *, slash: bool) -> Response:
             if not slash:
                 return Response(301, [("Location", f"{quote(parts[-1] if parts else 'logs')}/")])
             return _page(path)
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(mode) or not os.access(path, os.R_OK):
             raise FileNotFoundError
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return Response(404, [("Content-Type", "text/plain; charset=utf-8")], b"404 page not found\n")
-    return Response(200, [("Content-Type", "text/plain; charset=utf-8")], stream=_content(descriptor))
+    return Response(200, [("Content-Type", "text/plain; charset=utf-8")], stream=_content(path))
 
 
 def _page(path: str) -> Response:
@@ -40,7 +39,7 @@ def _page(path: str) -> Response:
     return Response(200, [("Content-Type", "text/html; charset=utf-8")], f"<pre>\n{links}</pre>\n".encode())
 
 
-async def _content(descriptor: int) -> AsyncIterator[bytes]:
-    with open(descriptor, "rb") as file:
+async def _content(path: str) -> AsyncIterator[bytes]:
+    with open(path, "rb") as file:  # only now: who asks for the head alone never comes here
         while piece := file.read(_PIECE):
             yield piece
