@@ -111,21 +111,22 @@ def _write(group: str, texts: dict[str, str], *, any_of: bool = False) -> bool:
     """Write those of the files that a control group has, in every hierarchy; False when one was refused, or, with
     `any_of`, when there was none.
     """
-    path, refused, found = group.strip("/"), False, False
-    for root in [_TOP, *_TOP.iterdir()]:
-        folder = root / path
-        if (folder / "cgroup.procs").exists():
-            for name, text in texts.items():
-                try:
-                    if (folder / name).exists():
-                        if name == "memory.max" and text != "max" and int(text) < _used(folder):
-                            raise OSError(f"{text} bytes are less than what is in use")
-                        (folder / name).write_text(text)
-                        found = True
-                except OSError as why:  # more is in use, or below it, than it may have: another time
-                    log.warning("%s of %s: %s", name, path, why)
-                    refused = True
-    return not refused and (found or not any_of)
+    roots = [root / group.strip("/") for root in (_TOP, *_TOP.iterdir())]
+    folders = [folder for folder in roots if (folder / "cgroup.procs").exists()]
+    there = [(folder / name, text) for folder in folders for name, text in texts.items() if (folder / name).exists()]
+    written = [_put(file, text) for file, text in there]
+    return all(written) and (bool(written) or not any_of)
+
+
+def _put(file: Path, text: str) -> bool:
+    try:
+        if file.name == "memory.max" and text != "max" and int(text) < _used(file.parent):
+            raise OSError(f"{text} bytes are less than what is in use")
+        file.write_text(text)
+    except OSError as why:  # more is in use, or below it, than it may have: another time
+        log.warning("%s: %s", file, why)
+        return False
+    return True
 
 
 def _used(folder: Path) -> int:
