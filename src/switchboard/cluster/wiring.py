@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # seconds until the kernel follows; on a machine that is very busy, controllers have a say only after some of them
 _CLOSING_LIMIT, _KEPT_LIMIT = 10.0, 1.0
-_LISTEN_LIMIT = 1.0  # seconds that a container without readiness probe has to listen on its ports
+_LISTEN_LIMIT = 1.0  # seconds that a container with neither startup nor readiness probe has to listen
 _TALK_LIMIT = 5.0  # seconds that open connections get
 _RESOLVERS_EVERY = 5.0  # seconds between looks at whom the host asks about names
 

@@ -35,7 +35,7 @@ class NodeSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""  # the Node's Hostname address; the node's name when empty
     drain_seconds: float = 0.15  # how long a ready pod that is deleted goes on before it is told to end
-    listen_seconds: float = 0.0  # how long a container without readiness probe has to listen on its ports
+    listen_seconds: float = 0.0  # how long a container with neither startup nor readiness probe has to listen
     system_logs: Path = Path("/var/log")  # what /logs/ of the node's API shows
     log_max_size: int = 10 << 20
     log_max_files: int = 5
