@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.cluster import config as configs
-from switchboard.cluster import locks, processes, start
+from switchboard.cluster import locks, processes, wishes
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
@@ -110,7 +110,7 @@ def test_first_starts_at_once_choose_what_no_other_has(base: Path) -> None:
     """Ranges and ports are kept by being written down before the next one looks, and also while their cluster rests."""
     said = StringIO()
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda i: start._chosen(start.Wish(f"c{i}"), Progress(said)), range(8)))
+        made = list(pool.map(lambda i: wishes.choose(wishes.Wish(f"c{i}"), Progress(said)), range(8)))
     assert len({config.api_port for config in made}) == len({config.node_subnet for config in made}) == 8
     assert {config.name: config for config in configs.load_all()} == {config.name: config for config in made}
     assert [path for path in (base / "run").rglob("*") if path.is_file()] == []
@@ -138,8 +138,8 @@ def test_an_audit_log_needs_a_policy_that_can_be_read(base: Path) -> None:
     base.mkdir(exist_ok=True)
 
     def decided(audit_policy: str | None) -> ClusterConfig:
-        wish = start.Wish("audited", audit_policy=audit_policy, audit_log=str(log))
-        return start.decide(wish, Progress(StringIO()))
+        wish = wishes.Wish("audited", audit_policy=audit_policy, audit_log=str(log))
+        return wishes.decide(wish, Progress(StringIO()))
 
     with pytest.raises(ClusterError, match="needs a policy and a path"):
         decided(None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from switchboard.cluster import command, network, start
+from switchboard.cluster import command, network, wishes
 from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
@@ -214,7 +214,7 @@ def test_both_families_on_a_host_that_has_switched_one_off(host: Host, config: C
 def test_both_families_are_refused_where_the_kernel_knows_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "_SIX", tmp_path / "none")
     with pytest.raises(ClusterError, match="needs IPv6, which this machine's kernel does not have"):
-        start.decide(start.Wish("never-there", dual_stack=True), Progress())
+        wishes.decide(wishes.Wish("never-there", dual_stack=True), Progress())
 
 
 def test_a_resolver_on_the_hosts_loopback_is_asked_where_it_asks_itself(

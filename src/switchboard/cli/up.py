@@ -8,7 +8,8 @@ from pathlib import Path
 from switchboard.cluster import kubeconfig
 from switchboard.cluster.config import DEFAULT_NAME, ClusterConfig
 from switchboard.cluster.progress import Progress
-from switchboard.cluster.start import Wish, up
+from switchboard.cluster.start import up
+from switchboard.cluster.wishes import Wish
 
 from .options import launcher, parser
 
