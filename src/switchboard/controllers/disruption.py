@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from switchboard.client import key_of
-from switchboard.client.indexes import PLACES, places
+from switchboard.client.indexes import PLACES, labelled, places
 from switchboard.client.resources import (
     DEPLOYMENTS,
     PODDISRUPTIONBUDGETS,
@@ -21,7 +21,7 @@ from switchboard.client.resources import (
 )
 from switchboard.controllers import conditions
 from switchboard.controllers.base import Context, Controller
-from switchboard.controllers.owners import candidates, controller_of
+from switchboard.controllers.owners import controller_of
 from switchboard.controllers.pods import is_finished, is_ready
 from switchboard.controllers.rollout import resolve
 from switchboard.controllers.times import seconds
@@ -134,7 +134,7 @@ class DisruptionController(Controller):
         selector, space = _selector(budget), budget["metadata"].get("namespace")
         pods = [
             pod
-            for pod in candidates(self.of(PODS), space or "", selector)
+            for pod in labelled(self.of(PODS), space or "", selector.pairs)
             if selector.matches(pod["metadata"].get("labels"))
         ]
         if not pods:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from switchboard.client import Resource
-from switchboard.client.indexes import PLACES, places
+from switchboard.client.indexes import PLACES, labelled, places
 from switchboard.client.resources import HORIZONTALPODAUTOSCALERS, PODS
 from switchboard.controllers import conditions, discovery, podmetrics, replicacalc
 from switchboard.controllers.base import Context, Controller
-from switchboard.controllers.owners import candidates
 from switchboard.controllers.replicacalc import MetricError, Proposal, Tolerances
 from switchboard.controllers.scalinglimits import Bounds, History, Said, limit
 from switchboard.controllers.times import stamp
@@ -202,7 +201,9 @@ class HorizontalController(Controller):
         self._selectors[key] = selector
         space = look.hpa["metadata"]["namespace"]
         pods = [
-            pod for pod in candidates(self.of(PODS), space, selector) if selector.matches(pod["metadata"].get("labels"))
+            pod
+            for pod in labelled(self.of(PODS), space, selector.pairs)
+            if selector.matches(pod["metadata"].get("labels"))
         ]
         self._not_shared(look, pods, text)
         return pods

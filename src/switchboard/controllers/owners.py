@@ -6,12 +6,10 @@ releases what it owns but no longer matches; both are patches that name the uid,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchboard.client import Informer
-from switchboard.client.indexes import PLACES, place
 from switchboard.objects.selectors import LabelSelector
 
 Object = dict[str, Any]
@@ -29,12 +27,6 @@ def controller_uid(obj: Object) -> list[str]:
     """Index function: the uid of the controller, nothing for an orphan."""
     ref = controller_of(obj)
     return [ref.get("uid", "")] if ref else []
-
-
-def candidates(informer: Informer[Object], space: str, selector: LabelSelector) -> Collection[Object]:
-    """Objects of a namespace that a selector may match, out of the index by places: as few as one label tells."""
-    found = [informer.by(PLACES, place(space, key, value)) for key, value in selector.pairs]
-    return min(found, key=len) if found else informer.by(PLACES, space)
 
 
 def reference_to(owner: Object) -> Object:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from switchboard.client import Cache, EventRecorder, Informer, Resource
+from switchboard.client.indexes import labelled
 from switchboard.client.resources import PODS
 from switchboard.client.transport import namespace_ends
 from switchboard.controllers import owners
@@ -84,7 +85,7 @@ class PodControl:
         informer: Informer[Object] = self._cache.informer(res)
         meta = owner["metadata"]
         held = informer.by("controller", meta["uid"])
-        alike = owners.candidates(informer, meta.get("namespace") or "", selector)
+        alike = labelled(informer, meta.get("namespace") or "", selector.pairs)
         orphans = [obj for obj in alike if owners.controller_of(obj) is None and accept(obj)]
         found = owners.claim(owner, selector, list(held), orphans)
         owned = found.owned

@@ -9,21 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from switchboard.client import Cache, key_of
-from switchboard.client.indexes import PLACES, place, places
+from switchboard.client.indexes import PLACES, SELECTOR, first_pair, labelled, places
 from switchboard.client.resources import PODS, SERVICES
 from switchboard.controllers.slice_endpoints import relevant
 
 Object = dict[str, Any]
-
-_SELECTOR = "selector"
-
-
-def _first_pair(service: Object) -> list[str]:
-    selector = (service.get("spec") or {}).get("selector")
-    if not selector:
-        return []
-    key = min(selector)
-    return [f"{service['metadata'].get('namespace')}/{key}={selector[key]}"]
 
 
 class Selection:
@@ -31,13 +21,10 @@ class Selection:
 
     def __init__(self, cache: Cache) -> None:
         self._pods, self._services = cache.informer(PODS), cache.informer(SERVICES)
-        self._change: tuple[Object | None, Object | None] = (
-            None,
-            None,
-        )  # the last one asked for, and whom it concerned
-        self._concerned: list[str] = []
+        self._change: tuple[Object | None, Object | None] = None, None  # the last one asked for
+        self._concerned: list[str] = []  # whom it concerned
         self._pods.index(PLACES, places)
-        self._services.index(_SELECTOR, _first_pair)
+        self._services.index(SELECTOR, first_pair)
 
     def pods(self, service: Object) -> Iterator[Object]:
         """Pods that the Service's selector matches; none for a Service without selector."""
@@ -45,8 +32,7 @@ class Selection:
         if not selector:
             return
         space = service["metadata"].get("namespace") or ""
-        candidates = min((self._pods.by(PLACES, place(space, k, v)) for k, v in selector.items()), key=len)
-        for pod in candidates:
+        for pod in labelled(self._pods, space, selector.items()):
             labels = pod["metadata"].get("labels") or {}
             if all(labels.get(key) == value for key, value in selector.items()):
                 yield pod
@@ -55,7 +41,7 @@ class Selection:
         """Keys of the Services that select the pod."""
         labels = pod["metadata"].get("labels") or {}
         for pair in places(pod):
-            for service in self._services.by(_SELECTOR, pair):
+            for service in self._services.by(SELECTOR, pair):
                 selector = service["spec"]["selector"]
                 if all(labels.get(key) == value for key, value in selector.items()):
                     yield key_of(service["metadata"].get("namespace"), service["metadata"]["name"])

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchboard.client import Informer
-from switchboard.client.indexes import PLACES, SPACE, place, places
+from switchboard.client.indexes import PLACES, SELECTOR, SPACE, first_pair, labelled, places
 from switchboard.client.indexes import space as space_of
 from switchboard.why.check import Evidence, Object
 from switchboard.why.kinship import matches
 
-_SERVICE, _SELECTOR = "advice/service", "advice/selector"  # names of indexes
+_SERVICE = "advice/service"  # name of an index
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class World:
         for informer in (self.services, *self.workloads):
             informer.index(SPACE, space_of)
         self.pods.index(PLACES, places)
-        self.services.index(_SELECTOR, _first_pair)
+        self.services.index(SELECTOR, first_pair)
         self.slices.index(_SERVICE, _service_of)
 
     def evidence(self, service: Object) -> Evidence:
@@ -52,9 +52,8 @@ class World:
         return len(self.pods.by(PLACES, space))
 
     def _labelled(self, space: str, selector: dict[str, str]) -> Collection[Object]:
-        """Pods that have one of these labels, the one that fewest have."""
-        found = [self.pods.by(PLACES, place(space, key, value)) for key, value in selector.items()]
-        return min(found, key=len, default=())
+        """Pods that have one of these labels, the one that fewest have; none where there is none."""
+        return labelled(self.pods, space, selector.items()) if selector else ()
 
     def _elsewhere(self, selector: dict[str, str]) -> list[Object]:
         """As `_labelled`, of all namespaces."""
@@ -63,10 +62,9 @@ class World:
 
     def selecting(self, pod: Object) -> Iterator[Object]:
         """The Services whose selector matches the pod."""
-        meta = pod["metadata"]
         labels = _labels(pod)
-        for key, value in labels.items():
-            for service in self.services.by(_SELECTOR, f"{meta.get('namespace')}/{key}={value}"):
+        for pair in places(pod):
+            for service in self.services.by(SELECTOR, pair):
                 if matches(service["spec"]["selector"], labels):
                     yield service
 
@@ -93,12 +91,3 @@ def _service_of(piece: Object) -> list[str]:
     meta = piece["metadata"]
     name = (meta.get("labels") or {}).get("kubernetes.io/service-name")
     return [f"{meta.get('namespace', '')}/{name}"] if name else []
-
-
-def _first_pair(service: Object) -> list[str]:
-    """One pair of the selector, the one that sorts first, finds the Service from a pod's labels."""
-    selector = service.get("spec", {}).get("selector")
-    if not selector:
-        return []
-    key = min(selector)
-    return [f"{service['metadata'].get('namespace')}/{key}={selector[key]}"]
