@@ -58,7 +58,6 @@ class Feed:
 
     def __init__(self) -> None:
         self._by_table: dict[str, dict[str, dict[Subscription, None]]] = {}  # "" holds prefixes wider than a table
-        self._open = True
 
     def add(
         self,

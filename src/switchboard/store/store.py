@@ -195,7 +195,7 @@ class Store:
         """Wait until what is on its way now is committed, or has failed: reads after that have what a subscriber of
         stage WRITTEN knows. None when nothing is on its way.
         """
-        if self._assigned == self.revision or not (self._queue or self._flying):
+        if not (self._queue or self._flying):
             return None
         future = asyncio.get_running_loop().create_future()
         self._barriers.append((self._assigned, future))
@@ -305,7 +305,7 @@ class Store:
         self._pending[record.key] = event
         self._queue.append(write)
         if not self._busy:
-            self._busy = True
+            self._busy = self._telling = True
             loop.call_soon(self._gather, _TURNS)  # what else this turn of the loop writes comes along
         elif not self._telling:
             self._telling = True
