@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from switchboard.store.errors import Compacted, Overflow
+from switchboard.store.errors import Compacted, Overflow, StoreError
 from switchboard.store.feed import Stage
 from switchboard.store.store import Store
 
@@ -199,6 +199,29 @@ async def test_an_early_subscriber_who_comes_late_hears_of_everything_once(store
     later = store.subscribe(CM, begin, lambda events: heard.extend(e.revision for e in events), stage=Stage.WRITTEN)
     assert heard == [begin + 1, begin + 2, begin + 3] * 2
     later.close()
+
+
+async def test_who_was_told_of_what_failed_cannot_go_on_from_there(store):
+    heard: list[int] = []
+    early = store.subscribe(
+        CM, store.revision, lambda events: heard.extend(e.revision for e in events), stage=Stage.WRITTEN
+    )
+    before = (await store.put(f"{CM}a", value)).revision
+    store._disk._db.execute("PRAGMA query_only = ON")
+    failing = asyncio.gather(*(store.put(f"{CM}{name}", value) for name in "bc"), return_exceptions=True)
+    while len(heard) < 3:  # noqa: ASYNC110 - every turn of the loop is looked at
+        await asyncio.sleep(0)
+    early.close()  # it does not hear that they fail
+    assert all(isinstance(result, StoreError) for result in await failing)
+    store._disk._db.execute("PRAGMA query_only = OFF")
+    after = (await store.put(f"{CM}d", value)).revision
+    for failed in heard[1:]:
+        for stage in Stage:
+            with pytest.raises(Compacted):
+                store.subscribe(CM, failed, lambda _: None, stage=stage)
+    for good in (before, after):
+        store.subscribe(CM, good, lambda events: heard.extend(e.revision for e in events)).close()
+    assert heard == [before, before + 1, before + 2, after]
 
 
 async def test_settled_waits_for_what_is_on_its_way(store):

@@ -32,7 +32,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from switchboard.store.disk import Disk, Row, checksum
-from switchboard.store.errors import Changed, StoreError
+from switchboard.store.errors import Changed, Compacted, StoreError
 from switchboard.store.feed import Feed, Sink, Stage, Subscription, Watch
 from switchboard.store.history import History
 from switchboard.store.kernelsync import KernelSync
@@ -85,6 +85,7 @@ class Store:
         self._flying: list[_Write] = []  # the batch that the disk is waited for with
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for a revision's commit
         self._busy = False  # the writer has a batch, or a hand-over is scheduled
+        self._void: dict[int, int] = {}  # revisions after each of these and up to that one have failed
         self._untold: list[list[Event]] = []  # commits that stage LAST has not heard of yet
         self._telling = False  # the next turn of the loop tells early of what is queued
         self._closed = False
@@ -240,6 +241,8 @@ class Store:
 
     def _replay(self, prefix: str, since: int) -> list[Event]:
         self._require_open()
+        if any(low < since <= high for low, high in self._void.items()):
+            raise Compacted(since, self.revision)  # whoever knows of it was told early, and has to begin anew
         return [event for event in self._history.since(since) if event.record.key.startswith(prefix)]
 
     def _early(self) -> Iterable[Event]:
@@ -454,6 +457,8 @@ class Store:
         self._queue = []
         self._pending.clear()  # everything on its way was in this batch or queued behind it
         self._told_early = self._assigned
+        self._void = {low: high for low, high in self._void.items() if high > self.compacted}
+        self._void[self.revision] = self._assigned
         self._feeds[Stage.WRITTEN].undo()
         for write in failed:
             if not write.done.done():
