@@ -21,6 +21,7 @@ from switchboard.controllers import (
     indexes,
     jobs,
     owners,
+    podgc,
     pods,
     replicas,
     stateful,
@@ -502,6 +503,17 @@ def test_budgets(spec: Object, healthy: int, expected: tuple[int, int, int]) -> 
     held = [pod(f"p{i}", ready=i < healthy) for i in range(3)]
     found = disruption.status({"metadata": {"name": "b"}, "spec": spec}, held, lambda p: ("rs", 3), NOW)
     assert (found["disruptionsAllowed"], found["desiredHealthy"], found["expectedPods"]) == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, []), (1, ["c", "a"]), (2, ["c"]), (3, []), (4, [])])
+def test_finished_pods_beyond_the_limit(limit: int, expected: list[str]) -> None:
+    ends = {"a": ("2026-01-02", "Succeeded"), "b": ("2026-01-03", "Failed"), "c": ("2026-01-01", "Failed")}
+    pods = [
+        {"metadata": {"name": name, "creationTimestamp": time}, "spec": {}, "status": {"phase": phase}}
+        for name, (time, phase) in ends.items()
+    ]
+    running = {"metadata": {"name": "d"}, "spec": {}, "status": {"phase": "Running"}}
+    assert [pod["metadata"]["name"] for pod in podgc.surplus([*pods, running], limit)] == expected
 
 
 class TestOwnerGraph:

@@ -1,9 +1,9 @@
 """The objects of an informer, by key: as they are, or packed and read when somebody asks, where there are very many.
 
-A decoded pod takes 6 KB, packed 250 bytes; to read it again takes 20 us. So the first `most` objects of a resource are
-held as they are. Of the others those stay decoded that were asked for lately: whoever looks at the same ones again and
-again has them at hand, and whoever goes through all of them pays for it once. Objects are never changed, so nobody
-notices which of two equal ones he has.
+A decoded pod takes 6 KB, packed 250 bytes; to read it again takes 20 us. So what comes while there are fewer than
+`most` objects of a resource is held as it is. Of the others those stay decoded that were asked for lately: whoever
+looks at the same ones again and again has them at hand, and whoever goes through all of them pays for it once. Objects
+are never changed, so nobody notices which of two equal ones he has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ARRIVED: Final = 256  # objects that came just now, for whoever acts on them at
 
 
 class Copies(Generic[T]):
-    """Objects by key. `read` makes one of its JSON; `most`: how many are held as they are, None for all."""
+    """Objects by key. `read` makes one of its JSON; `most`: from how many on they are packed, None for never."""
 
     def __init__(self, read: Callable[[bytes], T], most: int | None = None) -> None:
         self._read = read

@@ -82,9 +82,9 @@ class Informer(Generic[T]):
     """Objects of one resource (optionally of one namespace, or selected).
 
     `type_` is dict (managedFields are dropped; apiVersion and kind are filled in) or a `msgspec.Struct` that names the
-    fields to keep. Objects are shared, and so are equal parts of them (`sharing`): never change them. `most`: how many
-    are held as they are, the others packed (`copies`). `on_change` callbacks run on the loop and must not block; they
-    are called for changes from their registration on.
+    fields to keep. Objects are shared, and so are equal parts of them (`sharing`): never change them. `most`: what
+    comes when there are so many is held packed (`copies`). `on_change` callbacks run on the loop and must not block;
+    they are called for changes from their registration on.
     """
 
     def __init__(

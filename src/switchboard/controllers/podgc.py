@@ -31,9 +31,11 @@ def unplaced(pods: Iterable[Object]) -> list[Object]:
 
 def surplus(pods: Collection[Object], limit: int) -> list[Object]:
     """Finished pods beyond the limit, oldest first."""
+    if not 0 < limit < len(pods):
+        return []  # without looking at them, which may be packed
     done = [p for p in pods if is_finished(p)]
     done.sort(key=lambda p: (p["metadata"].get("creationTimestamp") or "", p["metadata"]["name"]))
-    return done[: max(0, len(done) - limit)] if limit > 0 else []
+    return done[: max(0, len(done) - limit)]
 
 
 class PodGarbageCollector(Controller):
@@ -63,7 +65,7 @@ class PodGarbageCollector(Controller):
     async def reconcile(self, key: str) -> float | None:
         """One round."""
         now, pods = self.clock(), self.of(PODS)
-        for pod in surplus(list(pods.by(_ENDING, _FINISHED)), self.settings.finished_pods):
+        for pod in surplus(pods.by(_ENDING, _FINISHED), self.settings.finished_pods):
             await self._delete(pod, "")
         deleted = list(pods.by(_ENDING, _DELETED))
         for pod in unplaced(deleted):
