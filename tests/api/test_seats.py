@@ -162,6 +162,27 @@ async def test_a_write_waits_for_a_seat_and_a_read_does_not(api: ApiServer) -> N
     assert f'{name}request_wait_duration_seconds_count{{{labels},execute="true"}} {len(places) + 2}' in shown
 
 
+async def test_counting_goes_on_when_a_schema_changes(api: ApiServer) -> None:
+    level = await small_level(api, queues=1, handSize=1, queueLengthLimit=1)
+    places = taken(api, level)
+    late = Place(places[0].flow, "u", "u", "create", Request("POST", CONFIGS, "", {}, b""))
+    waiting = asyncio.ensure_future(level.wait(late))
+    await asyncio.sleep(0)
+    change, merge = {"spec": {"matchingPrecedence": 3}}, {"content-type": "application/merge-patch+json"}
+    assert (await api.call("PATCH", f"{GROUP}/flowschemas/small", change, merge))[0] == 200
+    name, labels = "apiserver_flowcontrol_", 'flow_schema="small",priority_level="small"'
+    shown = (await text(api, "/metrics")).splitlines()
+    assert f"{name}current_inqueue_requests{{{labels}}} 1" in shown
+    assert f"{name}current_executing_requests{{{labels}}} {len(places)}" in shown
+    for each in places:
+        level.release(each)
+    await waiting
+    shown = (await text(api, "/metrics")).splitlines()
+    assert f"{name}current_inqueue_requests{{{labels}}} 0" in shown
+    assert f"{name}dispatched_requests_total{{{labels}}} {len(places) + 1}" in shown
+    assert f'{name}request_wait_duration_seconds_count{{{labels},execute="true"}} {len(places) + 1}' in shown
+
+
 async def text(api: ApiServer, path: str) -> str:
     answer: Response = await api.request("GET", path, identity=ADMIN)
     assert answer.status == 200

@@ -33,11 +33,18 @@ _AGENT = {"user-agent": _MANAGER, "content-type": "application/apply-patch+yaml"
 
 
 class Flow:
-    """One FlowSchema: who and what it is about, and what answers say of it."""
+    """One FlowSchema: who and what it is about, what answers say of it, and what is counted, whatever it changes to."""
 
     def __init__(self, obj: Object, level: Level, level_uid: str) -> None:
+        self.name: str = obj["metadata"]["name"]
+        self.dispatched = self.waiting = 0
+        self.refused: dict[str, int] = {}
+        self.waits: dict[bool, Waits] = {}  # by whether they were seated in the end
+        self.configure(obj, level, level_uid)
+
+    def configure(self, obj: Object, level: Level, level_uid: str) -> None:
+        """Take over what the object says."""
         meta, spec = obj["metadata"], obj.get("spec") or {}
-        self.name: str = meta["name"]
         self.order = (spec.get("matchingPrecedence") or 1000, self.name)
         self.rules: list[Object] = spec.get("rules") or []
         self.level = level
@@ -46,9 +53,6 @@ class Flow:
             ("x-kubernetes-pf-flowschema-uid", meta["uid"]),
             ("x-kubernetes-pf-prioritylevel-uid", level_uid),
         ]
-        self.dispatched = self.waiting = 0
-        self.refused: dict[str, int] = {}
-        self.waits: dict[bool, Waits] = {}  # by whether they were seated in the end
 
     def distinguisher(self, identity: Identity, namespace: str) -> str:
         """What tells the flows of this schema apart."""
@@ -65,10 +69,6 @@ class Flow:
         """Count a request that is refused; the error to raise."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
         return Refused(reason)
-
-    def adopt(self, old: Flow) -> None:
-        """Go on counting where an older form of the same schema stopped."""
-        self.dispatched, self.refused, self.waits = old.dispatched, old.refused, old.waits
 
 
 def _level_of(spec: Object) -> str:
@@ -132,9 +132,9 @@ class Flows:
         """The objects as they are now."""
         uids, specs = {}, {}
         for record in self._store.scan(LEVELS):
-            level = decode(record.value)
-            name = level["metadata"]["name"]
-            uids[name], specs[name] = level["metadata"]["uid"], level.get("spec") or {}
+            obj = decode(record.value)
+            name = obj["metadata"]["name"]
+            uids[name], specs[name] = obj["metadata"]["uid"], obj.get("spec") or {}
         self.room.configure(specs)
         before = {flow.name: flow for flow in self._flows}
         flows = []
@@ -142,9 +142,11 @@ class Flows:
             obj = decode(record.value)
             named = _level_of(obj.get("spec") or {})
             if named in uids:
-                flow = Flow(obj, self.room.levels[named], uids[named])
-                if flow.name in before:
-                    flow.adopt(before[flow.name])
+                level, flow = self.room.levels[named], before.get(obj["metadata"]["name"])
+                if flow is None:
+                    flow = Flow(obj, level, uids[named])
+                else:
+                    flow.configure(obj, level, uids[named])
                 flows.append(flow)
         self._flows, self._current = sorted(flows, key=lambda flow: flow.order), True
 

@@ -127,7 +127,7 @@ def metrics(flows: Flows) -> Iterator[str]:
 
 
 def _executing(flow: Flow) -> int:
-    return sum(place.flow.name == flow.name for place in flow.level.executing)
+    return sum(place.flow is flow for place in flow.level.executing)
 
 
 def _head(name: str, text: str, type_: str) -> tuple[str, str]:

@@ -49,18 +49,14 @@ def too_many_requests() -> Response:
 class Place:
     """One request in a queue or on a seat."""
 
-    __slots__ = ("arrived", "flow", "request", "seated", "started", "user", "verb", "who")
+    __slots__ = ("arrived", "flow", "level", "request", "seated", "started", "user", "verb", "who")
 
     def __init__(self, flow: Flow, who: str, user: str, verb: str, request: Request) -> None:
         self.flow, self.who = flow, who  # `who`: what tells flows of a schema apart
+        self.level = flow.level  # whose seat it is, whatever the schema says later
         self.user, self.verb, self.request = user, verb, request
         self.arrived, self.started = time.time(), 0.0
         self.seated: asyncio.Future[None] | None = None
-
-    @property
-    def level(self) -> Level:
-        """The level whose seat it is."""
-        return self.flow.level
 
 
 class Level:
