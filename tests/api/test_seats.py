@@ -59,6 +59,15 @@ async def test_seats_beyond_its_own_are_those_that_others_lend() -> None:
         await a.wait(place(a))
 
 
+async def test_what_a_level_could_have_is_never_more_than_it_may_borrow() -> None:
+    room = Room()
+    room.configure({"a": spec(1, lent=50, borrowed=0), "b": spec(1, lent=50)})
+    a, b = (room.levels[name] for name in "ab")
+    assert (a.limit, b.limit) == (300, 450)
+    assert (len(fill(b)), len(fill(a))) == (450, 300)
+    assert (a.limit, b.limit) == (300, 300)
+
+
 async def test_flows_of_a_level_take_turns() -> None:
     room = Room()
     room.configure({"a": spec(1, borrowed=0, queues=1, handSize=1, queueLengthLimit=3)})

@@ -88,8 +88,6 @@ class Level:
     @property
     def limit(self) -> int:
         """How many seats it could have now."""
-        if len(self.executing) < self.nominal:
-            return max(self.nominal, self.room.free_for(self))
         return max(self.nominal, min(self.upper, len(self.executing) + self.room.free_for(self)))
 
     def _has_seat(self) -> bool:
@@ -98,9 +96,6 @@ class Level:
 
     def admit(self, place: Place) -> bool:
         """Take a seat at once, if there is one and nobody waits for it."""
-        if len(self.executing) < self.nominal and not self.waiting:
-            self._seat(place)
-            return True
         if self.waiting or not self._has_seat():
             return False
         self._seat(place)
@@ -195,18 +190,14 @@ class Room:
 
     def free_for(self, level: Level) -> int:
         """Seats that a level may take beyond its own: what nobody has and nobody else keeps for itself."""
-        kept = sum(max(len(other.executing), other.lower) for other in self._limited() if other is not level)
-        return TOTAL - kept - len(level.executing)
-
-    def _limited(self) -> list[Level]:
-        return [level for level in self.levels.values() if not level.exempt]
+        others = (other for other in self.levels.values() if other is not level and not other.exempt)
+        return TOTAL - sum(max(len(other.executing), other.lower) for other in others) - len(level.executing)
 
     def dispatch(self) -> None:
         """A seat has become free somewhere: it may be borrowed."""
-        if self.waiting:
-            for level in self.levels.values():
-                if level.waiting:
-                    level.dispatch()
+        for level in self.levels.values():
+            if level.waiting:
+                level.dispatch()
 
 
 def nominal_seats(specs: dict[str, Object]) -> dict[str, int]:
