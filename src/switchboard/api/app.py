@@ -74,6 +74,16 @@ def _with(response: Response, flow: Flow | None) -> Response:
     return response
 
 
+def _place(
+    identity: Identity, request: Request, target: Target, verb: str, flow: Flow, waiting: Awaitable[Response]
+) -> Place | None:
+    """Where a request has to find a seat before its handler begins; None where it is let in without."""
+    if flow.level.exempt or verb == "watch" or target.subresource in LASTING or not isinstance(waiting, Coroutine):
+        flow.dispatched += 1
+        return None
+    return Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)
+
+
 class App:
     """The API over a store. `handle` is a transport handler; `handle_as` is for the in-process client."""
 
@@ -160,9 +170,11 @@ class App:
         audit.impersonated(request, made_as)
         return made_as
 
-    def authorise(self, attributes: Attributes) -> None:
-        """Forbidden unless allowed."""
+    def authorise(self, attributes: Attributes, audited: Request | None = None) -> None:
+        """Forbidden unless allowed; where a request is given, its audit event says which."""
         decision, reason = self.authorizer.authorize(attributes)
+        if audited is not None:
+            audit.decided(audited, decision, reason)
         if decision is not Decision.ALLOW:
             raise refusal(attributes, reason)
 
@@ -182,11 +194,9 @@ class App:
         started = time.perf_counter()
         if "timeout=" in request.query:
             deadlines.check(request.query, verb, target)
-        if self.audit is not None and audit.wanted(request):
-            asked = attributes_of(self.registry, identity, request, target, verb)
-            audit.decided(request, *self.authorizer.authorize(asked))
-        if not identity.is_master:
-            self.authorise(attributes_of(self.registry, identity, request, target, verb))
+        audited = request if self.audit is not None and audit.wanted(request) else None
+        if audited is not None or not identity.is_master:
+            self.authorise(attributes_of(self.registry, identity, request, target, verb), audited)
         call: Call | None = None
         backend = None
         if self.aggregation.served:
@@ -212,13 +222,7 @@ class App:
                 flow.dispatched += 1
                 result.headers = result.headers + flow.headers
             return result
-        place = None
-        if flow is not None:
-            lasts = verb == "watch" or target.subresource in LASTING
-            if flow.level.exempt or lasts or not isinstance(result, Coroutine):
-                flow.dispatched += 1
-            else:
-                place = Place(flow, flow.distinguisher(identity, target.namespace), identity.user, verb, request)
+        place = _place(identity, request, target, verb, flow, result) if flow is not None else None
         return self._finish(result, request, call, started, flow, place)
 
     async def _finish(
