@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from switchboard.api.authz import Decision
 from switchboard.api.identity import Identity
 from switchboard.api.paths import LASTING, Target, parse
 from switchboard.objects import protobuf
+from switchboard.objects.scalars import format_micro
 from switchboard.transport.messages import Connection, PushWriter, Request, Response
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def impersonated(request: Request, identity: Identity) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return format_micro(datetime.now(UTC))
 
 
 class Event:
@@ -79,7 +81,6 @@ class Event:
             agent = agent[:_LONGEST_AGENT] + "...TRUNCATED"
         given = request.headers.get("audit-id", "")[:64]
         self.id = given or str(uuid.uuid4())
-        received = _now()
         self.fields: Object = {
             "level": auditpolicy.LEVELS[how.level],
             "auditID": self.id,
@@ -87,7 +88,7 @@ class Event:
             "verb": verb,
             "user": identity.user_info() if identity is not None else {},
             "sourceIPs": _addresses(request),
-            "requestReceivedTimestamp": received,
+            "requestReceivedTimestamp": _now(),
         }
         if agent:
             self.fields["userAgent"] = agent
@@ -97,8 +98,7 @@ class Event:
     def line(self, stage: str) -> bytes:
         """The event as it stands."""
         fields: Object = {"kind": "Event", "apiVersion": "audit.k8s.io/v1", **self.fields, "stage": stage}
-        now = _now()
-        fields["stageTimestamp"] = fields["requestReceivedTimestamp"] if stage == "RequestReceived" else now
+        fields["stageTimestamp"] = fields["requestReceivedTimestamp"] if stage == "RequestReceived" else _now()
         if self.annotations:
             fields["annotations"] = self.annotations
         return msgspec.json.encode(fields) + b"\n"
@@ -123,9 +123,8 @@ class Event:
     def answered(self, response: Response) -> None:
         """The outcome, and the answer where it is wanted."""
         status: Object = {"metadata": {}, "code": response.status}
-        whole = response.stream is None and response.push is None and response.upgrade is None
         obj = None
-        if whole and self.target.is_resource and (self.how.level >= _RESPONSE or response.status >= 400):
+        if not _lasts(response) and self.target.is_resource and (self.how.level >= _RESPONSE or response.status >= 400):
             obj = _json(response)
         if isinstance(obj, dict) and obj.get("kind") == "Status" and response.status >= 400:
             names = ("status", "message", "reason", "details")
@@ -167,6 +166,11 @@ def _decoded(request: Request) -> Any:
         return msgspec.json.decode(request.body)
     except Exception:  # whatever is wrong with it, the client is told by others
         return None
+
+
+def _lasts(response: Response) -> bool:
+    """Whether there is more to come than a body."""
+    return response.stream is not None or response.push is not None or response.upgrade is not None
 
 
 def _json(response: Response) -> Any:
@@ -218,12 +222,11 @@ class Audit:
                 event.fields["responseStatus"]["message"] = "Authentication failed"
                 self._write(event, "ResponseStarted")
             return response
-        known = identity
-        return await self._followed(request, known, lambda: app.authenticated(known, request))
+        return await self._followed(request, identity, partial(app.authenticated, identity, request))
 
     async def handle_as(self, identity: Identity, request: Request) -> Response:
         """As `App.handle_as`."""
-        return await self._followed(request, identity, lambda: self._app.dispatch(identity, request))
+        return await self._followed(request, identity, partial(self._app.dispatch, identity, request))
 
     def _begin(self, request: Request, identity: Identity | None) -> Event | None:
         target = parse(request.path)
@@ -250,8 +253,7 @@ class Audit:
 
     def _end(self, event: Event, response: Response) -> None:
         """The last stage: at once, or when what lasts is over."""
-        lasts = response.stream is not None or response.push is not None or response.upgrade is not None
-        if lasts and (event.fields["verb"] == "watch" or event.target.subresource in LASTING):
+        if _lasts(response) and (event.fields["verb"] == "watch" or event.target.subresource in LASTING):
             self._write(event, "ResponseStarted")
 
         def over() -> None:

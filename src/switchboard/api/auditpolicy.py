@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from switchboard.api.rbac import path_matches
+
 if TYPE_CHECKING:
     from switchboard.api.identity import Identity
     from switchboard.api.paths import Target
@@ -122,14 +124,9 @@ def _matches(rule: Object, identity: Identity | None, verb: str, target: Target)
         return False
     if rule.get("namespaces") or rule.get("resources"):
         return target.is_resource and _resource(rule, target)
-    urls = rule.get("nonResourceURLs")
-    if urls:
-        return not target.is_resource and any(_path(url, target.path) for url in urls)
+    if rule.get("nonResourceURLs"):
+        return not target.is_resource and path_matches(rule, target.path)
     return True
-
-
-def _path(url: str, path: str) -> bool:
-    return url in ("*", path) or (url.endswith("*") and path.startswith(url.rstrip("*")))
 
 
 def _resource(rule: Object, target: Target) -> bool:
