@@ -79,7 +79,7 @@ class Metrics:
         if counted.timed:
             seconds = time.perf_counter() - started
             histogram = counted.histogram
-            histogram[0 if seconds <= 0.005 else bisect.bisect_left(_BUCKETS, seconds)] += 1
+            histogram[bisect.bisect_left(_BUCKETS, seconds)] += 1
             histogram[-2] += seconds
             histogram[-1] += 1
 
