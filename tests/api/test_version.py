@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from switchboard.api.nonresource import checkout
+from switchboard.api.checkout import checkout
 from switchboard.testing.apiserver import ApiServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -23,6 +23,10 @@ def test_the_commit_of_a_checkout(tmp_path: Path) -> None:
     assert checkout(file)[0] == COMMIT
     (git / "HEAD").write_text(f"{COMMIT}\n")
     assert checkout(file)[0] == COMMIT
+    installed = tmp_path / ".venv" / "lib" / "site-packages" / "package" / "module.py"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    assert checkout(installed)[0] == ""  # the environment of another project
 
 
 def test_the_commit_of_a_worktree(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchboard.api import answers, flowdumps, health, oidc, query
 from switchboard.api.authz import Attributes, Decision
+from switchboard.api.checkout import checkout
 from switchboard.api.discovery import Discovery
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import encode_any
@@ -33,41 +33,10 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # as Go names them
 _NO_METHOD = "the server does not allow this method on the requested resource"
 
 
-def checkout(file: Path) -> tuple[str, datetime]:
-    """The commit of the git checkout that a file is in ("" if in none) and when it came to be there."""
-    for folder in file.parents:
-        git = folder / ".git"
-        try:
-            if git.is_file():  # a worktree or submodule
-                git = folder / git.read_text().removeprefix("gitdir:").strip()
-            head = (git / "HEAD").read_text().strip()
-            common = git / "commondir"
-            base = git / common.read_text().strip() if common.is_file() else git
-            commit = _resolved(git, base, head.removeprefix("ref: ")) if head.startswith("ref: ") else head
-            return commit, _time_of((git / "HEAD", git / "logs" / "HEAD"))
-        except OSError:
-            continue
-    return "", _time_of((file,))
-
-
-def _resolved(git: Path, base: Path, ref: str) -> str:
-    for place in (git, base):
-        if (place / ref).is_file():
-            return (place / ref).read_text().strip()
-    for line in (base / "packed-refs").read_text().splitlines():
-        if line.endswith(f" {ref}"):
-            return line.split()[0]
-    return ""
-
-
-def _time_of(files: tuple[Path, ...]) -> datetime:
-    return datetime.fromtimestamp(max(f.stat().st_mtime for f in files if f.exists()), UTC)
-
-
 @cache
 def version() -> dict[str, Any]:
     """/version: clients parse gitVersion as a semantic version and compare minors. The commit is that of the checkout
-    this runs from, the date that of its newest commit or, without one, of this file."""
+    this runs from, the date when that came to be there or, without one, this file's."""
     commit, built = checkout(Path(__file__))
     machine = os.uname().machine
     major, minor, _ = KUBERNETES_VERSION.split(".")
