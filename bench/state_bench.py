@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from switchboard.client import Client, Resource
+from switchboard.client import Client
 from switchboard.client.http import HttpTransport
 from switchboard.client.kubeconfig import Access
-from switchboard.client.resources import ENDPOINTSLICES, NAMESPACES, NODES, PODS, SERVICES
+from switchboard.client.resources import ENDPOINTSLICES, LEASES, NAMESPACES, NODES, PODS, SERVICES
 from switchboard.cluster import processes, roles
 from switchboard.transport.http import HttpClient
 
@@ -31,7 +31,6 @@ Object = dict[str, Any]
 _NAMESPACE, _NODE = "bench", "elsewhere"
 _AT_REST = 12.0  # seconds: two looks of `resting`
 _CLIENTS = 16
-_LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True)
 
 
 def server(arguments: list[str]) -> int:
@@ -51,7 +50,7 @@ async def _serve(path: Path, socket: Path) -> None:
     from switchboard.transport.server import Server
 
     config = ClusterConfig("bench", path.parent, path.parent, path.parent)
-    (config.pki).mkdir(exist_ok=True)
+    config.pki.mkdir(exist_ok=True)
     (config.pki / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
     store = Store.open(path, index=index)
     app = App(store, Settings())
@@ -215,7 +214,7 @@ async def fill(client: Client, options: argparse.Namespace) -> None:
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
     await client.patch(NODES, _NODE, {"status": {"conditions": [ready]}}, subresource="status")
     lease = {"metadata": {"name": _NODE}, "spec": {"holderIdentity": _NODE, "leaseDurationSeconds": 40}}
-    await client.create(_LEASES, lease, "kube-node-lease")
+    await client.create(LEASES, lease, "kube-node-lease")
 
     async def some_services(first: int) -> None:
         for i in range(first, options.services, _CLIENTS):
@@ -238,7 +237,7 @@ async def stay_alive(client: Client) -> None:
     while True:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         try:
-            await client.patch(_LEASES, _NODE, {"spec": {"renewTime": now}}, "kube-node-lease")
+            await client.patch(LEASES, _NODE, {"spec": {"renewTime": now}}, "kube-node-lease")
         except Exception:  # no node yet, or no server just now
             pass
         await asyncio.sleep(5)
