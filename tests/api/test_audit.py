@@ -16,6 +16,7 @@ from switchboard.api.identity import AUTHENTICATED, Identity
 from switchboard.api.paths import parse
 from switchboard.api.settings import Settings
 from switchboard.testing.apiserver import ApiServer
+from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Request, Response
 
 Object = dict[str, Any]
@@ -96,6 +97,19 @@ async def test_what_lasts_is_over_when_it_is_over(tmp_path: Path) -> None:
         assert answer.push is not None or answer.stream is not None
         stages = [event["stage"] for event in await events(tmp_path, of("admin"))]
     assert stages == ["RequestReceived", "ResponseStarted"]
+
+
+async def test_a_watch_is_over_when_its_client_leaves(tmp_path: Path) -> None:
+    async with server(tmp_path, {"level": "Metadata", "verbs": ["watch"]}) as api, HttpClient() as client:
+        headers = [("authorization", f"Bearer {api.token}")]
+        async with client.stream("GET", f"{api.url}{CONFIGS}?watch=true", headers) as answer:
+            assert answer.status == 200
+        stages: list[str] = []
+        async with asyncio.timeout(10):
+            while "ResponseComplete" not in stages:
+                stages = [event["stage"] for event in await events(tmp_path, lambda event: event["verb"] == "watch")]
+        assert stages == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+        assert not api.app.watchers
 
 
 async def test_annotations_of_admission(tmp_path: Path) -> None:

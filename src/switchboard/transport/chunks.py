@@ -18,7 +18,7 @@ class ChunkWriter:
         self._transport = transport
         self._chunked = chunked
         self.finished = finished
-        self._on_close: Callable[[], None] | None = None
+        self._on_close: tuple[Callable[[], None], ...] = ()
 
     @property
     def buffered(self) -> int:
@@ -31,8 +31,8 @@ class ChunkWriter:
         return self.finished.done() or self._transport.is_closing()
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when the stream has ended for whatever reason."""
-        self._on_close = callback
+        """Have `callback` called once, when the stream has ended for whatever reason; others are called as well."""
+        self._on_close = (*self._on_close, callback)
 
     def write(self, data: bytes) -> None:
         """Send one chunk now; never waits."""
@@ -54,6 +54,6 @@ class ChunkWriter:
         """The connection is over (called by the server)."""
         if not self.finished.done():
             self.finished.set_result(None)
-        callback, self._on_close = self._on_close, None
-        if callback is not None:
+        callbacks, self._on_close = self._on_close, ()
+        for callback in callbacks:
             callback()

@@ -69,7 +69,7 @@ class PushWriter(Protocol):
         ...
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when the stream has ended for whatever reason."""
+        """Have `callback` called once, when the stream has ended for whatever reason; others are called as well."""
         ...
 
     def write(self, data: bytes) -> None:
