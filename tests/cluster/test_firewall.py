@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,8 @@ import pytest
 from switchboard.cluster import firewall
 from switchboard.cluster.config import ClusterConfig
 from switchboard.testing.host import Host
+from switchboard.testing.nodenetwork import call, network_of
 
-CALL = """
-import sys, json
-from pathlib import Path
-from switchboard.cluster import network
-from switchboard.cluster.config import ClusterConfig
-raw = json.loads(sys.argv[1])
-config = ClusterConfig(**{k: Path(v) if k in ("state", "run", "images") else v for k, v in raw.items()})
-for step in sys.argv[2:]:
-    print(json.dumps(getattr(network, step)(config), default=str))
-"""
 LISTEN = """
 import socket, sys
 s = socket.create_server((sys.argv[1], int(sys.argv[2])))
@@ -67,11 +58,8 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def config(host: Host, tmp_path: Path) -> Iterator[ClusterConfig]:
-    name = host.name.removesuffix("-host")
-    made = ClusterConfig(name, tmp_path / "s", tmp_path / "run" / "one", tmp_path / "i", egress=True)
-    made.run.mkdir(parents=True)
-    yield made
-    call(host, made, "remove")
+    with network_of(host, tmp_path, egress=True) as made:
+        yield made
 
 
 @pytest.fixture
@@ -85,11 +73,6 @@ def world(host: Host) -> Iterator[str]:
         outside.run("ip", "link", "set", "up0", "up")
         listen(outside, "203.0.113.1", 80)
         yield "203.0.113.1"
-
-
-def call(host: Host, config: ClusterConfig, *steps: str) -> list[object]:
-    raw = json.dumps(asdict(config), default=str)
-    return [json.loads(line) for line in host.python(CALL, raw, *steps).stdout.splitlines()]
 
 
 def listen(host: Host, address: str, port: int) -> None:

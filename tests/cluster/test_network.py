@@ -4,12 +4,11 @@ nothing.
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -20,17 +19,7 @@ from switchboard.cluster.config import ClusterConfig
 from switchboard.cluster.errors import ClusterError
 from switchboard.cluster.progress import Progress
 from switchboard.testing.host import Host
-
-CALL = """
-import sys, json
-from pathlib import Path
-from switchboard.cluster import network
-from switchboard.cluster.config import ClusterConfig
-raw = json.loads(sys.argv[1])
-config = ClusterConfig(**{k: Path(v) if k in ("state", "run", "images") else v for k, v in raw.items()})
-for step in sys.argv[2:]:
-    print(json.dumps(getattr(network, step)(config), default=str))
-"""
+from switchboard.testing.nodenetwork import CALL, call, described, network_of
 
 # refused is an answer too: the packet went there and back
 REACH = """
@@ -56,17 +45,8 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def config(host: Host, tmp_path: Path) -> Iterator[ClusterConfig]:
-    made = ClusterConfig(
-        host.name.removesuffix("-host"), tmp_path / "s", tmp_path / "run" / "one", tmp_path / "i", egress=False
-    )
-    made.run.mkdir(parents=True)
-    yield made
-    call(host, made, "remove")
-
-
-def call(host: Host, config: ClusterConfig, *steps: str) -> list[object]:
-    raw = json.dumps(asdict(config), default=str)
-    return [json.loads(line) for line in host.python(CALL, raw, *steps).stdout.splitlines()]
+    with network_of(host, tmp_path, egress=False) as made:
+        yield made
 
 
 def reaches(host: Host, address: str) -> bool:
@@ -222,8 +202,8 @@ def test_a_resolver_on_the_hosts_loopback_is_asked_where_it_asks_itself(
 ) -> None:
     """What containerd does in the node's namespace with the host's resolv.conf, where systemd-resolved runs."""
     files = [str(tmp_path / name) for name in ("resolv.conf", "behind")]
-    raw = json.dumps(asdict(replace(config, egress=True)), default=str)
-    host.python(STUB + CALL, *files, config.gateway, raw, "create", "switch")
+    wished = described(replace(config, egress=True))
+    host.python(STUB + CALL, *files, config.gateway, wished, "create", "switch")
     server = host.popen(sys.executable, "-c", ANSWER, config.gateway, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None and server.stdout.readline() == "open\n"
     assert node(host, config, sys.executable, "-c", ASK, "127.0.0.53").strip() == f"who {config.node_ip}"
@@ -245,10 +225,9 @@ def test_the_mount_of_namespaces_goes_with_the_last_cluster_when_it_came_with_th
     host: Host, config: ClusterConfig
 ) -> None:
     """As on a machine that has just started, which knows no named namespaces."""
-    raw = json.dumps(asdict(config), default=str)
     script = 'mount -t tmpfs none /run; "$@" && [ ! -e /run/netns ]'
     steps = ("create", "exists", "remove")
-    done = host.run("unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", CALL, raw, *steps)
+    done = host.run("unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", CALL, described(config), *steps)
     assert done.stdout.split() == ["true", "true", "null"]
     assert [path.name for path in config.run.parent.iterdir()] == [config.run.name]
 

@@ -90,7 +90,7 @@ async def test_a_slow_reader_is_cut_off_and_holds_up_nobody(store):
         await take(slow, 50)
     assert len(await reader) == 50
     quick.close()
-    assert not store._feeds[Stage.COMMITTED]._by_table
+    assert not store._telling._feeds[Stage.COMMITTED]._by_table
 
 
 async def test_a_closed_watch_ends_its_reader(store):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from switchboard.api.keyspace import index
 from switchboard.api.settings import Settings
 from switchboard.client.verbs import Client
 from switchboard.store.store import Store
+from switchboard.transport.namespaces import made_in
 from switchboard.transport.server import Server
 
 from . import policy, wiring
 from .config import ClusterConfig
-from .inside import listening_socket
 from .loopback import Loopback
 from .resting import rest_others
 from .supervisor import guard_supervisor
@@ -41,7 +42,7 @@ async def serve(config: ClusterConfig) -> None:
         await https.listen(config.gateway, config.api_port)
         await https.listen("127.0.0.1", config.api_port)
         # for the node's side too: kubectl with the same kubeconfig, and pods that share the node's network
-        await https.listen("127.0.0.1", sock=listening_socket(config.netns_path, "127.0.0.1", config.api_port))
+        await https.listen("127.0.0.1", sock=_listening_on_node(config))
         for path, server in local:
             await server.listen_unix(path)
         _log.info("serving on %s:%d and 127.0.0.1:%d", config.gateway, config.api_port, config.api_port)
@@ -104,3 +105,10 @@ def _tls(config: ClusterConfig) -> ssl.SSLContext:
     context.load_verify_locations(config.pki / "ca.crt")
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def _listening_on_node(config: ClusterConfig) -> socket.socket:
+    """The API's port on the node's own loopback, without being there: the same URL as on the host."""
+    made = made_in(config.netns_path, lambda: socket.create_server(("127.0.0.1", config.api_port), backlog=1024))
+    made.setblocking(False)
+    return made

@@ -18,6 +18,6 @@ client.sharing
 objects.apply objects.fieldchanges objects.fieldmerge objects.fieldset objects.fieldtypes objects.kinds
 objects.managed objects.memo objects.names objects.presence objects.scalars
 objects.types objects.validate.core objects.validate.metadata
-store.disk store.errors store.feed store.history store.record store.store store.table
+store.disk store.diskwork store.errors store.feed store.history store.record store.store store.table store.telling
 transport.chunks transport.head transport.messages transport.reader transport.server_connection
 """.split()

@@ -11,17 +11,16 @@ there, so a thread goes and comes no more.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import os
 import socket
 import struct
-import threading
 from typing import Any
+
+from switchboard.transport.namespaces import made_in
 
 Object = dict[str, Any]
 
-_CLONE_NEWNET = 0x40000000
 _SOCK_DIAG, _BY_FAMILY, _DONE, _ERROR = 4, 20, 3, 2
 _LISTEN = 1 << 10  # TCP_LISTEN, as one of idiag_states
 _header = struct.Struct("=IHHII")
@@ -54,28 +53,8 @@ async def until_listening(pid: int, ports: frozenset[int], seconds: float) -> No
 
 def _socket_of(namespace: str) -> socket.socket:
     """A sock_diag socket in a network namespace. Raises OSError."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
-
-    def there() -> None:
-        try:
-            descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(descriptor, _CLONE_NEWNET):  # the calling thread only
-                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
-            finally:
-                os.close(descriptor)
-            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _SOCK_DIAG))
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=there)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return made[0]
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    return made_in(namespace, lambda: socket.socket(socket.AF_NETLINK, kind, _SOCK_DIAG))
 
 
 def _listening(diag: socket.socket) -> set[int]:

@@ -10,8 +10,10 @@ values hold on to the one they were packed with.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -24,6 +26,9 @@ MOST: Final = 8 << 20
 READ: Final = 4 << 20
 _LOOKED_AT: Final = 512  # records, the next to be packed, among which samples are looked for
 _SMALLEST: Final = 192  # bytes of a value that is worth it
+_AT_ONCE: Final = 50  # values packed in a pause, before it is looked whether it lasts
+_BETWEEN: Final = 0.005  # seconds until the next
+_AFTER: Final = 0.5  # seconds without a write that make a pause
 
 
 class Packer:
@@ -81,3 +86,32 @@ class Packer:
             some = [record, *alike[:: len(alike) // SAMPLES + 1]]
             codec = self._codecs[table] = Codec([each.value for each in some])
         return codec
+
+
+class Pauses:
+    """Packs while nobody writes. `quiet` gives the store's revision then, else None."""
+
+    def __init__(self, packer: Packer, quiet: Callable[[], int | None]) -> None:
+        self._packer, self._quiet = packer, quiet
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A pause begins."""
+        if self._packer.behind and self._timer is None:
+            self._look_after(_AFTER)
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look, self._quiet())
+
+    def _look(self, revision: int | None) -> None:
+        self._timer = None
+        lasts = revision is not None and revision == self._quiet()
+        if lasts:
+            self._packer.pack(_AT_ONCE)
+        if self._packer.behind:
+            self._look_after(_BETWEEN if lasts else _AFTER)
+
+    def close(self) -> None:
+        """No more looks."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -2,13 +2,12 @@
 
 A write gets its revision and its place at once, on the event loop; it is then queued. What queued during one turn of
 the loop is appended to the log together, on the loop (a batch of 8 takes 0.1 ms), and the kernel waits for the disk
-(`kernelsync.py`); a thread does where the kernel cannot, and for what is rare. Any step in a thread, be it only the
-wait, costs more than it saves: thread and loop take the interpreter from each other. While the disk is waited for, the
-next batch gathers. Readers (`get`, `scan`, `watch`) see a change only after its commit; `head` sees it at once, so that
-read-modify-write chains do not wait for the disk.
+(`diskwork.py`). Any step in a thread, be it only the wait, costs more than it saves: thread and loop take the
+interpreter from each other. While the disk is waited for, the next batch gathers. Readers (`get`, `scan`, `watch`) see
+a change only after its commit; `head` sees it at once, so that read-modify-write chains do not wait for the disk.
 
-Three stages of telling (`Stage`). Who does nothing but write to this store again may know of a write before the disk
-does (`WRITTEN`): its answer stands behind the write in the same log, so the disk has both, or the first, or neither.
+Three stages of telling (`Stage`, `telling.py`). Who does nothing but write to this store again may know of a write
+before the disk does (`WRITTEN`): its answer stands behind it in the same log, so the disk has both, the first, or none.
 A batch waits some turns of the loop for such answers and takes them along, so that a change and what follows from it
 cost one wait for the disk. Everybody else hears of commits only: first what has a packet waiting for it (`COMMITTED`),
 then the writers, and the rest (`LAST`) when the writers have answered.
@@ -24,21 +23,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final
 
 from switchboard.store.disk import Disk, Row, checksum
-from switchboard.store.errors import Changed, Compacted, StoreError
-from switchboard.store.feed import Feed, Sink, Stage, Subscription, Watch
+from switchboard.store.diskwork import DiskWork
+from switchboard.store.errors import Changed, StoreError
+from switchboard.store.feed import Sink, Stage, Subscription, Watch
 from switchboard.store.history import History
-from switchboard.store.kernelsync import KernelSync
-from switchboard.store.packing import Packer
+from switchboard.store.packing import Packer, Pauses
 from switchboard.store.record import Event, Home, Index, Record
 from switchboard.store.table import State, table_name
+from switchboard.store.telling import Telling
 
 _log = logging.getLogger(__name__)
 ANY: Final[Any] = object()
@@ -47,10 +44,7 @@ HISTORY_BYTES = 24 << 20  # what the history alone may keep in memory
 WATCH_LIMIT = 4096  # events a watcher may be behind
 _COMPACT = 256  # dropped events that make a compaction worth its commit
 _MAX_BATCH_BYTES = 8 << 20  # so that one commit stays short whatever is queued
-_PACK, _PACK_PAUSE = 50, 0.005  # values packed at once when nothing else is to be done, and seconds in between
-_PACK_AFTER = 0.5  # seconds after the last write
 _TURNS = 3  # of the loop, in which who is told early has read, decided and written
-_TURNS_OF_WRITERS = 2  # in which they have sent their answers
 
 
 class _Write:
@@ -75,32 +69,26 @@ class Store:
     def __init__(self, disk: Disk, index: Index | None, history: int, history_bytes: int) -> None:
         self._disk = disk
         self._packer = Packer()
+        self._pauses = Pauses(self._packer, self._quiet)
         self._home = Home(index, self._packer.unpacked)
         floor = disk.floor()
         self._history = History(floor, history, history_bytes)
         self._garbage: list[Event] = []  # dropped from the history, rows still on disk
-        self._feeds = [Feed() for _ in Stage]
         self._pending: dict[str, Event] = {}  # the newest change on its way, by key
         self._queue: list[_Write] = []
         self._flying: list[_Write] = []  # the batch that the disk is waited for with
-        self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()  # who waits for a revision's commit
         self._busy = False  # the writer has a batch, or a hand-over is scheduled
-        self._void: dict[int, int] = {}  # revisions after each of these and up to that one have failed
-        self._untold: list[list[Event]] = []  # commits that stage LAST has not heard of yet
-        self._telling = False  # the next turn of the loop tells early of what is queued
+        self._will_tell = False  # the next turn of the loop tells early of what is queued
         self._closed = False
         self._broken: Exception | None = None  # a sync failed
         self._idle: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._kernel: KernelSync | None = None
-        self._packing: asyncio.TimerHandle | None = None
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.revision = floor
         self._state = self._load(floor)
-        self._assigned = self._told_early = self.revision
+        self._assigned = self.revision
+        self._telling = Telling(self.revision)
         self._compact_at = _COMPACT  # pieces of garbage
-        self._worker = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
-        self._worker.start()
+        self._work = DiskWork(disk)
 
     @classmethod
     def open(
@@ -190,7 +178,7 @@ class Store:
     @property
     def told(self) -> int:
         """The revision up to which every subscriber has been told."""
-        return self._untold[0][0].revision - 1 if self._untold else self.revision
+        return self._telling.last(self.revision)
 
     def settled(self) -> Awaitable[None] | None:
         """Wait until what is on its way now is committed, or has failed: reads after that have what a subscriber of
@@ -198,9 +186,7 @@ class Store:
         """
         if not (self._queue or self._flying):
             return None
-        future = asyncio.get_running_loop().create_future()
-        self._barriers.append((self._assigned, future))
-        return future
+        return self._telling.wait(self._assigned)
 
     # Watching
 
@@ -210,7 +196,8 @@ class Store:
         Raises Compacted. The iterator raises Overflow once the reader is more than `limit` events behind.
         """
         watch = Watch(self._replay(prefix, since), limit)
-        watch.attach(self._feeds[Stage.COMMITTED].add(prefix, max(since, self.revision), watch.feed, watch.close))
+        since = max(since, self.revision)
+        watch.attach(self._telling.add(Stage.COMMITTED, prefix, since, watch.feed, watch.close, None))
         return watch
 
     def subscribe(
@@ -232,23 +219,22 @@ class Store:
         self._require_open()
         replay, told = self._replay(prefix, since), self.revision
         if stage is Stage.WRITTEN:
-            told = self._told_early
+            told = self._telling.early
             replay += [e for e in self._early() if e.revision > since and e.record.key.startswith(prefix)]
-        subscription = self._feeds[stage].add(prefix, max(since, told), sink, ended, undone)
+        subscription = self._telling.add(stage, prefix, max(since, told), sink, ended, undone)
         if replay:
             sink(replay)
         return subscription
 
     def _replay(self, prefix: str, since: int) -> list[Event]:
         self._require_open()
-        if any(low < since <= high for low, high in self._void.items()):
-            raise Compacted(since, self.revision)  # whoever knows of it was told early, and has to begin anew
+        self._telling.check(since, self.revision)
         return [event for event in self._history.since(since) if event.record.key.startswith(prefix)]
 
     def _early(self) -> Iterable[Event]:
         """Changes that are not committed, but told of."""
         for write in (*self._flying, *self._queue):
-            if write.event.revision <= self._told_early:
+            if write.event.revision <= self._telling.early:
                 yield write.event
 
     # Writing
@@ -299,7 +285,7 @@ class Store:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-            self._kernel = KernelSync.open(loop)
+            self._work.begin(loop)
         if record.revision != self._assigned + 1:
             raise RuntimeError("encode() wrote to the store")
         self._assigned = record.revision
@@ -308,10 +294,10 @@ class Store:
         self._pending[record.key] = event
         self._queue.append(write)
         if not self._busy:
-            self._busy = self._telling = True
+            self._busy = self._will_tell = True
             loop.call_soon(self._gather, _TURNS)  # what else this turn of the loop writes comes along
-        elif not self._telling:
-            self._telling = True
+        elif not self._will_tell:
+            self._will_tell = True
             loop.call_soon(self._tell_early)
         return write.done
 
@@ -321,20 +307,19 @@ class Store:
             turns = 0
         if turns:
             assert self._loop is not None
-            self._telling = True  # of their answers, when these are at the disk
+            self._will_tell = True  # of their answers, when these are at the disk
             self._loop.call_soon(self._gather, turns - 1)
         else:
             self._hand_over()
 
     def _tell_early(self) -> bool:
         """Tell of what is on its way and has not been told; whether anybody wanted to know."""
-        self._telling = False
-        untold = self._assigned - self._told_early
+        self._will_tell = False
+        untold = self._assigned - self._telling.early
         if not untold:
             return False
-        self._told_early = self._assigned
         writes = self._queue if untold <= len(self._queue) else [*self._flying, *self._queue]
-        return self._feeds[Stage.WRITTEN].publish([write.event for write in writes[-untold:]])
+        return self._telling.written([write.event for write in writes[-untold:]])
 
     def _hand_over(self) -> None:
         size = 0
@@ -351,63 +336,13 @@ class Store:
         except Exception as error:
             self._committed(error)
         else:
-            self._make_durable()
+            self._work.sync(self._synced)
             self._tell_early()
 
-    def _make_durable(self) -> None:
-        log = self._disk.filled_log
-        if self._kernel is not None and log is not None:
-            if self._kernel.start(log, self._synced):
-                return
-            self._kernel.close()
-            self._kernel = None
-        self._work.put(self._sync)
-
-    def _synced(self, error: OSError | None) -> None:
+    def _synced(self, error: Exception | None) -> None:
         if error is not None:
-            self._broken = self._disk.failure(error)
-        self._committed(self._broken)
-
-    # The thread, for what waits for the disk in Python
-
-    def _write_loop(self) -> None:
-        while (job := self._work.get()) is not None:
-            job()
-
-    def _sync(self) -> None:
-        error: Exception | None = None
-        try:
-            self._disk.sync()
-        except Exception as caught:
-            error = self._broken = caught
-        self._call(lambda: self._committed(error))
-
-    def _checkpoint(self) -> None:
-        error: Exception | None = None
-        try:
-            self._disk.checkpoint()
-        except Exception as caught:
-            error = caught
-        self._call(lambda: self._checkpointed(error))
-
-    def _compact(self, dropped: list[Event]) -> None:
-        revisions = [event.previous.revision for event in dropped if event.previous is not None]
-        revisions += [event.revision for event in dropped if event.deleted]
-        error: Exception | None = None
-        try:
-            self._disk.compact(dropped[-1].revision, revisions)
-        except Exception as caught:
-            error = caught
-        self._call(lambda: self._compacted(dropped, error))
-
-    def _call(self, done: Callable[[], None]) -> None:
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(done)
-        except RuntimeError:
-            _log.debug("the event loop is gone; a commit has nobody to tell")
-
-    # Back on the event loop
+            self._broken = error
+        self._committed(error)
 
     def _committed(self, error: Exception | None) -> None:
         batch, self._flying = self._flying, []
@@ -418,24 +353,14 @@ class Store:
             for event in events:
                 self._apply(event)
             self._garbage += self._history.trim()
-            self._feeds[Stage.COMMITTED].publish(events)
+            self._telling.committed(events)
             for write in batch:
                 if not write.done.done():
                     write.done.set_result(write.event.record)
-            self._untold.append(events)
-            if len(self._untold) == 1:
-                self._tell_last(_TURNS_OF_WRITERS)
-        self._release()
-        self._next()
-
-    def _tell_last(self, turns: int) -> None:
-        if turns and not self._closed:
             assert self._loop is not None
-            self._loop.call_soon(self._tell_last, turns - 1)
-            return
-        untold, self._untold = self._untold, []
-        for events in untold:
-            self._feeds[Stage.LAST].publish(events)
+            self._telling.answered(events, self._loop)
+        self._telling.release(self.revision if self._queue else self._assigned)
+        self._next()
 
     def _apply(self, event: Event) -> None:
         record = event.record
@@ -456,26 +381,20 @@ class Store:
         failed = batch + self._queue
         self._queue = []
         self._pending.clear()  # everything on its way was in this batch or queued behind it
-        self._told_early = self._assigned
-        self._void = {low: high for low, high in self._void.items() if high > self.compacted}
-        self._void[self.revision] = self._assigned
-        self._feeds[Stage.WRITTEN].undo()
+        self._telling.failed(self.revision, self._assigned, self.compacted)
         for write in failed:
             if not write.done.done():
                 write.done.set_exception(failure)
-
-    def _release(self) -> None:
-        """Let those go who waited for what is committed now, or has failed."""
-        reached = self.revision if self._queue else self._assigned
-        while self._barriers and self._barriers[0][0] <= reached:
-            future = self._barriers.popleft()[1]
-            if not future.done():
-                future.set_result(None)
 
     def _checkpointed(self, error: Exception | None) -> None:
         if error is not None:
             _log.warning("the write-ahead log stays as long as it is for now: %s", error)
         self._next()
+
+    def _compact(self, dropped: list[Event]) -> None:
+        revisions = [event.previous.revision for event in dropped if event.previous is not None]
+        revisions += [event.revision for event in dropped if event.deleted]
+        self._work.compact(dropped[-1].revision, revisions, lambda error: self._compacted(dropped, error))
 
     def _compacted(self, dropped: list[Event], error: Exception | None) -> None:
         if error is not None:
@@ -489,52 +408,33 @@ class Store:
     def _next(self) -> None:
         """Go on with the next batch, or with history to compact or the log to fold, or rest."""
         if self._disk.full_log:
-            self._work.put(self._checkpoint)
+            self._work.checkpoint(self._checkpointed)
         elif len(self._garbage) >= self._compact_at:
             dropped = self._garbage[: 2 * _COMPACT]
             del self._garbage[: 2 * _COMPACT]
-            self._work.put(lambda: self._compact(dropped))
+            self._compact(dropped)
         elif self._queue:
             assert self._loop is not None
             self._loop.call_soon(self._hand_over)  # with what else this turn of the loop brings
         else:
             self._busy = False
-            if self._packer.behind and self._packing is None:
-                self._pack_later(_PACK_AFTER)
+            self._pauses.begin()
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    def _pack_later(self, seconds: float) -> None:
-        assert self._loop is not None
-        self._packing = self._loop.call_later(seconds, self._pack, self.revision)
-
-    def _pack(self, revision: int) -> None:
-        """Pack what nobody has asked for lately, while nobody writes."""
-        self._packing = None
-        if self._busy or revision != self.revision:
-            if self._packer.behind:
-                self._pack_later(_PACK_AFTER)
-            return
-        self._packer.pack(_PACK)
-        if self._packer.behind:
-            self._pack_later(_PACK_PAUSE)
+    def _quiet(self) -> int | None:
+        """The last revision, while nobody writes."""
+        return None if self._busy else self.revision
 
     async def close(self) -> None:
         """Refuse new writes, finish those on their way, end all watches and close the file; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        loop = asyncio.get_running_loop()
         if self._busy:
-            self._idle = loop.create_future()
+            self._idle = asyncio.get_running_loop().create_future()
             await self._idle
-        if self._packing is not None:
-            self._packing.cancel()
-        self._tell_last(0)
-        for feed in self._feeds:
-            feed.close()
-        if self._kernel is not None:
-            self._kernel.close()
-        self._work.put(None)
-        await loop.run_in_executor(None, self._worker.join)
+        self._pauses.close()
+        self._telling.close()
+        await self._work.close()
         self._disk.close()

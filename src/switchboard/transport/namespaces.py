@@ -1,22 +1,23 @@
 """Sockets that belong to another network namespace: made by a thread that goes there, used from here.
 
-A socket stays in the namespace it was made in (network_namespaces(7)), so the server can listen on the node's own
-loopback without being there: `https://127.0.0.1:6443` is the API for whoever is on the host or on the node.
+A socket stays in the namespace it was made in (network_namespaces(7)), and a thread that went elsewhere is no use to
+anybody else, so it goes once and ends.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import threading
+from collections.abc import Callable
+from socket import socket
 
 _CLONE_NEWNET = 0x40000000
 
 
-def listening_socket(namespace: str, host: str, port: int) -> socket.socket:
-    """A TCP socket that listens on `host:port` inside the namespace (a file under /run/netns). Raises OSError."""
-    made: list[socket.socket] = []
+def made_in(namespace: str, make: Callable[[], socket]) -> socket:
+    """What `make` gives inside a network namespace (a file that holds it). Raises OSError, also what `make` raises."""
+    made: list[socket] = []
     failed: list[OSError] = []
 
     def there() -> None:
@@ -28,7 +29,7 @@ def listening_socket(namespace: str, host: str, port: int) -> socket.socket:
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
             finally:
                 os.close(descriptor)
-            made.append(socket.create_server((host, port), backlog=1024))
+            made.append(make())
         except OSError as error:
             failed.append(error)
 
@@ -37,5 +38,4 @@ def listening_socket(namespace: str, host: str, port: int) -> socket.socket:
     thread.join()
     if failed:
         raise failed[0]
-    made[0].setblocking(False)
     return made[0]
