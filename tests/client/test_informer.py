@@ -255,6 +255,27 @@ async def test_a_new_list_leaves_turns_to_others() -> None:
         assert len(set(turns)) == 60 and sorted(told.copy) == sorted(f"b{i}" for i in range(30))
 
 
+async def test_who_is_told_late_hears_of_the_same_in_the_same_order() -> None:
+    """Two events in one piece: everybody else, then the end of the piece, then the late ones."""
+    api = FakeApi()
+    order: list[tuple[str, str | None, str | None]] = []
+    async with running(api) as (informer, _):
+        informer.on_change(lambda old, new: order.append(("late", _version(old), _version(new))), late=True)
+        informer.on_change(lambda old, new: order.append(("soon", _version(old), _version(new))))
+        informer.on_all_told(lambda: order.append(("all", None, None)))
+        meta = {"name": "a", "namespace": "ns"}
+        events = [
+            {"type": kind, "object": {"metadata": {**meta, "resourceVersion": version}}}
+            for kind, version in (("ADDED", "9"), ("MODIFIED", "10"))
+        ]
+        (queue,) = api._watching
+        queue.put_nowait(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+        await until(lambda: len(order) == 5)
+        changes = [(None, "9"), ("9", "10")]
+        soon, late = ([(who, *change) for change in changes] for who in ("soon", "late"))
+        assert order == [*soon, ("all", None, None), *late]
+
+
 async def test_a_failing_callback_harms_nobody() -> None:
     api = FakeApi()
     informer = Informer[Any](Client(api), PODS)

@@ -1,6 +1,7 @@
 """The server over real sockets: order, limits, streams, upgrades, clients that leave, an orderly end."""
 
 import asyncio
+import select
 import socket
 import ssl
 import struct
@@ -195,6 +196,23 @@ async def test_answers_kept_for_the_end_of_the_turn_reach_a_client_that_has_said
         while data := await one.read():
             answer += data
     assert answer.count(b"HTTP/1.1 200") == 3
+
+
+async def test_an_answer_with_none_to_go_along_does_not_wait_for_what_else_is_done_in_its_turn(dial, site):
+    with socket.create_connection(("127.0.0.1", dial.port)) as client:
+        client.sendall(get("/slow/1"))
+        while not site.requests:  # noqa: ASYNC110  # the loop turns until the server has it
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+        async def other() -> bool:
+            await site.gate("/slow/1").wait()
+            return bool(select.select([client], [], [], 0)[0])
+
+        doing = asyncio.create_task(other())
+        await asyncio.sleep(0)
+        site.gate("/slow/1").set()
+        assert await doing
 
 
 async def test_a_refusal_comes_behind_the_answers_before_it(dial):

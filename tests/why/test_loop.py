@@ -64,7 +64,8 @@ class Copies:
         self.watcher._loop._reconcile = noted
 
     async def settled(self) -> list[str]:
-        while not self.watcher._loop.quiet:  # noqa: ASYNC110  # turns of the loop, not time
+        watcher, copies = self.watcher, (self.pods, self.slices)
+        while any(one._late for one in copies) or not watcher._loop.quiet:  # noqa: ASYNC110  # turns of the loop, not time
             await asyncio.sleep(0)
         looked, self.looked = self.looked, []
         return sorted(looked)

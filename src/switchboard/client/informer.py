@@ -38,6 +38,7 @@ OnChange = Callable[[T | None, T | None], None]
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000  # objects in one answer: bounds the memory of a first list of very many
+_LATE_TURNS: Final = 4  # of the loop, after which what packets wait for is on its way to the disk
 _TURN: Final = 0.0005  # seconds of work on what came until the loop gets its turn: a burst must not stall a server
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between tries: a restarting API is missed only briefly
 
@@ -106,6 +107,9 @@ class Informer(Generic[T]):
         self._decode: Callable[[Any], T] = msgspec.json.Decoder(type_).decode
         self._items = Copies[T](lambda raw: self._finish(self._decode(raw)), most)
         self._callbacks: list[OnChange[T]] = []
+        self._late_callbacks: list[OnChange[T]] = []
+        self._late: list[tuple[T | None, T | None]] = []  # changes that these have not been told of
+        self._all_told: list[Callable[[], None]] = []
         self._indices: dict[str, _Index[T]] = {}
         self._version: str | None = None
         self._ahead: dict[str, int] = {}  # key -> version of an own write whose event has not come yet
@@ -147,9 +151,17 @@ class Informer(Generic[T]):
         """All strings that the index `name` has objects under."""
         return self._indices[name].values()
 
-    def on_change(self, fn: OnChange[T]) -> None:
-        """Have `fn(old, new)` called after every change: (None, new) added, (old, None) gone."""
-        self._callbacks.append(fn)
+    def on_change(self, fn: OnChange[T], *, late: bool = False) -> None:
+        """Have `fn(old, new)` called after every change: (None, new) added, (old, None) gone.
+
+        `late`: some turns of the loop afterwards, for those whom no packet waits for. In the process of the store they
+        work while it waits for the disk; the copy may be further by then.
+        """
+        (self._late_callbacks if late else self._callbacks).append(fn)
+
+    def on_all_told(self, fn: Callable[[], None]) -> None:
+        """Have `fn` called when all changes that came at once from the watch have been told."""
+        self._all_told.append(fn)
 
     def rest(self) -> None:
         """Called now and then: objects that nobody asks for need not stay decoded."""
@@ -277,6 +289,8 @@ class Informer(Generic[T]):
                     if line:
                         self._event(_decode_line(line))
                         until = await _turn(until)
+                for fn in self._all_told:
+                    fn()
         return came or asyncio.get_running_loop().time() - started > 1.0
 
     def _event(self, line: _Line) -> None:
@@ -333,11 +347,26 @@ class Informer(Generic[T]):
             return
         for index in self._indices.values():
             index.change(key, old, new)
-        for fn in self._callbacks:
+        self._tell(self._callbacks, old, new)
+        if self._late_callbacks:
+            if not self._late:
+                asyncio.get_running_loop().call_soon(self._tell_late, _LATE_TURNS - 1)
+            self._late.append((old, new))
+
+    def _tell(self, callbacks: list[OnChange[T]], old: T | None, new: T | None) -> None:
+        for fn in callbacks:
             try:
                 fn(old, new)
             except Exception:
-                log.exception("%s %s: a callback failed", self.res, key)
+                log.exception("%s: a callback failed", self.res)
+
+    def _tell_late(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._tell_late, turns - 1)
+            return
+        changes, self._late = self._late, []
+        for old, new in changes:
+            self._tell(self._late_callbacks, old, new)
 
 
 class _Index(Generic[T]):

@@ -105,7 +105,7 @@ class DisruptionController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.of(PODS).index(PLACES, places)
-        self.of(PODS).on_change(self._changed)
+        self.of(PODS).on_change(self._changed, late=True)
         for res in (REPLICASETS, DEPLOYMENTS, STATEFULSETS, REPLICATIONCONTROLLERS):
             self.of(res).on_change(self._scaled)
 

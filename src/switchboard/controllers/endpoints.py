@@ -146,7 +146,7 @@ class EndpointsController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._selection = context.selection
-        self.of(PODS).on_change(self._pod_changed)
+        self.of(PODS).on_change(self._pod_changed, late=True)
         self.of(ENDPOINTS).on_change(self._endpoints_changed)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:

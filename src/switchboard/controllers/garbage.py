@@ -128,7 +128,7 @@ class GarbageCollector(Controller):
     def _follow(self, res: Resource) -> None:
         if res in _SHARED:
             informer = self.of(res)
-            informer.on_change(lambda old, new: self._changed(res, old, new))
+            informer.on_change(lambda old, new: self._changed(res, old, new), late=True)
             self._followed[res] = None
             for obj in list(informer.items()):
                 self._changed(res, None, obj)

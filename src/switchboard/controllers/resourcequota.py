@@ -37,7 +37,7 @@ class ResourceQuotaController(Controller):
         self._kinds: dict[tuple[str, str], Resource] = {}
         for res in _FOLLOWED.values():
             self.of(res).index(*_SPACES[res])
-            self.of(res).on_change(self._object_changed)
+            self.of(res).on_change(self._object_changed, late=True)
 
     def _object_changed(self, old: Object | None, new: Object | None) -> None:
         if not self.of(RESOURCEQUOTAS).items():

@@ -111,6 +111,7 @@ class Proxy:
         self._dirty: set[str] = set()
         self._dirty_pods: set[str] = set()
         self._scheduled = False
+        self._handle: asyncio.Handle | None = None  # of a flush that is scheduled
         self._broken = False
         self._last_repair = 0.0
         self._plane: Plane
@@ -203,6 +204,7 @@ class Proxy:
         self._dirty_pods.update(self._pods.keys())
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
+        self._slices.on_all_told(self._flush_now)
         self._node.on_change(self._networks_changed)
         self._cidrs.on_change(self._networks_changed)
         self._pods.on_change(self._pod_changed)
@@ -258,7 +260,13 @@ class Proxy:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            self._handle = self._loop.call_soon(self._flush)
+
+    def _flush_now(self) -> None:
+        """Other watches may have told of something in the same turn, which need not come first."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._flush()
 
     def _look_at_networks(self) -> bool:
         """Take over zone, pod networks and ClusterIP networks; True when Services have to be planned anew."""
@@ -280,7 +288,7 @@ class Proxy:
     # The kernel follows
 
     def _flush(self) -> None:
-        self._scheduled = False
+        self._scheduled, self._handle = False, None
         for key in self._dirty:
             service = self._services.get_key(key)
             self._plan(key, service, self._slices_of.get(key, ()))

@@ -56,6 +56,7 @@ class Server:
         self._servers: list[asyncio.AbstractServer] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._unsent: list[ServerConnection] = []  # with answers kept for the end of the loop's turn
+        self.awaited = 0  # answers that handlers take their time for
 
     async def listen(
         self, host: str, port: int = 0, *, ssl: tls.SSLContext | None = _SAME, sock: socket.socket | None = None

@@ -227,10 +227,13 @@ class ServerConnection(asyncio.Protocol):
         """Wait for the handler and send its answer; then go on with the next request."""
         response: Response | None = None
         try:
+            self._server.awaited += 1
             try:
                 response = result if isinstance(result, Response) else await result
             except Exception:
                 response = self._failed(parsed)
+            finally:
+                self._server.awaited -= 1
             if response.upgrade is not None:
                 await self._send_upgrade(response, response.upgrade)
             elif response.push is not None:
@@ -239,6 +242,8 @@ class ServerConnection(asyncio.Protocol):
                 await self._send_stream(parsed, response, response.stream)
             else:
                 self._send_whole(parsed, response)
+                if not self._server.awaited:
+                    self.flush()  # no other answer to send along: whatever else this turn does need not come first
         except asyncio.CancelledError:
             self._transport.abort()  # the client left, or the server ends
         except ConnectionError as error:

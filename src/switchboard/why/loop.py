@@ -40,10 +40,10 @@ class Watcher:
             await informer.synced.wait()
         await self._recall()
         self._world.services.on_change(self._service_changed)
-        self._world.pods.on_change(self._pod_changed)
+        self._world.pods.on_change(self._pod_changed, late=True)
         for informer in self._world.workloads:
             informer.on_change(self._neighbour_changed)
-        self._world.slices.on_change(self._slice_changed)
+        self._world.slices.on_change(self._slice_changed, late=True)
         for key in list(self._world.services.keys()):
             self._loop.add(key)
         await self._loop.run()
