@@ -51,9 +51,19 @@ async def test_selectors(api: ApiServer) -> None:
         ("fieldSelector=metadata.name%3Db", ["b"]),
         ("fieldSelector=metadata.name%3Db&labelSelector=app%3Ddb", []),
         ("fieldSelector=metadata.name!%3Db", ["a", "c"]),
+        ("fieldSelector=metadata.name%3Db,metadata.name%3Dc", []),
+        ("fieldSelector=metadata.name%3Db,metadata.namespace%3Dother", []),
     ]:
         _, found = await api.call("GET", f"{CONFIGS}?{query}")
         assert [i["metadata"]["name"] for i in found["items"]] == want, query
+
+
+async def test_a_watch_of_one_name_in_all_namespaces(api: ApiServer) -> None:
+    recorder = await watch(api, "/api/v1/configmaps?watch=true&fieldSelector=metadata.name%3Db")
+    await make(api, "bb")
+    await make(api, "a-b")
+    await make(api, "b")
+    assert seen(await recorder.until(1)) == [("ADDED", "b")]
 
 
 async def test_tables_and_metadata(api: ApiServer) -> None:

@@ -56,6 +56,9 @@ class Selection:
             if not label_tests:
                 return None
         matches_labels, fields = self.labels.matches, self.fields.matches
+        if names_only and self.name is not None and len(self.fields.requirements) == 1 and not label_tests:
+            end = f"/{self.name}"
+            return lambda record: record.key.endswith(end)
         shown = None if names_only or not kind.custom else _shower(kind)
 
         def matches_fields(record: Record) -> bool:

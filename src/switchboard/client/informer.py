@@ -29,6 +29,7 @@ from switchboard.client.resources import Resource
 from switchboard.client.sharing import Sharing
 from switchboard.client.transport import Disconnected, error_of, error_of_reply
 from switchboard.client.verbs import Client, list_target
+from switchboard.client.wire import Head, Line, List
 from switchboard.objects.errors import Gone, StatusError
 
 T = TypeVar("T")
@@ -41,31 +42,6 @@ _PAGE: Final = 1000  # objects in one answer: bounds the memory of a first list 
 _LATE_TURNS: Final = 4  # of the loop, after which what packets wait for is on its way to the disk
 _TURN: Final = 0.0005  # seconds of work on what came until the loop gets its turn: a burst must not stall a server
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between tries: a restarting API is missed only briefly
-
-
-class _Meta(msgspec.Struct, gc=False):
-    name: str = ""
-    namespace: str = ""
-    resourceVersion: str = ""
-
-
-class _Head(msgspec.Struct, gc=False):
-    metadata: _Meta
-
-
-class _Line(msgspec.Struct, gc=False):
-    type: str
-    object: msgspec.Raw
-
-
-class _ListMeta(msgspec.Struct, gc=False):
-    resourceVersion: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct, gc=False):
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
 
 
 def key_of(namespace: str | None, name: str) -> str:
@@ -229,7 +205,7 @@ class Informer(Generic[T]):
 
     async def _list(self) -> None:
         forms: dict[str, Form] = {}
-        decode = msgspec.json.Decoder(_List).decode
+        decode = msgspec.json.Decoder(List).decode
         query: dict[str, Any] = {"limit": _PAGE}
         while True:
             target = list_target(*self._where, **query)
@@ -293,7 +269,7 @@ class Informer(Generic[T]):
                     fn()
         return came or asyncio.get_running_loop().time() - started > 1.0
 
-    def _event(self, line: _Line) -> None:
+    def _event(self, line: Line) -> None:
         if line.type == "ERROR":
             raise error_of(msgspec.json.decode(line.object))
         head = _decode_head(line.object).metadata
@@ -304,12 +280,12 @@ class Informer(Generic[T]):
                 self._change(key, line)
         self._version = head.resourceVersion or self._version
 
-    def _change(self, key: str, line: _Line) -> None:
+    def _change(self, key: str, line: Line) -> None:
         number = len(self._items)
         obj = self._object(key, line.object, number) if line.type != "DELETED" else None
         self._set(key, obj, self._items.form(obj, line.object, number) if obj is not None else None)
 
-    def _caught_up(self, key: str, ahead: int, version: int, line: _Line) -> bool:
+    def _caught_up(self, key: str, ahead: int, version: int, line: Line) -> bool:
         """Whether an event is news for a key that an own write put ahead."""
         if version < ahead:
             return False
@@ -412,5 +388,5 @@ async def _turn(until: float) -> float:
 
 
 _sharing = Sharing()  # of all informers of the process
-_decode_head = msgspec.json.Decoder(_Head).decode
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_head = msgspec.json.Decoder(Head).decode
+_decode_line = msgspec.json.Decoder(Line).decode

@@ -134,8 +134,16 @@ class GarbageCollector(Controller):
                 self._changed(res, None, obj)
             return
         slim = Informer[Slim](self.cache.client, res, type_=Slim)
-        slim.on_change(lambda old, new: self._changed(res, _plain(old), _plain(new)))
+        slim.on_change(lambda old, new: self._slim_changed(res, old, new))
         self._followed[res] = asyncio.create_task(slim.run())
+
+    def _slim_changed(self, res: Resource, old: Slim | None, new: Slim | None) -> None:
+        """Most objects never had an owner and are not going: they are nothing to the graph, as they were before."""
+        if new is not None and (old is None or old.metadata.uid == new.metadata.uid):
+            meta = new.metadata
+            if not meta.ownerReferences and not meta.deletionTimestamp and meta.uid not in self._graph.nodes:
+                return
+        self._changed(res, _plain(old), _plain(new))
 
     def _changed(self, res: Resource, old: Object | None, new: Object | None) -> None:
         if old is not None and (new is None or new["metadata"].get("uid") != old["metadata"].get("uid")):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from switchboard.objects.errors import BadRequest, Invalid, RequestEntityTooLarge, StatusError
 from switchboard.objects.strategic import strategic_merge
 
@@ -59,7 +61,8 @@ def _pruned(value: Any) -> Any:
 
 def json_patch(doc: Any, operations: Any) -> Any:
     """RFC 6902. Raises BadRequest for a document that is no list of operations, 413 for more than 10,000 of them,
-    422 for an operation that does not apply (a failed test, a path that is not there, an unknown `op`)."""
+    422 for an operation that does not apply (a failed test, a path that is not there, an unknown `op`), RecursionError
+    for what comes to be nested more deeply than any document that is read."""
     if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
         raise BadRequest("json: cannot unmarshal the patch into a list of operations")
     if len(operations) > MAX_OPERATIONS:
@@ -73,6 +76,7 @@ def json_patch(doc: Any, operations: Any) -> Any:
             work.apply(op)
     except _DoesNotApply as error:
         raise _rejected() from error
+    msgspec.json.encode(work.root)  # RecursionError where operations have put deep things into deep ones
     return work.root
 
 

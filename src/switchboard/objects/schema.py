@@ -34,6 +34,21 @@ Resolve = Callable[[str], Schema]
 _Entry = tuple[type, Walk | None, bool]
 
 
+_DEEPEST = 500  # objects within objects, of definitions that hold their like
+
+
+class _Depth:
+    """How many walks are within each other now: compiled ones are not held by the interpreter's limit."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0
+
+
+_depth = _Depth()
+
+
 class _Any:
     """Stands for "any class" in an entry: no value has it, so the slow way decides."""
 
@@ -135,7 +150,11 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
             raise WrongType(word(obj), f"v1.{go_name}")
         gone: list[str] | None = None
         key = ""
+        depth = _depth
+        depth.now += 1
         try:
+            if depth.now > _DEEPEST:
+                raise RecursionError
             for key, value in obj.items():
                 entry = fields.get(key)
                 if entry is None:
@@ -163,6 +182,8 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
         except WrongType as wrong:
             wrong.at(key, go_name)
             raise
+        finally:
+            depth.now -= 1
         if gone is not None:
             for key in gone:
                 del obj[key]

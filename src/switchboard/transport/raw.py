@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Connection
 
 if TYPE_CHECKING:
@@ -150,7 +149,9 @@ async def connect(host: str, port: int, *, ssl: tls.SSLContext | None = None, na
     """Dial TCP, with TLS if a context is given (`name` is the server name to verify). OSError if it fails."""
     loop = asyncio.get_running_loop()
     if ssl is not None:
-        keep_read_buffers()
+        from switchboard.transport.tlscontext import prepare
+
+        prepare(ssl)
     server_name = (name or host) if ssl is not None else None
     transport, protocol = await loop.create_connection(RawConnection, host, port, ssl=ssl, server_hostname=server_name)
     sock = transport.get_extra_info("socket")

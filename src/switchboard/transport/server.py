@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from switchboard.transport.heap import keep_read_buffers
 from switchboard.transport.messages import Handler, Response
 from switchboard.transport.reader import Limits
 from switchboard.transport.server_connection import ServerConnection
@@ -66,7 +65,9 @@ class Server:
         loop = asyncio.get_running_loop()
         context = self.ssl if ssl is _SAME else ssl
         if context is not None:
-            keep_read_buffers()
+            from switchboard.transport.tlscontext import prepare
+
+            prepare(context)
         where: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
         server = await loop.create_server(
             lambda: ServerConnection(self, loop, context is not None),
