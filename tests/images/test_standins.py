@@ -16,6 +16,7 @@ from switchboard.cluster.config import ClusterConfig
 from switchboard.images import oci
 from switchboard.images.build import built, publish_all
 from switchboard.images.layer import merged
+from switchboard.images.libraries import needed
 from switchboard.images.oci import Layout
 from switchboard.images.standins import LAYERS, STAND_INS, are_published
 from switchboard.testing.host import Host
@@ -125,6 +126,42 @@ def test_links_lead_somewhere_and_nothing_lies_beside_the_merged_folders(
             assert not name.startswith(("bin/", "sbin/", "lib/", "lib64/", "/", "./"))
             if entry.islnk():
                 assert entry.linkname in entries, name
+
+
+def test_every_library_that_is_asked_for_is_there(stand_in_images: Path) -> None:
+    layout, done = Layout(stand_in_images), built(stand_in_images)
+    assert done
+    for stand_in in STAND_INS:
+        names: set[str] = set()
+        asked: dict[str, list[str]] = {}
+        for layer in layout.read_json(done[f"{stand_in.repository}:{stand_in.tags[0]}"].digest)["layers"]:
+            with tarfile.open(layout.path(layer["digest"])) as archive:
+                for entry in archive:
+                    names.add(entry.name.rpartition("/")[2])
+                    if entry.isreg() and (content := archive.extractfile(entry)):
+                        asked[entry.name] = needed(content.read())
+        assert any("libc.so.6" in each for each in asked.values()) != (stand_in.layers == ("pause",))
+        assert {path: left for path, each in asked.items() if (left := set(each) - names)} == {}
+
+
+def test_what_no_program_loads_is_not_in_an_image(contents: dict[str, dict[str, tarfile.TarInfo]]) -> None:
+    nginx = {path.rpartition("/")[2] for path in contents["nginx"]}
+    assert {"libssl.so.3", "libc.so.6", "libnss_dns.so.2", "libgcc_s.so.1"} <= nginx
+    assert not {"libmvec.so.1", "libdb-5.3.so", "libbrotlienc.so.1", "libm.so.6"} & nginx
+    python = {path.rpartition("/")[2] for path in contents["python"]}
+    assert {"libm.so.6", "libdb-5.3.so"} <= python  # its modules load them
+
+
+def test_upper_layers_have_nothing_of_packages_again(stand_in_images: Path) -> None:
+    layout, done = Layout(stand_in_images), built(stand_in_images)
+    assert done
+    seen: set[str] = set()
+    for layer in layout.read_json(done["docker.io/library/flask:latest"].digest)["layers"]:
+        with tarfile.open(layout.path(layer["digest"])) as archive:
+            files = {entry.name for entry in archive if not entry.isdir()}
+        assert files
+        assert not files & seen
+        seen |= files
 
 
 def test_layers_are_shared(stand_in_images: Path) -> None:

@@ -1,8 +1,9 @@
 """Builds the stand-in images into a layout that all clusters of the machine share, and puts them into a cluster's
 mirror.
 
-The layout remembers the recipe it was built from; when the table changes, everything is built anew beside the old
-blobs. One build runs at a time on a machine (a lock file), a second one waits and finds the work done.
+The layout remembers the recipe it was built from; when the table or the code that reads it changes, everything is
+built anew beside the old blobs. One build runs at a time on a machine (a lock file), a second one waits and finds the
+work done.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from . import debian, names, oci
@@ -25,19 +26,22 @@ from .oci import Descriptor, Layout
 from .publish import publish
 from .standins import LAYERS, STAMP, STAND_INS, Recipe, StandIn, are_published, fingerprint
 
-_RECORD = "stand-ins.json"
 Say = Callable[[str], None]
+Built = tuple[Descriptor, set[str]]  # a layer, and the names in it
 
 
 def built(images: Path) -> dict[str, Descriptor] | None:
     """Name -> manifest of every stand-in, or None when they were not built from today's table."""
     try:
-        record = json.loads((images / _RECORD).read_bytes())
-        if record["recipe"] != fingerprint():
-            return None
+        record = json.loads(_record(images).read_bytes())
         return {name: Descriptor.of(raw) for name, raw in record["images"].items()}
     except (OSError, ValueError, KeyError, ImageError):
         return None
+
+
+def _record(images: Path) -> Path:
+    """One per recipe: versions of the program side by side need not build in turns."""
+    return images / f"stand-ins-{fingerprint()}.json"
 
 
 def build(images: Path, say: Say) -> dict[str, Descriptor]:
@@ -56,10 +60,10 @@ def build(images: Path, say: Say) -> dict[str, Descriptor]:
         for stand_in in STAND_INS:
             manifest = layout.add_image(stand_in.image, [layers[name] for name in stand_in.layers], architecture())
             done |= {f"{stand_in.repository}:{tag}": manifest for tag in stand_in.tags}
-        record = {"recipe": fingerprint(), "images": {name: each.json() for name, each in done.items()}}
-        temporary = images / f"{_RECORD}.new"
+        record = {"images": {name: each.json() for name, each in done.items()}}
+        temporary = images / "record.new"
         temporary.write_text(json.dumps(record, indent=1))
-        os.replace(temporary, images / _RECORD)
+        os.replace(temporary, _record(images))
         shutil.rmtree(images / "packages", ignore_errors=True)
         return done
 
@@ -84,44 +88,43 @@ def architecture() -> str:
 
 
 def _build_layers(layout: Layout, packages: debian.Packages, say: Say) -> dict[str, Descriptor]:
-    """Every layer, two at a time: most of the work is done by programs we wait for."""
+    """Every layer, two at a time: most of the work is done by programs we wait for. A layer waits for those below it,
+    which stand before it in the table and so have begun.
+    """
     with ThreadPoolExecutor(2) as pool:
-        futures = {
-            name: pool.submit(_build_layer, layout, packages, name, recipe, _below(name), say)
-            for name, recipe in LAYERS.items()
-        }
-        return {name: future.result() for name, future in futures.items()}
+        futures: dict[str, Future[Built]] = {}
+        for name, recipe in LAYERS.items():
+            below = [futures[each] for each in _below(name)]
+            futures[name] = pool.submit(_build_layer, layout, packages, name, recipe, below, say)
+        return {name: future.result()[0] for name, future in futures.items()}
 
 
 def _below(name: str) -> list[str]:
-    """The layers under one, in the first image that has it: their packages need not be in it again."""
+    """The layers under one, in the first image that has it: their content need not be in it again."""
     users: list[StandIn] = [stand_in for stand_in in STAND_INS if name in stand_in.layers]
     stack = users[0].layers
     return list(stack[: stack.index(name)])
 
 
 def _build_layer(
-    layout: Layout, packages: debian.Packages, name: str, recipe: Recipe, below: list[str], say: Say
-) -> Descriptor:
+    layout: Layout, packages: debian.Packages, name: str, recipe: Recipe, below: list[Future[Built]], say: Say
+) -> Built:
+    there = frozenset(entry for layer in below for entry in layer.result()[1])
     say(f"building image layer {name}")
-    files: list[Path] = []
-    if recipe.packages:
-        under = [package for each in below for package in LAYERS[each].packages]
-        there = set(packages.closure(under)) if under else set()
-        files = [file for file in packages.closure(recipe.packages) if file not in there]
+    files = packages.closure(recipe.packages) if recipe.packages else []
     if name == "pause":  # one static program; a sandbox needs no library
         files = [file for file in files if debian.package_name(file) in recipe.packages]
     with layout.writer() as blob:
-        layer = Layer(blob)
+        layer = Layer(blob, there)
         _literal(layer, recipe)
-        layer.packages(files)
+        layer.packages(files, recipe.packages)
         if recipe.applets:
             for applet in _applets(files):
                 layer.symlink(f"usr/bin/{applet}", "busybox")
         if recipe.pypi:
             _pypi(layer, recipe.pypi)
         layer.close()
-    return Descriptor(oci.LAYER, blob.digest, blob.size)
+    return Descriptor(oci.LAYER, blob.digest, blob.size), layer.names
 
 
 def _literal(layer: Layer, recipe: Recipe) -> None:

@@ -13,11 +13,12 @@ import marshal
 import os
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Set
 from pathlib import Path
 from typing import IO
 
 from . import debian
+from .libraries import Libraries
 from .oci import BlobWriter
 
 _MERGED = ("bin/", "sbin/", "lib/", "lib32/", "lib64/", "libx32/")
@@ -36,38 +37,65 @@ _LEFT_OUT = (
     "etc/ufw/",
     "usr/lib/python3.11/test/",
     "usr/share/pixmaps/",
+    "usr/share/vim/",
+    "usr/share/zsh/",
+    "usr/share/apport/",
 )
-_OF_ANY_ARCHITECTURE = ("/gconv/",)  # glibc's tables of old character sets: a third of the smallest image
+_OF_ANY_ARCHITECTURE = (
+    "/gconv/",  # glibc's tables of old character sets: a third of the smallest image
+    "/audit/",  # for debugging the dynamic loader
+    "/engines-3/",  # OpenSSL for hardware that is not here
+    "/sasl2/",  # passwords in a database, for curl's LDAP
+    "/krb5/plugins/",
+)
 _MODULES = ("usr/lib/python3", "opt/packages/")
 _CERTIFICATES = "usr/share/ca-certificates/"
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 
 class Layer:
-    """A layer while it is written; the first entry of a name is the one that counts."""
+    """A layer while it is written; the first entry of a name is the one that counts. `below` names what the layers
+    under it have: packages need not put that there again.
+    """
 
-    def __init__(self, target: BlobWriter) -> None:
+    def __init__(self, target: BlobWriter, below: Set[str] = frozenset()) -> None:
         self._tar = tarfile.TarFile(fileobj=target, mode="w", format=tarfile.PAX_FORMAT)  # type: ignore[arg-type]
-        self._names: set[str] = set()
+        self.names: set[str] = set()
+        self._below = below
         self._certificates: list[bytes] = []
 
     def close(self) -> None:
         """Write what was gathered, and the end."""
-        if self._certificates:
+        if self._certificates and BUNDLE not in self._below:
             self.file(BUNDLE, b"".join(self._certificates))
         self._tar.close()
 
-    def packages(self, files: Iterable[Path]) -> None:
-        """The content of Debian packages. Raises ImageError."""
+    def packages(self, files: Collection[Path], named: Collection[str] = ()) -> None:
+        """The content of Debian packages, without the libraries that none of their programs load. Those of the
+        packages `named` are for layers above and stay. Raises ImageError.
+        """
+        libraries = Libraries()
         for file in files:
-            for entry, content in debian.contents(file):
-                entry.name = merged(entry.name)
-                if entry.islnk():
-                    entry.linkname = merged(entry.linkname)
-                if content and entry.name.startswith(_CERTIFICATES):
+            for name, entry, content in self._entries(file):
+                data = content.read() if content else b""
+                libraries.add(name, entry.linkname, data, keep=debian.package_name(file) in named)
+        unneeded = libraries.unneeded()
+        for file in files:
+            for name, entry, content in self._entries(file):
+                if content and name.startswith(_CERTIFICATES):
                     self._certificates.append(content.read().rstrip(b"\n") + b"\n")
-                elif entry.name and not _left_out(f"{entry.name}/"):
+                elif name not in unneeded:
+                    self._parents(name)
                     self._add(entry, content)
+
+    def _entries(self, file: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
+        """What of a package belongs into this layer, under the names it has there."""
+        for entry, content in debian.contents(file):
+            name = entry.name = merged(entry.name)
+            if entry.islnk():
+                entry.linkname = merged(entry.linkname)
+            if name and name not in self._below and not _left_out(f"{name}/"):
+                yield name, entry, content
 
     def folder(self, source: Path, under: str) -> None:
         """A folder of this machine, its content owned by root, below `under`."""
@@ -122,9 +150,9 @@ class Layer:
 
     def _add(self, entry: tarfile.TarInfo, content: IO[bytes] | None) -> None:
         name = entry.name.rstrip("/")
-        if name in self._names:
+        if name in self.names:
             return
-        self._names.add(name)
+        self.names.add(name)
         entry.name, entry.mtime, entry.uname, entry.gname = name, 0, "", ""
         entry.pax_headers = {}
         source = content.read() if content and _is_module(name) else None

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from . import standin_files as files
 from .spec import Image
 
+_MAKERS = ("build.py", "debian.py", "layer.py", "libraries.py", "oci.py")
 STAMP = ".stand-ins"  # in a mirror's storage folder: the table its images were made from
 
 _DESCRIPTION = {"org.opencontainers.image.description": "Switchboard's stand-in, made from Debian packages"}
@@ -48,7 +50,7 @@ LAYERS: dict[str, Recipe] = {
     "pause": Recipe(packages=("catatonit",)),
     "base": Recipe(
         # wget besides busybox's: Debian builds that one without time-outs, and `-T` makes it crash
-        packages=("libc6", "busybox", "wget", "zlib1g", "libssl3"),
+        packages=("busybox", "wget", "zlib1g", "libssl3"),
         files={**files.SYSTEM, **files.TOOLS},
         links={
             "bin": "usr/bin",
@@ -143,9 +145,12 @@ STAND_INS: tuple[StandIn, ...] = (
 )
 
 
+@cache
 def fingerprint() -> str:
-    """A hash of the whole table: what the images are made from."""
-    return hashlib.sha256(repr((LAYERS, STAND_INS)).encode()).hexdigest()[:16]
+    """A hash of what the images are made from: the whole table, and the code that makes layers of it."""
+    here = Path(__file__).parent
+    code = [(here / name).read_bytes() for name in _MAKERS]
+    return hashlib.sha256(b"".join([repr((LAYERS, STAND_INS)).encode(), *code])).hexdigest()[:16]
 
 
 def are_published(storage: Path) -> bool:
