@@ -18,6 +18,7 @@ from switchboard.testing.agent import FakeAgent
 from switchboard.testing.apiserver import ApiServer
 from switchboard.testing.certificates import Authority
 from switchboard.testing.extension import GROUP, ROOT, VERSION, ExtensionServer
+from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Connection
 
 Object = dict[str, Any]
@@ -118,6 +119,11 @@ async def test_requests_go_on_with_who_asks(tmp_path: Path) -> None:
         )
         response = await w.api.request("POST", path, body, given, JANE)
         assert response.status == 201
+        bearer = [("authorization", f"Bearer {w.api.token}")]
+        async with HttpClient() as client:
+            answer = await client.request("GET", f"{w.api.url}{path}", bearer)
+        sent = next(dict(headers) for asked, headers in w.extension.seen if asked == f"GET {path}")
+        assert sent["audit-id"] == answer.headers["audit-id"]
         assert response.stream is not None and b'"one"' in b"".join([piece async for piece in response.stream])
         # looks at its health come in between
         [pairs] = [pairs for what, pairs in w.extension.seen if what == f"POST {path}"]

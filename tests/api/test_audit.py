@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -88,6 +89,32 @@ async def test_who_is_not_known_and_who_acts_as_another(tmp_path: Path) -> None:
         acted, unknown = await events(tmp_path, lambda e: e["auditID"].startswith("id-"))
     assert acted["user"]["username"] == "root" and acted["impersonatedUser"]["username"] == "eve"
     assert (unknown["user"], unknown["stage"], unknown["responseStatus"]["code"]) == ({}, "ResponseStarted", 401)
+
+
+async def ids(api: ApiServer, client: HttpClient, *paths: str, **more: str) -> list[str]:
+    headers = [("authorization", f"Bearer {api.token}"), *more.items()]
+    found = []
+    for path in paths:
+        async with client.stream("GET", api.url + path, headers) as answer:
+            found.append(answer.headers["audit-id"])
+    return found
+
+
+async def test_every_answer_has_an_id_without_any_audit() -> None:
+    paths = ("/version", "/apis", CONFIGS, f"{CONFIGS}/none", "/nothing", f"{CONFIGS}?watch=true", "/livez")
+    async with ApiServer() as api, HttpClient() as client:
+        found = await ids(api, client, *paths)
+        assert len({uuid.UUID(one) for one in found}) == len(paths)
+        assert await ids(api, client, *paths, **{"Audit-ID": "a" * 70}) == ["a" * 70] * len(paths)
+        refused = await client.request("GET", f"{api.url}/api/v1/pods", [("authorization", "Bearer wrong")])
+        assert refused.status == 401 and uuid.UUID(refused.headers["audit-id"]).version == 4
+
+
+async def test_the_answer_has_the_id_of_the_log(tmp_path: Path) -> None:
+    async with server(tmp_path, {"level": "Metadata"}) as api, HttpClient() as client:
+        made, given = [*await ids(api, client, "/version"), *await ids(api, client, "/apis", **{"Audit-Id": "b" * 70})]
+        logged = await events(tmp_path, lambda event: event["requestURI"] in ("/version", "/apis"))
+    assert [event["auditID"] for event in logged] == [made, made, given, given] and given == "b" * 70
 
 
 async def test_what_lasts_is_over_when_it_is_over(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ def test_groups(registry: Registry) -> None:
     assert read(Discovery(registry), "/apis/apps") == {"kind": "APIGroup", "apiVersion": "v1", **groups["apps"]}
 
 
+def test_only_named_groups_lists_say_their_api_version(registry: Registry) -> None:
+    assert list(read(Discovery(registry), "/api/v1")) == ["kind", "groupVersion", "resources"]
+    assert read(Discovery(registry), "/apis/batch/v1")["apiVersion"] == "v1"
+
+
 def test_resources(registry: Registry) -> None:
     found = read(Discovery(registry), "/apis/apps/v1")
     assert found["groupVersion"] == "apps/v1"

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from switchboard.api import seats
+from switchboard.api.dropped import Dropped
 from switchboard.api.flowcontrol import Flow
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
-from switchboard.api.seats import TOTAL, Level, Place, Refused, Room
+from switchboard.api.seats import TOTAL, Level, Place, Refused, Room, too_many_requests
 from switchboard.testing.apiserver import ApiServer
 from switchboard.transport.messages import Request, Response
 
@@ -105,6 +106,34 @@ async def test_who_waits_too_long_or_leaves_is_out_of_the_queue(monkeypatch: pyt
     with pytest.raises(Refused, match="time-out"):
         await level.wait(place(level))
     assert (level.waiting, level.cancelled, level.timed_out, level.queues) == (0, 1, 1, {})
+
+
+def test_who_is_refused_waits_the_longer_the_more_are() -> None:
+    dropped, waits = Dropped(), []
+    # second, refused in it; as upstream's own test has them
+    for second, count in (
+        (0, 5), (1, 11), (2, 1), (3, 11), (4, 1), (7, 1), (11, 1), (15, 1), (17, 1), (21, 14), (22, 1),
+    ):  # fmt: skip
+        for _ in range(count):
+            dropped.add(1_700_000_000 + second)
+        waits.append(dropped.wait)
+    assert waits == [1, 2, 2, 4, 4, 8, 8, 7, 6, 5, 10]
+    for second in range(30, 200):
+        for _ in range(100):
+            dropped.add(1_700_000_000 + second)
+    assert dropped.wait == 32
+
+
+async def test_levels_tell_their_own_wait() -> None:
+    room = Room()
+    room.configure({"a": spec(1, borrowed=0), "b": spec(1, borrowed=0)})
+    a, b = (room.levels[name] for name in "ab")
+    fill(a), fill(b)
+    a.dropped.wait = 7
+    for level, wait in ((a, 6), (b, 1)):  # nobody was refused lately, so it is less by one
+        with pytest.raises(Refused) as refused:
+            await level.wait(place(level))
+        assert dict(too_many_requests(refused.value.retry_after).headers)["retry-after"] == str(wait)
 
 
 async def small_level(api: ApiServer, **queuing: int) -> Level:

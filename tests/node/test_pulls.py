@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ class Runtime:
         self.go = asyncio.Event()
 
     async def image_status(self, image: str) -> dict[str, Any] | None:
+        if image == "broken":
+            raise RuntimeFailure("UNKNOWN", "no disk")
         return {"id": image, "size": 1} if image in self.here else None
 
     async def pull_image(self, image: str, auth: object = None) -> str:
@@ -66,3 +69,87 @@ async def test_what_failed_is_not_tried_again_ahead_of_its_time() -> None:
     before = len(runtime.pulls)
     await images.ahead(its, [])
     assert len(runtime.pulls) == before
+
+
+class Told:
+    """What was said of a container; durations are left out."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def say(self, kind: str, reason: str, message: str) -> None:
+        self.events.append((reason, re.sub(r" in [0-9.]+m?s \([0-9.]+m?s", " in T (T", message)))
+
+
+PULLED = 'Successfully pulled image "web" in T (T including waiting). Image size: 1 bytes.'
+PRESENT = 'Container image "web" already present on machine and can be accessed by the pod'
+
+
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Always"])
+async def test_what_was_pulled_ahead_is_said_to_be_pulled_once(policy: str) -> None:
+    runtime, told = Runtime(), Told()
+    runtime.go.set()
+    images = Images(runtime)  # type: ignore[arg-type]
+    container = {"image": "web", "imagePullPolicy": policy}
+    first, second = pod("1", container), pod("2", {"image": "web"})
+    await images.ahead(first, [])
+    await images.ensure(first, container, [], told.say)
+    assert told.events == [("Pulling", 'Pulling image "web"'), ("Pulled", PULLED)] and runtime.pulls == ["web"]
+    for its in (first, second):
+        await images.ensure(its, {"image": "web"}, [], told.say)
+    assert told.events[2:] == [("Pulled", PRESENT)] * 2
+
+
+async def test_what_lands_while_it_is_waited_for_is_said_once() -> None:
+    runtime, told = Runtime(), Told()
+    images = Images(runtime)  # type: ignore[arg-type]
+    its = pod("1", {"image": "web"})
+    ahead = asyncio.ensure_future(images.ahead(its, []))
+    await asyncio.wait([ahead], timeout=0.05)
+    ensured = asyncio.ensure_future(images.ensure(its, {"image": "web"}, [], told.say))
+    await asyncio.wait([ensured], timeout=0.05)
+    ahead.cancel()
+    runtime.go.set()
+    await ensured
+    await images.ensure(its, {"image": "web"}, [], told.say)
+    assert [message for _, message in told.events] == ['Pulling image "web"', PULLED, PRESENT]
+
+
+async def test_always_pulls_what_is_here_and_never_what_is_not() -> None:
+    runtime, told = Runtime("web"), Told()
+    runtime.go.set()
+    images = Images(runtime)  # type: ignore[arg-type]
+    await images.ensure(pod("1"), {"image": "web", "imagePullPolicy": "Always"}, [], told.say)
+    await images.ensure(pod("1"), {"image": "web", "imagePullPolicy": "Never"}, [], told.say)
+    assert [message for _, message in told.events] == ['Pulling image "web"', PULLED, PRESENT]
+    with pytest.raises(PullFailure, match="not present with pull policy of Never"):
+        await images.ensure(pod("1"), {"image": "own", "imagePullPolicy": "Never"}, [], told.say)
+    assert [reason for reason, _ in told.events[3:]] == ["ErrImageNeverPull", "Failed"]
+    assert told.events[-1][1] == "Error: ErrImageNeverPull" and runtime.pulls == ["web"]
+
+
+async def test_an_image_that_cannot_be_looked_at() -> None:
+    told = Told()
+    with pytest.raises(PullFailure) as failure:
+        await Images(Runtime()).ensure(pod("1"), {"image": "broken"}, [], told.say)  # type: ignore[arg-type]
+    why = 'Failed to inspect image "broken": rpc error: code = Unknown desc = no disk'
+    assert (failure.value.reason, str(failure.value)) == ("ImageInspectError", why)
+    assert told.events == [("InspectFailed", why), ("Failed", "Error: ImageInspectError")]
+
+
+async def test_a_pod_that_goes_is_forgotten() -> None:
+    runtime, told = Runtime(missing=("gone",)), Told()
+    runtime.go.set()
+    images = Images(runtime)  # type: ignore[arg-type]
+    its = pod("1", {"image": "web"}, {"image": "gone"})
+    for _ in range(3):
+        with pytest.raises(PullFailure):
+            await images.ensure(its, {"image": "gone"}, [], told.say)
+    assert told.events[-2][0] == "BackOff"
+    await images.ahead(its, [])
+    images.forget("1")
+    told.events.clear()
+    await images.ensure(its, {"image": "web"}, [], told.say)
+    with pytest.raises(PullFailure):
+        await images.ensure(its, {"image": "gone"}, [], told.say)
+    assert [reason for reason, _ in told.events] == ["Pulled", "Pulling", "Failed", "Failed"]

@@ -16,7 +16,13 @@ from switchboard.objects.fieldset import FieldSet, covers, difference, intersect
 from switchboard.objects.kinds import Kind, Registry
 
 REGISTRY = Registry()
-KINDS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "EndpointSlice": "discovery.k8s.io/v1"}
+KINDS = {
+    "Pod": "v1",
+    "ConfigMap": "v1",
+    "Service": "v1",
+    "Deployment": "apps/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+}
 Object = dict[str, Any]
 
 
@@ -329,6 +335,39 @@ def test_scale_writes_are_told_apart() -> None:
         deployment.apply("m1", spec=spec)
     who = 'conflict with "scaler" with subresource "scale" using apps/v1'
     assert caught.value.message == f"Apply failed with 1 conflict: {who}: .spec.replicas"
+
+
+def test_a_resize_owns_what_it_may_write() -> None:
+    pod = Server("Pod")
+    pod.write("c", spec={"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]})
+    more, label = {"requests": {"cpu": "2"}}, {"labels": {"x": "y"}}
+    policy = [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]
+    pod.apply(
+        "sizer",
+        subresource="resize",
+        metadata=label,
+        spec={"nodeName": "n", "containers": [{"name": "a", "image": "j", "resources": more, "resizePolicy": policy}]},
+        status={"phase": "Running"},
+    )
+    owned = pod.owners["sizer"]
+    assert owned.keys() == {"f:spec"} and owned["f:spec"].keys() == {"f:containers"}
+    ((key, below),) = owned["f:spec"]["f:containers"].items()
+    assert key == 'k:{"name":"a"}'
+    assert below.keys() == {".", "f:resources", "f:resizePolicy"}
+    assert below["f:resources"] == {"f:requests": {"f:cpu": {}}}
+    pod.write("kubelet", subresource="resize", spec={"nodeName": "n", "containers": [{"name": "a", "resources": {}}]})
+    assert "kubelet" not in pod.owners and "f:resources" not in str(pod.owners["sizer"])
+
+
+def test_ephemeral_containers_are_all_that_is_owned_there() -> None:
+    pod = Server("Pod")
+    pod.write("c", spec={"containers": [{"name": "a", "image": "i"}]})
+    debug = [{"name": "d", "image": "busybox"}]
+    spec = {"containers": [{"name": "a", "image": "j"}], "ephemeralContainers": debug}
+    pod.apply("debugger", subresource="ephemeralcontainers", metadata={"annotations": {"x": "y"}}, spec=spec)
+    below = {'k:{"name":"d"}': {".": {}, "f:name": {}, "f:image": {}}}
+    assert pod.owners["debugger"] == {"f:spec": {"f:ephemeralContainers": below}}
+    assert "f:image" in str(pod.owners["c"])  # nobody has taken it, whatever was sent
 
 
 def test_null_lets_go_of_a_scalar_and_of_nothing_else(config_map: Server) -> None:

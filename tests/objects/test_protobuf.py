@@ -80,7 +80,7 @@ def test_round_trip(message: str, value: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("nanoseconds", [0, 1, 1500, 2_000_000, 1_500_000_000, 3_605_000_000_000, -60_000_000_000])
 def test_durations_survive(nanoseconds: int) -> None:
-    text = protobuf.go_duration(nanoseconds)
+    text = durations.shown(nanoseconds)
     codec = protobuf.codec()
     message = "k8s.io.api.resource.v1.OpaqueDeviceConfiguration"
     assert codec.decode(message, codec.encode(message, {"driver": text})) == {
@@ -90,7 +90,7 @@ def test_durations_survive(nanoseconds: int) -> None:
 
 
 def test_go_prints_durations_like_this() -> None:
-    shown = [protobuf.go_duration(n) for n in (0, 1, 1500, 100_000_000, 1_500_000_000, 3_605_000_000_000)]
+    shown = [durations.shown(n) for n in (0, 1, 1500, 100_000_000, 1_500_000_000, 3_605_000_000_000)]
     assert shown == ["0s", "1ns", "1.5µs", "100ms", "1.5s", "1h0m5s"]
 
 

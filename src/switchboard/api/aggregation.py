@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from switchboard.api import answers, resourcemetrics
+from switchboard.api import answers, audit, resourcemetrics
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import decode
 from switchboard.api.kubelets import Headers
@@ -218,8 +218,9 @@ def _forwarded(request: Request, identity: Identity) -> Headers:
     headers = [
         (name, value)
         for name, value in request.headers.items()
-        if name not in _HOP and not name.startswith(("x-remote-", "impersonate-"))
+        if name not in _HOP and name != audit.HEADER and not name.startswith(("x-remote-", "impersonate-"))
     ]
+    headers.append((audit.HEADER, audit.id_of(request)))  # one request, under one name in both logs
     before = request.headers.get("x-forwarded-for")
     chain = f"{before}, {request.peer_address}" if before else request.peer_address
     if chain:
@@ -235,7 +236,7 @@ async def _exchanged(client: HttpClient, request: Request, url: str, headers: He
     except BaseException:
         await stack.aclose()
         raise
-    passed = [(n, v) for n, v in answer.headers.items() if n not in _HOP]
+    passed = [(n, v) for n, v in answer.headers.items() if n not in _HOP and n != audit.HEADER]
     if request.method == "HEAD" or answer.status in (204, 304):
         await stack.aclose()
         return Response(answer.status, passed, b"")
@@ -251,7 +252,7 @@ async def _upgraded(client: HttpClient, request: Request, url: str, headers: Hea
     status, answered, answer = await client.upgrade(request.method, url, given, request.body, timeout=_TIMEOUT)
     passed = [(n, v) for n, v in answered.items() if n not in _HOP]
     if isinstance(answer, bytes):
-        return Response(status, passed, answer)
+        return Response(status, [(n, v) for n, v in passed if n != audit.HEADER], answer)
     backend = answer
     passed += [("Connection", "Upgrade"), ("Upgrade", answered.get("upgrade", protocol))]
 

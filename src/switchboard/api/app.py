@@ -239,8 +239,8 @@ class App:
             if place is not None and not place.level.admit(place):
                 await place.level.wait(place)
             response = await waiting
-        except Refused:
-            response = too_many_requests()
+        except Refused as refused:
+            response = too_many_requests(refused.retry_after)
         except Exception as e:
             response = self.failed(request, e, call)
         finally:

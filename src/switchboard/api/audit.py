@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _METADATA, _REQUEST, _RESPONSE = 1, 2, 3
 _LONGEST_AGENT = 1024
+HEADER = "audit-id"  # which every answer has, whether its request is audited or not
 _KEY = "audit"  # of Request.extra
 Answer = Callable[[], "Response | Awaitable[Response]"]
 
@@ -45,6 +46,12 @@ def annotate(request: Request, key: str, value: str) -> None:
     event = request.extra.get(_KEY)
     if event is not None:
         event.annotations.setdefault(key, value)
+
+
+def id_of(request: Request) -> str:
+    """What the client called the request, as it stands, or a new name; its answer will say it as well."""
+    request.id = request.id or request.headers.get(HEADER) or str(uuid.uuid4())
+    return request.id
 
 
 def wanted(request: Request) -> bool:
@@ -79,8 +86,7 @@ class Event:
         agent = request.headers.get("user-agent", "")
         if len(agent) > _LONGEST_AGENT:
             agent = agent[:_LONGEST_AGENT] + "...TRUNCATED"
-        given = request.headers.get("audit-id", "")[:64]
-        self.id = given or str(uuid.uuid4())
+        self.id = id_of(request)
         self.fields: Object = {
             "level": auditpolicy.LEVELS[how.level],
             "auditID": self.id,
@@ -246,7 +252,6 @@ class Audit:
         except Exception as e:
             response = self._app.failed(request, e)
         if event is not None:
-            response.headers = [*response.headers, ("audit-id", event.id)]
             event.answered(response)
             self._end(event, response)
         return response

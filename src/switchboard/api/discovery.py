@@ -150,7 +150,9 @@ def resource_list(registry: Registry, group: str, version: str) -> dict[str, Any
     for kind in kinds:
         resources.append(_resource(kind))
         resources += [_subresource(kind, sub) for _, sub in sorted(kind.subresources.items())]
-    group_version = f"{group}/{version}" if group else version
+    if not group:  # upstream's has no apiVersion either
+        return {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
+    group_version = f"{group}/{version}"
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from switchboard.api.identity import LOOPBACK, Identity
 from switchboard.api.keyspace import decode, encode_any
 from switchboard.api.metadata import now
-from switchboard.api.seats import Level, Refused, Room, Waits
+from switchboard.api.seats import Level, Room, Waits
 from switchboard.objects.flowobjects import GROUP
 from switchboard.transport.messages import Request, Response
 
@@ -64,11 +64,6 @@ class Flow:
         if waits is None:
             waits = self.waits[executed] = Waits()
         waits.add(seconds)
-
-    def refuse(self, reason: str) -> Refused:
-        """Count a request that is refused; the error to raise."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-        return Refused(reason)
 
 
 def _level_of(spec: Object) -> str:

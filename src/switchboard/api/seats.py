@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from switchboard.api.dropped import Dropped
 from switchboard.transport.messages import Response
 
 if TYPE_CHECKING:
@@ -32,13 +33,19 @@ Object = dict[str, Any]
 
 
 class Refused(Exception):
-    """No seat and no place in a queue, or not in time; the reason is a word of the metrics."""
+    """No seat and no place in a queue, or not in time; the reason is a word of the metrics.
+
+    `retry_after`: when to try again, in seconds."""
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
-def too_many_requests() -> Response:
-    """The answer to a request that is refused; clients try again after a second."""
+def too_many_requests(retry_after: int) -> Response:
+    """The answer to a request that is refused."""
     headers = [
-        ("retry-after", "1"),
+        ("retry-after", str(retry_after)),
         ("content-type", "text/plain; charset=utf-8"),
         ("x-content-type-options", "nosniff"),
         ("cache-control", "no-cache, private"),
@@ -68,6 +75,7 @@ class Level:
         self.queues: dict[tuple[str, str], deque[Place]] = {}  # by flow; the next to be served is first
         self.waiting = 0
         self.timed_out = self.cancelled = 0
+        self.dropped = Dropped()
         self.exempt, self.queuing = False, True
         self.nominal = self.lower = self.upper = self.longest = self.most = 0
 
@@ -114,7 +122,7 @@ class Level:
         if not self.queuing or len(queue) >= self.longest or self.waiting >= self.most:
             if not queue:
                 del self.queues[key]
-            raise flow.refuse("queue-full" if self.queuing else "concurrency-limit")
+            raise self._refused(flow, "queue-full" if self.queuing else "concurrency-limit")
         place.seated = asyncio.get_running_loop().create_future()
         queue.append(place)
         self._count(flow, 1)
@@ -125,12 +133,18 @@ class Level:
             self._leave(place, key)
             self.timed_out += 1
             flow.waited(time.time() - place.arrived, executed=False)
-            raise flow.refuse("time-out") from None
+            raise self._refused(flow, "time-out") from None
         except asyncio.CancelledError:
             self._leave(place, key)
             self.cancelled += 1
             raise
         flow.waited(place.started - place.arrived, executed=True)
+
+    def _refused(self, flow: Flow, reason: str) -> Refused:
+        """Count a request that is refused; the error to raise."""
+        flow.refused[reason] = flow.refused.get(reason, 0) + 1
+        self.dropped.add(int(time.time()))
+        return Refused(reason, self.dropped.wait)
 
     def _leave(self, place: Place, key: tuple[str, str]) -> None:
         """Out of the queue, or off the seat that was given in the same turn of the loop."""

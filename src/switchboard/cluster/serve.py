@@ -12,6 +12,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from switchboard.api import audit
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
 from switchboard.api.keyspace import index
@@ -34,7 +35,7 @@ async def serve(config: ClusterConfig) -> None:
     """Run the server until cancelled; everything is closed in the opposite order."""
     store = Store.open(config.state / "store.db", index=index)
     app = wiring.make_app(store, _settings(config), config)
-    https = Server(app.handle, _tls(config))
+    https = Server(app.handle, _tls(config), id_header=audit.HEADER)
     local = [(path, _local(app, identity)) for path, identity in _local_identities(config)]
     try:
         await app.start()
@@ -73,7 +74,7 @@ def _local_identities(config: ClusterConfig) -> list[tuple[Path, Identity]]:
 
 
 def _local(app: App, identity: Identity) -> Server:
-    return Server(lambda request: app.handle_as(identity, request))
+    return Server(lambda request: app.handle_as(identity, request), id_header=audit.HEADER)
 
 
 def client_as(app: App, user: str, groups: tuple[str, ...] = (MASTERS, AUTHENTICATED)) -> Client:

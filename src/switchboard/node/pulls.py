@@ -9,13 +9,14 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from switchboard.node import imagenames
 from switchboard.node.backoff import Backoff
-from switchboard.node.runtime import CriRuntime, RuntimeFailure
+from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
+from switchboard.objects import durations
 
 Object = dict[str, Any]
 _SOON = 1.0  # seconds after a failed pull until the pod is looked at again, and found to be backing off
@@ -30,6 +31,13 @@ class PullFailure(Exception):
         self.reason, self.again = reason, again
 
 
+class Pulled(NamedTuple):
+    """What came of a pull: the id of the image, and how long it took."""
+
+    reference: str
+    seconds: float
+
+
 class Images:
     """Pulls for all pods of a node; one image is pulled once at a time."""
 
@@ -37,7 +45,8 @@ class Images:
         self._runtime = runtime
         self._backoff = Backoff()
         self._failed: dict[str, tuple[float, str]] = {}  # pod and image -> when, why
-        self._flights: dict[str, asyncio.Task[str]] = {}
+        self._flights: dict[str, asyncio.Task[Pulled]] = {}
+        self._ahead: dict[str, Pulled] = {}  # pod and image -> what was pulled for it, and is still to be said
 
     async def ahead(self, pod: Object, secrets: list[Object]) -> None:
         """Begin with what a new pod lacks, beside the making of its sandbox; whoever then needs it, joins. What goes
@@ -47,11 +56,27 @@ class Images:
         containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
         wanted = {c.get("image", "") for c in containers if c.get("imagePullPolicy") != "Never"}
         new = [image for image in wanted if f"{uid}/{image}" not in self._failed and not imagenames.fault(image)]
-        await asyncio.gather(*(self._begin(image, secrets) for image in new), return_exceptions=True)
+        await asyncio.gather(*(self._begin(uid, image, secrets) for image in new), return_exceptions=True)
 
-    async def _begin(self, image: str, secrets: list[Object]) -> None:
-        if await self._runtime.image_status(image) is None:
-            await self._flight(image, secrets)
+    async def _begin(self, uid: str, image: str, secrets: list[Object]) -> None:
+        if await self._runtime.image_status(image) is not None:
+            return
+        key = f"{uid}/{image}"
+
+        def landed(flight: asyncio.Task[Pulled]) -> None:
+            if not flight.cancelled() and flight.exception() is None:
+                self._ahead[key] = flight.result()
+
+        flight = self._flight(image, secrets)
+        flight.add_done_callback(landed)
+        await asyncio.shield(flight)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone: nothing of what went wrong or was pulled for it matters any more."""
+        self._backoff.forget(f"{uid}/")
+        for known in (self._ahead, self._failed):
+            for key in [key for key in known if key.startswith(f"{uid}/")]:
+                del known[key]
 
     async def ensure(self, pod: Object, container: Object, secrets: list[Object], say: Say) -> str:
         """Reference of the container's image, pulled if its policy asks for it. Raises PullFailure, RuntimeFailure."""
@@ -62,19 +87,22 @@ class Images:
             say("Warning", "InspectFailed", message)
             say("Warning", "Failed", "Error: InvalidImageName")
             raise PullFailure("InvalidImageName", message, 10.0)
-        here = await self._runtime.image_status(image)
-        if here is not None and policy != "Always":
-            say(
-                "Normal",
-                "Pulled",
-                f'Container image "{image}" already present on machine and can be accessed by the pod',
-            )
+        key = f"{pod['metadata']['uid']}/{image}"
+        ahead = self._ahead.pop(key, None)
+        here = await self._inspect(image, say) if policy != "Always" or ahead is not None else None
+        if here is not None and (policy == "Never" or ahead is None):
+            words = f'Container image "{image}" already present on machine and can be accessed by the pod'
+            say("Normal", "Pulled", words)
             return str(here["id"])
         if policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'
             say("Warning", "ErrImageNeverPull", message)
+            say("Warning", "Failed", "Error: ErrImageNeverPull")
             raise PullFailure("ErrImageNeverPull", message, 10.0)
-        key = f"{pod['metadata']['uid']}/{image}"
+        if here is not None and ahead is not None:
+            say("Normal", "Pulling", f'Pulling image "{image}"')
+            _say_pulled(image, ahead, ahead.seconds, here, say)
+            return ahead.reference
         when, why = self._failed.get(key, (0.0, ""))
         left = self._backoff.left(key, when, time.monotonic())
         if left > 0:
@@ -83,11 +111,22 @@ class Images:
             raise PullFailure("ImagePullBackOff", f'Back-off pulling image "{image}": {why}', left)
         return await self._pull(key, image, secrets, say)
 
+    async def _inspect(self, image: str, say: Say) -> Object | None:
+        try:
+            return await self._runtime.image_status(image)
+        except RuntimeGone:
+            raise
+        except RuntimeFailure as error:
+            message = f'Failed to inspect image "{image}": {error}'
+            say("Warning", "InspectFailed", message)
+            say("Warning", "Failed", "Error: ImageInspectError")
+            raise PullFailure("ImageInspectError", message, 10.0) from None
+
     async def _pull(self, key: str, image: str, secrets: list[Object], say: Say) -> str:
         say("Normal", "Pulling", f'Pulling image "{image}"')
         started = time.monotonic()
         try:
-            reference = await self._flight(image, secrets)
+            pulled = await asyncio.shield(self._flight(image, secrets))
         except RuntimeFailure as error:
             now = time.monotonic()
             why = f"ErrImagePull: {error}"
@@ -96,42 +135,43 @@ class Images:
             say("Warning", "Failed", f'Failed to pull image "{image}": {error}')
             say("Warning", "Failed", "Error: ErrImagePull")
             raise PullFailure("ErrImagePull", str(error), _SOON) from None
-        self._failed.pop(key, None)
+        for known in (self._failed, self._ahead):
+            known.pop(key, None)
         self._backoff.forget(key)
-        here = await self._runtime.image_status(reference) or {}
-        seconds = time.monotonic() - started
-        took = f"{seconds:.3f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
-        size = here.get("size", 0)
-        say(
-            "Normal",
-            "Pulled",
-            f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: {size} bytes.',
-        )
-        return reference
+        here = await self._runtime.image_status(pulled.reference) or {}
+        _say_pulled(image, pulled, time.monotonic() - started, here, say)
+        return pulled.reference
 
-    async def _flight(self, image: str, secrets: list[Object]) -> str:
+    def _flight(self, image: str, secrets: list[Object]) -> asyncio.Task[Pulled]:
         # Whoever has other credentials asks for itself: it may be refused what the other one got.
         key = repr((image, credentials(image, secrets)))
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.ensure_future(self._try_all(image, secrets))
             flight.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(flight)
+        return flight
 
-    def _landed(self, key: str, flight: asyncio.Task[str]) -> None:
+    def _landed(self, key: str, flight: asyncio.Task[Pulled]) -> None:
         self._flights.pop(key, None)
         if not flight.cancelled():
             flight.exception()  # whoever waited has it; perhaps nobody does
 
-    async def _try_all(self, image: str, secrets: list[Object]) -> str:
+    async def _try_all(self, image: str, secrets: list[Object]) -> Pulled:
+        started = time.monotonic()
         failure: RuntimeFailure | None = None
         for auth in [*credentials(image, secrets), None]:
             try:
-                return await self._runtime.pull_image(image, auth)
+                return Pulled(await self._runtime.pull_image(image, auth), time.monotonic() - started)
             except RuntimeFailure as error:
                 failure = failure or error
         assert failure is not None
         raise failure
+
+
+def _say_pulled(image: str, pulled: Pulled, waited: float, here: Object, say: Say) -> None:
+    took, with_waiting = (durations.shown(int(seconds * 1000) * 1_000_000) for seconds in (pulled.seconds, waited))
+    size = f"Image size: {here.get('size', 0)} bytes."
+    say("Normal", "Pulled", f'Successfully pulled image "{image}" in {took} ({with_waiting} including waiting). {size}')
 
 
 def host_of(image: str) -> str:

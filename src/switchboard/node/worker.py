@@ -141,6 +141,7 @@ class PodWorker:
         finally:
             self._probes.close()
             self._maker.watching.leave(self.uid)
+            self._maker.images.forget(self.uid)
             self._resizer.close()
             self._teller.close()
 

@@ -15,11 +15,11 @@ from switchboard.objects import managed
 from switchboard.objects.errors import BadRequest, Conflict, StatusError
 from switchboard.objects.fieldchanges import added, changes, collapsed, created, field_set, with_named_fields
 from switchboard.objects.fieldmerge import merge, problems, remove
-from switchboard.objects.fieldset import SELF, FieldSet, covers, difference, intersection, paths, union, without_trees
+from switchboard.objects.fieldset import SELF, FieldSet, covers, difference, intersection, paths, union
 from switchboard.objects.fieldtypes import Type, definition_type, schema_type
 from switchboard.objects.kinds import Kind
 from switchboard.objects.managed import APPLY, BEFORE_APPLY, UPDATE, Entry
-from switchboard.objects.resetfields import reset_fields
+from switchboard.objects.resetfields import Resets, resets
 from switchboard.objects.types import definition_of
 
 Object = dict[str, Any]
@@ -58,11 +58,11 @@ def _custom_type(kind: Kind) -> Type:
     return found[1]
 
 
-def _ignored(kind: Kind | None, type_: Type, subresource: str) -> FieldSet:
+def _resets(kind: Kind | None, type_: Type, subresource: str) -> Resets:
     """What this endpoint resets, so that nobody comes to own it there."""
     if kind is not None:
-        return reset_fields(kind, subresource)
-    return {"f:status": {}} if not subresource and type_.declares("status") else _NOTHING
+        return resets(kind, subresource)
+    return Resets({"f:status": {}} if not subresource and type_.declares("status") else _NOTHING)
 
 
 def _current(entries: list[Entry], type_: Type, kind: Kind | None) -> list[Entry]:
@@ -128,9 +128,9 @@ def track_update(
         added_or_modified, gone = changes(type_, _bare(old), _bare(obj))
         touched, removed = added_or_modified or {}, gone or {}
     entries = _current(entries, type_, kind)
-    ignored = _ignored(kind, type_, subresource)
-    touched = _stripped(touched if ignored.keys().isdisjoint(touched) else without_trees(touched, ignored))
-    removed = without_trees(removed, ignored) if ignored and removed else removed
+    reset = _resets(kind, type_, subresource)
+    touched = _stripped(reset.left(touched))
+    removed = reset.left(removed) if removed else removed
     if touched or removed:
         me = Entry(manager, UPDATE, api_version, subresource, now, touched)
         entries = managed.cap(_taken_over(entries, me, removed)) if entries else [me] if touched else []
@@ -247,10 +247,10 @@ class _Application:
 
     def __init__(self, live: Object | None, config: Object, type_: Type, kind: Kind | None, me: Entry) -> None:
         self.live, self.config, self.type, self.me = live or {}, config, type_, me
-        self.ignored = _ignored(kind, type_, me.subresource)
+        self.reset = _resets(kind, type_, me.subresource)
         entries = managed.trusted(self.live.get("metadata", {}).get("managedFields"))
         if not entries and live is not None:
-            before = _stripped(without_trees(_created(type_, live, kind), self.ignored))
+            before = _stripped(self.reset.left(_created(type_, live, kind)))
             if before:
                 entries = [Entry(BEFORE_APPLY, UPDATE, me.api_version, me.subresource, me.time, before)]
         entries = _current(entries, type_, kind)
@@ -259,16 +259,16 @@ class _Application:
 
     def run(self, force: bool) -> Object:
         """The new object; raises Conflicts unless forced."""
-        applied = without_trees(field_set(self.type, self.config), self.ignored)
+        applied = self.reset.left(field_set(self.type, self.config))
         new = self._merged(applied)
         touched, removed = changes(self.type, _bare(self.live), _bare(new))
-        changed = without_trees(union(touched or {}, removed or {}), self.ignored)
-        wanted = without_trees(touched or {}, self.ignored)
+        changed = self.reset.left(union(touched or {}, removed or {}))
+        wanted = self.reset.left(touched or {})
         if not force:
             found = [(e, both) for e in self.others if (both := intersection(e.fields, wanted))]
             if found:
                 raise Conflicts(found)
-        mine = _stripped(without_trees(field_set(self.type, _bare(self.config)), self.ignored))
+        mine = _stripped(self.reset.left(field_set(self.type, _bare(self.config))))
         time = self.me.time if new != self.live else self.last.time if self.last else ""
         kept = [
             Entry(e.manager, e.operation, e.api_version, e.subresource, e.time, rest)

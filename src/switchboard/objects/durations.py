@@ -32,3 +32,20 @@ def nanoseconds(text: str) -> int:
     if not body or total >= (1 << 63) + negative:
         raise wrong
     return -total if negative else total
+
+
+def shown(duration: int) -> str:
+    """Nanoseconds as Go's `time.Duration.String()` prints them: `1h0m5s`, `1.5s`, `100ms`, `0s`."""
+    sign, left = ("-", -duration) if duration < 0 else ("", duration)
+    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
+        if left < size * 1000 and left < 1_000_000_000:
+            return f"{sign}{_decimal(left, size)}{unit}" if left else "0s"
+    hours, left = divmod(left, 3_600_000_000_000)
+    minutes, left = divmod(left, 60_000_000_000)
+    head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{head}{_decimal(left, 1_000_000_000)}s"
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else str(whole)

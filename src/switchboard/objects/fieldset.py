@@ -93,6 +93,24 @@ def without_trees(left: FieldSet, roots: FieldSet) -> FieldSet:
     return out
 
 
+ANY = "*"  # in `within`: whatever element stands there
+
+
+def within(left: FieldSet, roots: FieldSet) -> FieldSet:
+    """Paths of `left` that are in `roots`, below one of them or on the way to one (upstream's IncludeMatcherFilter)."""
+    out: FieldSet = {}
+    for key, ours in left.items():
+        theirs = roots.get(key)
+        if theirs is None:
+            theirs = roots.get(ANY)
+            if theirs is None:
+                continue
+        rest = _node(is_member(ours), within(_below(ours), theirs)) if theirs else ours
+        if rest is not None:
+            out[key] = rest
+    return out
+
+
 def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     """Paths in both."""
     out: FieldSet = {}

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from switchboard.objects import types, wire
-from switchboard.objects.durations import nanoseconds
+from switchboard.objects.durations import nanoseconds, shown
 from switchboard.objects.wire import ABSENT, Codec, Special, malformed
 
 MAGIC = b"k8s\0"
@@ -179,24 +179,7 @@ def _encode_int_or_string(value: Any) -> bytes:
 
 
 def _decode_duration(data: bytes) -> Any:
-    return go_duration(_SCALARS.decode("Duration", data).get("duration", 0))
-
-
-def go_duration(nanoseconds: int) -> str:
-    """Nanoseconds as Go's `time.Duration.String()` prints them: `1h0m5s`, `1.5s`, `100ms`, `0s`."""
-    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
-        if left < size * 1000 and left < 1_000_000_000:
-            return f"{sign}{_decimal(left, size)}{unit}" if left else "0s"
-    hours, left = divmod(left, 3_600_000_000_000)
-    minutes, left = divmod(left, 60_000_000_000)
-    head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{sign}{head}{_decimal(left, 1_000_000_000)}s"
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else str(whole)
+    return shown(_SCALARS.decode("Duration", data).get("duration", 0))
 
 
 def _either(plural: str) -> Special:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from switchboard.api import audit
 from switchboard.api.answers import failure
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, LOOPBACK, MASTERS, Identity
@@ -65,7 +66,7 @@ class ApiServer:
         self.store = Store.open(self._path, index=index)
         self.app = App(self.store, self.settings, kubelet=self._kubelet)
         await self.app.start()
-        self._server = Server(self.app.handle, self._context(), on_error=_refused)
+        self._server = Server(self.app.handle, self._context(), on_error=_refused, id_header=audit.HEADER)
         self.port = await self._server.listen("127.0.0.1", self.port)
         return self
 

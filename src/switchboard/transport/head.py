@@ -6,8 +6,11 @@ Source: RFC 9112 (message syntax), RFC 9110 section 6.6.1 (Date).
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
+
+from switchboard.transport.messages import Request
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _LINES[413] = b"HTTP/1.1 413 Request Entity Too Large\r\n"
@@ -20,6 +23,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 # Most answers have one of a few sets of headers.
 _FEW, _SHORT, _KNOWN = 5, 512, 256
 _known: dict[tuple[tuple[str, str], ...], bytes] = {}
+
+_LOW = 256
+_ENDS = [b"%02x\r\n" % low for low in range(_LOW)]
 
 _date = b""
 _date_second = 0
@@ -67,6 +73,31 @@ def _lines(headers: Sequence[tuple[str, str]]) -> bytes:
     if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         text = "".join([f"{_flat(name)}: {_flat(value)}\r\n" for name, value in headers])
     return text.encode()
+
+
+class Ids:
+    """Marks each answer, under one header, with what its client called the request, or with a UUID of its own.
+
+    Such a UUID is that of the process (74 random bits) with a number in place of its last 48: it says no more than that
+    it is another one, and costs a thirtieth of a random one.
+    """
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+        self._own = f"{header}: {str(uuid.uuid4())[:24]}".encode()  # with the digits of version and variant
+        self._line = b""  # all but the last two digits
+        self._count = 0
+
+    def line(self, request: Request) -> bytes:
+        """The header of a request's answer."""
+        given = request.id or request.headers.get(self._header)
+        if given:
+            return _lines([(self._header, given)])
+        low = self._count % _LOW
+        if low == 0:
+            self._line = b"%b%010x" % (self._own, self._count // _LOW)
+        self._count += 1
+        return self._line + _ENDS[low]
 
 
 def _flat(text: str) -> str:

@@ -45,6 +45,7 @@ class Request:
     secure: bool = True
     disconnected: asyncio.Event | None = None  # set when the client goes away while the answer is made
     extra: dict[str, Any] = field(default_factory=dict)
+    id: str = ""  # what its answer is marked with (`head.Ids`), where somebody has to know it before
 
 
 Upgrade = Callable[[Connection], Awaitable[None]]

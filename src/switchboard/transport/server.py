@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from switchboard.transport.head import Ids
 from switchboard.transport.messages import Handler, Response
 from switchboard.transport.reader import Limits
 from switchboard.transport.server_connection import ServerConnection
@@ -35,7 +36,8 @@ class Server:
 
     `ssl` is used by every TCP listener unless it says otherwise (a context that asks for client certificates gives
     `Request.peer_certificate`). `on_error(status, message)` makes the answers to malformed, oversized or late requests
-    and to handlers that raise (500), in the format of the application.
+    and to handlers that raise (500), in the format of the application. With `id_header` (in lower case) every answer to
+    a request has that header: what the client sent under that name, else an id.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Server:
         *,
         on_error: OnError = plain_error,
         limits: Limits | None = None,
+        id_header: str = "",
     ) -> None:
         self.handler = handler
+        self.ids = Ids(id_header) if id_header else None
         self.ssl = ssl
         self.on_error = on_error
         self.limits = limits or Limits()

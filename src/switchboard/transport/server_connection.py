@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from switchboard.transport.chunks import ChunkWriter
-from switchboard.transport.head import CONTINUE, LAST_CHUNK, chunk, date_line, header_lines, status_line
+from switchboard.transport.head import CONTINUE, LAST_CHUNK, Ids, chunk, date_line, header_lines, status_line
 from switchboard.transport.messages import Response, Upgrade
 from switchboard.transport.raw import RawConnection
 from switchboard.transport.reader import Parsed, Refusal, RequestReader
@@ -35,6 +35,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, secure: bool) -> None:
         self._server = server
+        self._ids: Ids | None = server.ids
         self._loop = loop
         self._secure = secure
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before any use by connection_made
@@ -272,8 +273,9 @@ class ServerConnection(asyncio.Protocol):
             framing += b"Connection: close\r\n"
         elif parsed is not None and parsed.http10:
             framing += b"Connection: keep-alive\r\n"
+        mark = self._ids.line(parsed.request) if self._ids is not None and parsed is not None else b""
         return b"".join(
-            (status_line(response.status), date_line(), header_lines(response.headers), framing, b"\r\n"),
+            (status_line(response.status), date_line(), header_lines(response.headers), mark, framing, b"\r\n"),
         )
 
     def _send_whole(self, parsed: Parsed, response: Response) -> None:
