@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 from typing import Any
 
@@ -15,8 +17,8 @@ from switchboard.node.runtime import RuntimeFailure
 class Runtime:
     """Has the images of `here`; a pull takes until `go` is set, and fails for those of `missing`."""
 
-    def __init__(self, *here: str, missing: tuple[str, ...] = ()) -> None:
-        self.here, self.missing = set(here), missing
+    def __init__(self, *here: str, missing: tuple[str, ...] = (), password: str = "") -> None:
+        self.here, self.missing, self.password = set(here), missing, password
         self.pulls: list[str] = []
         self.go = asyncio.Event()
 
@@ -25,10 +27,10 @@ class Runtime:
             raise RuntimeFailure("UNKNOWN", "no disk")
         return {"id": image, "size": 1} if image in self.here else None
 
-    async def pull_image(self, image: str, auth: object = None) -> str:
+    async def pull_image(self, image: str, auth: dict[str, Any] | None = None) -> str:
         self.pulls.append(image)
         await self.go.wait()
-        if image in self.missing:
+        if image in self.missing or (self.password and (auth or {}).get("password") != self.password):
             raise RuntimeFailure("NOT_FOUND", "not found")
         self.here.add(image)
         return image
@@ -153,3 +155,34 @@ async def test_a_pod_that_goes_is_forgotten() -> None:
     with pytest.raises(PullFailure):
         await images.ensure(its, {"image": "gone"}, [], told.say)
     assert [reason for reason, _ in told.events] == ["Pulled", "Pulling", "Failed", "Failed"]
+
+
+def secret(uid: str, password: str) -> dict[str, Any]:
+    config = json.dumps({"auths": {"https://docker.io/v1/": {"username": "u", "password": password}}})
+    return {"metadata": {"uid": uid}, "data": {".dockerconfigjson": base64.b64encode(config.encode()).decode()}}
+
+
+async def test_what_a_secret_opened_is_for_those_who_have_it() -> None:
+    runtime, told = Runtime("old", password="right"), Told()
+    runtime.go.set()
+    images = Images(runtime)  # type: ignore[arg-type]
+    web, never = {"image": "web"}, {"image": "web", "imagePullPolicy": "Never"}
+
+    async def tried(uid: str, container: dict[str, str], *secrets: dict[str, Any]) -> str:
+        told.events.clear()
+        try:
+            await images.ensure(pod(uid), container, list(secrets), told.say)
+        except PullFailure as failure:
+            return failure.reason
+        return told.events[-1][1]
+
+    assert await tried("1", web, secret("s", "right")) == PULLED
+    assert await tried("2", web, secret("s", "changed since")) == PRESENT
+    assert await tried("3", never, secret("t", "right")) == PRESENT
+    assert await tried("4", web) == "ErrImagePull"
+    assert await tried("5", web, secret("t", "wrong")) == "ErrImagePull"
+    assert await tried("6", never, secret("t", "wrong")) == "ErrImageNeverPull"
+    assert "old" in await tried("7", {"image": "old"})  # nobody knows how it came here
+    runtime.password = ""
+    assert await tried("8", web) == PULLED
+    assert await tried("9", never) == PRESENT

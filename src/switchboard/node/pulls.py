@@ -6,15 +6,13 @@ Source: pkg/kubelet/images/image_manager.go.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
 from switchboard.node import imagenames
 from switchboard.node.backoff import Backoff
+from switchboard.node.pullsecrets import PulledWith, credentials
 from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
 from switchboard.objects import durations
 
@@ -45,6 +43,7 @@ class Images:
         self._runtime = runtime
         self._backoff = Backoff()
         self._failed: dict[str, tuple[float, str]] = {}  # pod and image -> when, why
+        self._pulled_with = PulledWith()
         self._flights: dict[str, asyncio.Task[Pulled]] = {}
         self._ahead: dict[str, Pulled] = {}  # pod and image -> what was pulled for it, and is still to be said
 
@@ -90,7 +89,8 @@ class Images:
         key = f"{pod['metadata']['uid']}/{image}"
         ahead = self._ahead.pop(key, None)
         here = await self._inspect(image, say) if policy != "Always" or ahead is not None else None
-        if here is not None and (policy == "Never" or ahead is None):
+        mine = here is not None and self._pulled_with.opens(str(here["id"]), image, secrets)
+        if here is not None and mine and (policy == "Never" or ahead is None):
             words = f'Container image "{image}" already present on machine and can be accessed by the pod'
             say("Normal", "Pulled", words)
             return str(here["id"])
@@ -99,7 +99,7 @@ class Images:
             say("Warning", "ErrImageNeverPull", message)
             say("Warning", "Failed", "Error: ErrImageNeverPull")
             raise PullFailure("ErrImageNeverPull", message, 10.0)
-        if here is not None and ahead is not None:
+        if here is not None and mine and ahead is not None:
             say("Normal", "Pulling", f'Pulling image "{image}"')
             _say_pulled(image, ahead, ahead.seconds, here, say)
             return ahead.reference
@@ -159,11 +159,14 @@ class Images:
     async def _try_all(self, image: str, secrets: list[Object]) -> Pulled:
         started = time.monotonic()
         failure: RuntimeFailure | None = None
-        for auth in [*credentials(image, secrets), None]:
+        for credential in [*credentials(image, secrets), None]:
             try:
-                return Pulled(await self._runtime.pull_image(image, auth), time.monotonic() - started)
+                reference = await self._runtime.pull_image(image, credential.auth if credential is not None else None)
             except RuntimeFailure as error:
                 failure = failure or error
+                continue
+            self._pulled_with.add(reference, credential)
+            return Pulled(reference, time.monotonic() - started)
         assert failure is not None
         raise failure
 
@@ -172,32 +175,3 @@ def _say_pulled(image: str, pulled: Pulled, waited: float, here: Object, say: Sa
     took, with_waiting = (durations.shown(int(seconds * 1000) * 1_000_000) for seconds in (pulled.seconds, waited))
     size = f"Image size: {here.get('size', 0)} bytes."
     say("Normal", "Pulled", f'Successfully pulled image "{image}" in {took} ({with_waiting} including waiting). {size}')
-
-
-def host_of(image: str) -> str:
-    """The registry an image name leads to: `docker.io` unless its first part looks like a host."""
-    first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-
-
-def credentials(image: str, secrets: list[Object]) -> list[Object]:
-    """AuthConfigs of image pull secrets (dockerconfigjson, dockercfg) that are for the image's registry."""
-    found: list[Object] = []
-    host = host_of(image)
-    for secret in secrets:
-        data = secret.get("data") or {}
-        try:
-            if ".dockerconfigjson" in data:
-                entries = msgspec.json.decode(base64.b64decode(data[".dockerconfigjson"])).get("auths", {})
-            elif ".dockercfg" in data:
-                entries = msgspec.json.decode(base64.b64decode(data[".dockercfg"]))
-            else:
-                continue
-        except (ValueError, msgspec.DecodeError, AttributeError):
-            continue
-        for server, entry in entries.items():
-            name = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
-            if name == host or (host == "docker.io" and name in ("index.docker.io", "registry-1.docker.io")):
-                known = ("username", "password", "auth")
-                found.append({k: entry[k] for k in known if entry.get(k)} | {"server_address": name})
-    return found
