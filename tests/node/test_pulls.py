@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from switchboard.node.pulls import Images, PullFailure
+from switchboard.node.pulls import Images, Pulled, PullFailure, _say_pulled
 from switchboard.node.runtime import RuntimeFailure
 
 
@@ -186,3 +186,10 @@ async def test_what_a_secret_opened_is_for_those_who_have_it() -> None:
     runtime.password = ""
     assert await tried("8", web) == PULLED
     assert await tried("9", never) == PRESENT
+
+
+@pytest.mark.parametrize(("waited", "shown"), [(0.2, "1.25s (1.25s"), (61.5, "1.25s (1m1.5s"), (1.25, "1.25s (1.25s")])
+def test_nobody_waits_less_than_a_pull_takes(waited: float, shown: str) -> None:
+    said: list[str] = []
+    _say_pulled("web", Pulled("r", 1.2509), waited, {"size": 3}, lambda *words: said.append(words[2]))
+    assert said == [f'Successfully pulled image "web" in {shown} including waiting). Image size: 3 bytes.']

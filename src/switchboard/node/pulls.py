@@ -172,6 +172,7 @@ class Images:
 
 
 def _say_pulled(image: str, pulled: Pulled, waited: float, here: Object, say: Say) -> None:
-    took, with_waiting = (durations.shown(int(seconds * 1000) * 1_000_000) for seconds in (pulled.seconds, waited))
+    both = pulled.seconds, max(waited, pulled.seconds)  # it may have begun before somebody waited
+    took, with_waiting = (durations.shown(int(seconds * 1000) * 1_000_000) for seconds in both)
     size = f"Image size: {here.get('size', 0)} bytes."
     say("Normal", "Pulled", f'Successfully pulled image "{image}" in {took} ({with_waiting} including waiting). {size}')
