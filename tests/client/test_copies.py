@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.client.copies import Copies
+from switchboard.store.record import Record
 
 
 def read(raw: bytes):
@@ -17,7 +18,7 @@ def obj(i: int, n: int = 0):
 
 def put(copies: Copies, i: int, n: int = 0) -> None:
     new = obj(i, n)
-    copies.put(f"ns/{i}", new, copies.form(new, msgspec.json.encode(new), len(copies)))
+    copies.put(f"ns/{i}", new, copies.form(f"ns/{i}", new, msgspec.json.encode(new), len(copies)))
 
 
 def decoded(copies: Copies) -> int:
@@ -85,3 +86,28 @@ def test_an_own_write_is_held_as_it_is_until_its_event_comes():
     copies.rest()
     assert copies.get("ns/1") == new
     assert decoded(copies) == 1
+
+
+def test_what_the_store_has_is_held_as_its_record_and_what_it_has_otherwise_packed():
+    records: dict[str, Record] = {}
+    head = b'{"kind":"Pod","apiVersion":"v1",'
+    copies = Copies(read, 0, records.get, head)
+    whole = {"kind": "Pod", "apiVersion": "v1", **obj(1)}
+    stored = msgspec.json.encode(whole)
+    assert stored.startswith(head)
+    records["ns/1"] = Record("/core/pods/ns/1", stored, 7, 7)
+    other = msgspec.json.encode({"kind": "Pod", "apiVersion": "v2", **obj(1)})
+    for raw in (stored, b"{" + stored[len(head) :]):  # of a watch, of a list
+        assert copies.form("ns/1", whole, raw, 1) is records["ns/1"]
+    for key, raw in (("ns/1", other), ("ns/1", msgspec.json.encode(obj(2))), ("ns/2", stored)):
+        form = copies.form(key, whole, raw, 1)
+        assert isinstance(form, bytes)
+        assert copies.read(form) == read(raw)
+    copies.put("ns/1", whole, records["ns/1"])
+    assert copies.get("ns/1") is whole
+    copies.rest()
+    copies.rest()
+    assert copies.get("ns/1") == whole
+    assert decoded(copies) == 1
+    assert copies.pop("ns/1") == whole
+    assert decoded(copies) == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from switchboard.api.app import App
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
 from switchboard.client import Client, Disconnected, Informer
-from switchboard.client.resources import CONFIGMAPS
+from switchboard.client.resources import CONFIGMAPS, EVENTS, Resource
 from switchboard.cluster.loopback import Loopback, Pipe
 from switchboard.objects.errors import Forbidden, NotFound
 from switchboard.store.store import Store
@@ -55,6 +56,50 @@ async def test_rights_are_those_of_the_identity(app: App) -> None:
     with pytest.raises(Forbidden):
         async with Loopback(app, Identity("nobody", (AUTHENTICATED,))).stream("GET", "/api/v1/configmaps?watch=1", {}):
             pass
+
+
+async def test_copies_of_very_many_objects_are_the_stores_own_records(app: App) -> None:
+    loopback = Loopback(app, ADMIN)
+    client = Client(loopback, finder=loopback.finder)
+    key, find = "default/one", loopback.finder(CONFIGMAPS)
+    await client.create(CONFIGMAPS, config_map("one"), "default")
+    listed, watching = (Informer[Any](client, CONFIGMAPS, most=0) for _ in "12")
+    tasks = [asyncio.create_task(watching.run())]
+    await asyncio.wait_for(watching.synced.wait(), 5)
+    seen: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue()
+    watching.on_change(lambda old, new: seen.put_nowait((old, new)))
+    await client.patch(CONFIGMAPS, "one", {"data": {"a": "c"}}, "default")
+    old, new = await asyncio.wait_for(seen.get(), 5)
+    assert (old["data"], new["data"]) == ({"a": "b"}, {"a": "c"})
+    tasks.append(asyncio.create_task(listed.run()))
+    await asyncio.wait_for(listed.synced.wait(), 5)
+    for informer in (listed, watching):
+        assert informer._items._forms[key] is find(key) is app.store.get("/core/configmaps/default/one")
+        informer.rest()
+        informer.rest()
+        assert informer.get_key(key) == new
+    await client.delete(CONFIGMAPS, "one", "default")
+    assert await asyncio.wait_for(seen.get(), 5) == (new, None)
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_copy_in_another_version_than_the_stored_one_is_in_that_version(app: App) -> None:
+    loopback = Loopback(app, ADMIN)
+    client = Client(loopback, finder=loopback.finder)
+    regarding = {"kind": "Pod", "namespace": "default", "name": "a"}
+    event = {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": regarding, "reason": "Tried"}
+    await client.create(EVENTS, event)
+    new = Resource("events.k8s.io", "v1", "events", "Event", True)
+    informer = Informer[Any](client, new, most=0)
+    task = asyncio.create_task(informer.run())
+    await asyncio.wait_for(informer.synced.wait(), 5)
+    informer.rest()
+    informer.rest()
+    found = informer.get("default", "e")
+    assert found["apiVersion"] == "events.k8s.io/v1"
+    assert found["regarding"] == regarding
+    task.cancel()
 
 
 async def test_an_informer_follows_and_its_end_is_the_watchers_end(app: App) -> None:

@@ -56,6 +56,14 @@ def test_what_is_read_stays_unpacked_until_more_was_read():
     assert held(records) < 30 * size
 
 
+def test_who_peeks_at_a_value_leaves_it_packed():
+    values = [text(i) for i in range(100)]
+    records = filled(Packer(most=1), values)
+    before = held(records)
+    assert [record.peek() for record in records] == values
+    assert held(records) == before < sum(map(len, values)) // 2
+
+
 def test_a_small_store_never_packs():
     records = filled(Packer(), [text(i) for i in range(100)])
     assert held(records) == sum(record.size for record in records)

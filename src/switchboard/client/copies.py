@@ -1,9 +1,10 @@
 """The objects of an informer, by key: as they are, or packed and read when somebody asks, where there are very many.
 
 A decoded pod takes 6 KB, packed 250 bytes; to read it again takes 20 us. So what comes while there are fewer than
-`most` objects of a resource is held as it is. Of the others those stay decoded that were asked for lately: whoever
-looks at the same ones again and again has them at hand, and whoever goes through all of them pays for it once. Objects
-are never changed, so nobody notices which of two equal ones he has.
+`most` objects of a resource is held as it is, and others packed: in the process of the store, as the record that the
+store has of it anyhow (`find`), where that is the very same object. Of the others those stay decoded that were asked
+for lately: whoever looks at the same ones again and again has them at hand, and whoever goes through all of them pays
+for it once. Objects are never changed, so nobody notices which of two equal ones he has.
 """
 
 from __future__ import annotations
@@ -13,20 +14,30 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, Generic, TypeVar, cast
 
 from switchboard.store.codec import SAMPLES, Codec, Unpack
+from switchboard.store.record import Record
 
 T = TypeVar("T")
-Form = Any  # what is held of one object: itself, or bytes
+Form = Any  # what is held of one object: itself, its bytes packed, or its record in the store
+Find = Callable[[str], Record | None]  # the newest record of an object, by the object's key
 
 _ASKED: Final = 1024  # objects that somebody asked for, kept decoded: at most twice as many
 _ARRIVED: Final = 256  # objects that came just now, for whoever acts on them at once
 
 
 class Copies(Generic[T]):
-    """Objects by key. `read` makes one of its JSON; `most`: from how many on they are packed, None for never."""
+    """Objects by key. `read` makes one of its JSON; `most`: from how many on they are packed, None for never.
 
-    def __init__(self, read: Callable[[bytes], T], most: int | None = None) -> None:
+    `find`: of the store, if it is in this process. `head`: what its bytes begin with instead of the brace of an item of
+    a list, which has no kind.
+    """
+
+    def __init__(
+        self, read: Callable[[bytes], T], most: int | None = None, find: Find | None = None, head: bytes = b""
+    ) -> None:
         self._read = read
         self._most = most
+        self._find = find
+        self._head = head
         self._forms: dict[str, Form] = {}
         self._arrived: dict[str, T] = {}
         self._asked: dict[str, T] = {}
@@ -55,7 +66,7 @@ class Copies(Generic[T]):
     def get(self, key: str) -> T | None:
         """One object, or None."""
         form = self._forms.get(key)
-        if form.__class__ is not bytes:
+        if not _packed(form):
             return cast("T | None", form)
         obj = self._asked.get(key)
         if obj is None:
@@ -76,19 +87,21 @@ class Copies(Generic[T]):
         """Whether an object that comes when there are so many is held packed."""
         return self._most is not None and number >= self._most
 
-    def form(self, obj: T, raw: Any, number: int) -> Form:
+    def form(self, key: str, obj: T, raw: Any, number: int) -> Form:
         """What will be held of an object that comes when there are so many. `raw`: its JSON."""
-        return self._pack(bytes(raw)) if self.packs(number) else obj
+        return self._pack(key, bytes(raw)) if self.packs(number) else obj
 
     def read(self, form: Form) -> T:
         """The object of a form."""
-        return self._read(self._unpacks[form[0]](memoryview(form)[1:])) if form.__class__ is bytes else cast(T, form)
+        if isinstance(form, bytes):
+            return self._read(self._unpacks[form[0]](memoryview(form)[1:]))
+        return self._read(form.peek()) if isinstance(form, Record) else cast(T, form)
 
     def put(self, key: str, obj: T, form: Form) -> None:
         """Hold an object."""
         self._forms[key] = form
         self._forget(key)
-        if form.__class__ is bytes:
+        if _packed(form):
             self._arrived[key] = obj
             if len(self._arrived) > _ARRIVED:
                 self._arrived.clear()
@@ -96,8 +109,8 @@ class Copies(Generic[T]):
     def settle(self, key: str, raw: Any) -> None:
         """Hold what is there already packed, if it should be: `raw` is its JSON."""
         form = self._forms.get(key)
-        if form is not None and form.__class__ is not bytes and self.packs(len(self._forms)):
-            self.put(key, form, self._pack(bytes(raw)))
+        if form is not None and not _packed(form) and self.packs(len(self._forms)):
+            self.put(key, form, self._pack(key, bytes(raw)))
 
     def rest(self) -> None:
         """Let go of what nobody has asked for since this was last called."""
@@ -105,18 +118,26 @@ class Copies(Generic[T]):
         self._arrived.clear()
 
     def _forget(self, key: str) -> None:
-        if self._codec is not None:
-            self._arrived.pop(key, None)
-            self._asked.pop(key, None)
-            self._asked_before.pop(key, None)
+        self._arrived.pop(key, None)
+        self._asked.pop(key, None)
+        self._asked_before.pop(key, None)
 
-    def _pack(self, raw: bytes) -> bytes:
+    def _pack(self, key: str, raw: bytes) -> bytes | Record:
+        if self._find is not None and (record := self._find(key)) is not None:
+            value = record.peek()
+            if value == raw or (value.startswith(self._head) and value[len(self._head) :] == raw[1:]):
+                return record
         self._samples.append(raw)
         codec = self._codec
         if codec is None or (codec.stale() and len(self._unpacks) < 256):
             codec = self._codec = Codec(self._samples)
             self._unpacks.append(codec.unpack)
         return codec.pack(raw, bytes((len(self._unpacks) - 1,)))
+
+
+def _packed(form: Form) -> bool:
+    """Whether it is not the object itself."""
+    return isinstance(form, (bytes, Record))
 
 
 class Found(Collection[T]):

@@ -81,7 +81,9 @@ class Informer(Generic[T]):
         self._where = (res, namespace, label_selector, field_selector)
         self._plain = type_ is dict
         self._decode: Callable[[Any], T] = msgspec.json.Decoder(type_).decode
-        self._items = Copies[T](lambda raw: self._finish(self._decode(raw)), most)
+        head = f'{{"kind":"{res.kind}","apiVersion":"{res.api_version}",'.encode()
+        find = client.finder(res) if most is not None else None
+        self._items = Copies[T](lambda raw: self._finish(self._decode(raw)), most, find, head)
         self._callbacks: list[OnChange[T]] = []
         self._late_callbacks: list[OnChange[T]] = []
         self._late: list[tuple[T | None, T | None]] = []  # changes that these have not been told of
@@ -218,7 +220,7 @@ class Informer(Generic[T]):
                 head = _decode_head(raw).metadata
                 key = key_of(head.namespace, head.name)
                 if (obj := self._object(key, raw, len(forms))) is not None:
-                    forms[key] = self._items.form(obj, raw, len(forms))
+                    forms[key] = self._items.form(key, obj, raw, len(forms))
                 until = await _turn(until)
             if not page.metadata.continue_:
                 break
@@ -283,7 +285,7 @@ class Informer(Generic[T]):
     def _change(self, key: str, line: Line) -> None:
         number = len(self._items)
         obj = self._object(key, line.object, number) if line.type != "DELETED" else None
-        self._set(key, obj, self._items.form(obj, line.object, number) if obj is not None else None)
+        self._set(key, obj, self._items.form(key, obj, line.object, number) if obj is not None else None)
 
     def _caught_up(self, key: str, ahead: int, version: int, line: Line) -> bool:
         """Whether an event is news for a key that an own write put ahead."""

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from switchboard.client import kubeconfig
+from switchboard.client.copies import Find
 from switchboard.client.resources import Resource
 from switchboard.client.transport import Reply, Transport, error_of_reply
 from switchboard.objects.errors import Conflict
@@ -32,8 +33,16 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class Client:
     """Speaks to one API through a transport; cheap, and shared by everything in a process."""
 
-    def __init__(self, transport: Transport, *, user_agent: str = "switchboard") -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        user_agent: str = "switchboard",
+        finder: Callable[[Resource], Find | None] = lambda res: None,
+    ) -> None:
+        """`finder`: where copies find the records of a resource, if its store is in this process."""
         self.transport = transport
+        self.finder = finder
         self._headers = {"accept": "application/json", "user-agent": user_agent}
 
     @classmethod

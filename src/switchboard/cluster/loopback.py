@@ -14,7 +14,10 @@ from contextlib import asynccontextmanager
 
 from switchboard.api.app import App
 from switchboard.api.identity import Identity
+from switchboard.client.copies import Find
+from switchboard.client.resources import Resource
 from switchboard.client.transport import Disconnected, Reply, error_of_reply
+from switchboard.store.record import Record
 from switchboard.transport.messages import Request, Response
 
 
@@ -136,6 +139,16 @@ class Loopback:
                 yield _once(content)  # a watch that is over at once: an ERROR event, say
         finally:
             request.disconnected.set()
+
+    def finder(self, res: Resource) -> Find:
+        """Where copies of a resource find its records, which they need not hold once more (`client.copies`)."""
+        of, name, head = self._app.registry.resource, (res.group, res.version, res.plural), self._app.store.head
+
+        def find(key: str) -> Record | None:
+            kind = of(*name)  # a custom one may come, go and change
+            return head(kind.storage_prefix + key) if kind is not None else None
+
+        return find
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -79,7 +79,8 @@ def _local(app: App, identity: Identity) -> Server:
 
 def client_as(app: App, user: str, groups: tuple[str, ...] = (MASTERS, AUTHENTICATED)) -> Client:
     """An in-process client of that user."""
-    return Client(Loopback(app, Identity(user, groups)), user_agent=user.rpartition(":")[2])
+    loopback = Loopback(app, Identity(user, groups))
+    return Client(loopback, user_agent=user.rpartition(":")[2], finder=loopback.finder)
 
 
 def _settings(config: ClusterConfig) -> Settings:

@@ -21,7 +21,7 @@ from switchboard.store.codec import SAMPLES, Codec
 from switchboard.store.record import Record
 from switchboard.store.table import table_name
 
-YOUNG: Final = 4 << 20
+YOUNG: Final = 2 << 20
 MOST: Final = 8 << 20
 READ: Final = 4 << 20
 _LOOKED_AT: Final = 512  # records, the next to be packed, among which samples are looked for

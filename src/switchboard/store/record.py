@@ -50,6 +50,14 @@ class Record:
             self._home.unpacked(self)
         return value
 
+    def peek(self) -> bytes:
+        """The value, which does not stay unpacked for it: for those who keep what they make of it."""
+        value = self._value
+        if value is None:
+            assert self._unpack is not None and self._packed is not None
+            value = self._unpack(self._packed)
+        return value
+
     @property
     def meta(self) -> Any:
         """What `index(key, value)` makes of this record: made when first asked for, then kept (None without index)."""
