@@ -106,6 +106,19 @@ def test_quiet_after_work_once() -> None:
     assert len(acted) == 2
 
 
+def test_who_has_a_little_to_do_again_and_again_counts_as_quiet_in_the_end() -> None:
+    acted: list[int] = []
+    quiet = Quiet(lambda: acted.append(look))
+    used = 0.0
+    for look in range(100):
+        used += 1.0 if look in (0, 20) else 0.1
+        quiet.look(used)
+    assert acted == [12, 32, 44, 56, 68, 80, 92]
+    for _ in range(100):  # much to do, however long: it would fetch all of that again
+        used += 0.5
+        assert not quiet.look(used)
+
+
 def test_time_on_processors_counts_up() -> None:
     before = processor_time(os.getpid())
     while processor_time(os.getpid()) == before:

@@ -21,12 +21,14 @@ async def api():
 
 @pytest.fixture
 def client(api):
-    return Client(Loopback(api.app, Identity("system:controller", (MASTERS,))))
+    loopback = Loopback(api.app, Identity("system:controller", (MASTERS,)))
+    return Client(loopback, finder=loopback.finder)
 
 
-@pytest.fixture
-async def informer(client):
-    followed = Informer(client, CONFIGMAPS)
+@pytest.fixture(params=[None, 0])
+async def informer(client, request):
+    """Objects as they are, or as the store's records."""
+    followed = Informer(client, CONFIGMAPS, most=request.param)
     task = asyncio.create_task(followed.run())
     async with asyncio.timeout(10):
         await followed.synced.wait()

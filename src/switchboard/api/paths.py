@@ -15,7 +15,7 @@ CONNECTIONS = frozenset(("attach", "exec", "portforward", "proxy"))
 # Those that last as long as they are wanted, answered whatever the method's usual verb is.
 LASTING = CONNECTIONS | {"log"}
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
-_KEPT = 8192  # targets kept at most; the table is emptied when full, which is cheaper than an LRU
+_KEPT = 2048  # targets kept at most, of 600 bytes; the table is emptied when full, which is cheaper than an LRU
 
 
 class Target(NamedTuple):

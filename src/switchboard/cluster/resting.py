@@ -19,6 +19,7 @@ from .supervise import start_time
 _SETTLED = 2.0  # seconds after its start a role is at rest
 _LOOK = 5.0  # seconds between looks whether it is again
 _WORKED, _QUIET = 0.15, 0.03  # seconds on a processor since it last rested, and since the last look
+_STEADY, _LOOKS = 0.15, 12  # at most so many between two looks, for so many looks: it does not get quieter
 
 
 def rest(loop: asyncio.AbstractEventLoop) -> None:
@@ -63,18 +64,21 @@ def processor_time(pid: int) -> float:
 
 
 class Quiet:
-    """Calls `act` when a process that worked is quiet."""
+    """Calls `act` when a process that worked is quiet, or for a minute has had only a little to do again and again."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act = act
         self._looked = self._rested = 0.0
+        self._steady = 0  # looks since it last had much to do, or rested
 
     def look(self, used: float) -> bool:
         """`used`: its seconds on processors until now. Whether it was time to act."""
-        ready = used - self._looked <= _QUIET and used - self._rested >= _WORKED
+        step = used - self._looked
+        self._steady = self._steady + 1 if step <= _STEADY else 0
+        ready = (step <= _QUIET or self._steady >= _LOOKS) and used - self._rested >= _WORKED
         if ready:
             self._act()
-            self._rested = used
+            self._rested, self._steady = used, 0
         self._looked = used
         return ready
 

@@ -73,7 +73,7 @@ class PodInfo:
     """A pod; compared by identity. `raw` is the object, or empty once the pod has its node (`lighten`)."""
 
     __slots__ = (
-        *("affinity", "anti_affinity", "controller", "key", "labels", "name", "namespace", "ports", "preferred"),
+        *("affinity", "anti_affinity", "controller", "key", "labels", "namespace", "ports", "preferred"),
         *("priority", "raw", "requests", "scoring", "started", "terminating", "uid"),
     )
 
@@ -81,8 +81,7 @@ class PodInfo:
         meta, spec = raw["metadata"], raw["spec"]
         self.raw = raw
         self.namespace: str = _kept(meta.get("namespace") or "")
-        self.name: str = meta["name"]
-        self.key = f"{self.namespace}/{self.name}"
+        self.key = f"{self.namespace}/{meta['name']}"
         self.uid: str = meta.get("uid") or ""
         labels = meta.get("labels")
         self.labels: Mapping[str, str] = _kept(labels, *labels.items()) if labels else _NO_LABELS
@@ -100,6 +99,11 @@ class PodInfo:
         far = self._affinity("podAntiAffinity", "preferred")
         turned = (Term(t.selector, t.namespaces, t.namespace_selector, t.topology, -t.weight) for t in far)
         self.preferred = (*near, *turned)  # preferred pod affinity; anti-affinity with negative weights
+
+    @property
+    def name(self) -> str:
+        """Its name, seldom asked for: one text less of each of very many."""
+        return self.key.rpartition("/")[2]
 
     @property
     def spec(self) -> Object:

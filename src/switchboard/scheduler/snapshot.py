@@ -111,8 +111,11 @@ class Snapshot:
     def place(self, pod: PodInfo, name: str) -> None:
         """A pod is on this node."""
         self.remove(pod.key)
-        self.nodes.setdefault(name, NodeInfo(name)).add(pod)
-        self._where[pod.key] = name
+        node = self.nodes.get(name)
+        if node is None:
+            node = self.nodes[name] = NodeInfo(name)
+        node.add(pod)
+        self._where[pod.key] = node.name  # the one text of all its pods
 
     def remove(self, key: str) -> None:
         """A pod is on no node."""
