@@ -18,6 +18,7 @@ from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
 from switchboard.objects.types import table
 from switchboard.objects.wire import Codec
+from switchboard.testing.apiserver import ApiServer
 
 ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -48,6 +49,16 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
         for method, operation in item.items():
             if method != "parameters":
                 yield path, method, operation
+
+
+async def test_what_kubectl_asks_for_first_is_built_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ApiServer() as server:
+        front = server.app.nonresource
+        await front.build_ahead()
+        monkeypatch.setattr(front.documents, "_build", lambda key: pytest.fail(f"{key} is built only now"))
+        document = front.documents.find("/openapi/v2", ASKED)
+        assert document is not None
+        assert document.content_type == ASKED.replace("@", ".")
 
 
 def test_every_path_of_the_index_is_there(openapi: OpenApi) -> None:

@@ -119,6 +119,14 @@ def test_who_has_a_little_to_do_again_and_again_counts_as_quiet_in_the_end() -> 
         assert not quiet.look(used)
 
 
+def test_what_took_little_to_start_rests_too() -> None:
+    acted: list[int] = []
+    quiet = Quiet(lambda: acted.append(1), at_once=True)
+    steps = [(0.06, False), (0.07, True), (0.08, False), (0.2, False), (0.21, False), (0.23, True)]
+    assert [(used, quiet.look(used)) for used, _ in steps] == steps
+    assert len(acted) == 2
+
+
 def test_time_on_processors_counts_up() -> None:
     before = processor_time(os.getpid())
     while processor_time(os.getpid()) == before:

@@ -17,10 +17,11 @@ from switchboard.api import answers, flowdumps, health, oidc, query
 from switchboard.api.authz import Attributes, Decision
 from switchboard.api.checkout import checkout
 from switchboard.api.discovery import Discovery
+from switchboard.api.documents import Document
 from switchboard.api.identity import Identity
 from switchboard.api.keyspace import encode_any
 from switchboard.api.negotiate import accept
-from switchboard.api.openapi import OpenApi
+from switchboard.api.openapi import V2_PROTOBUF, OpenApi
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import MethodNotAllowed, NotFound
 from switchboard.transport.messages import Request, Response
@@ -106,10 +107,17 @@ class NonResource:
             raise MethodNotAllowed(_NO_METHOD, details={})
         return found(request)
 
-    async def _openapi(self, request: Request) -> Response:
+    async def build_ahead(self) -> None:
+        """Build the document that the first `kubectl apply` asks for: nearly all that this costs the server."""
+        await self._document("/openapi/v2", V2_PROTOBUF)
+
+    async def _document(self, path: str, accepted: str | None) -> Document | None:
         """Building one of these takes a while: in a thread, one at a time, so that nobody else waits."""
         async with self._building:
-            document = await asyncio.to_thread(self.documents.find, request.path, request.headers.get("accept"))
+            return await asyncio.to_thread(self.documents.find, path, accepted)
+
+    async def _openapi(self, request: Request) -> Response:
+        document = await self._document(request.path, request.headers.get("accept"))
         if document is None:
             raise NotFound("the server could not find the requested resource", details={})
         return document.respond(request)

@@ -1,7 +1,8 @@
 """OpenAPI v3 per group-version (/openapi/v3), and the front of v2 (/openapi/v2).
 
-kubectl explain, apply and diff read these. Documents are built when first asked for and kept gzipped, so a server that
-is never asked holds none; hashes in the index come from what a document is made of, so the index builds nothing.
+kubectl explain, apply and diff read these. Documents are built when first asked for (but see `build_ahead` of
+NonResource) and kept gzipped, so a server that is never asked holds next to none; hashes in the index come from what a
+document is made of, so the index builds nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Schema = dict[str, Any]
 
 # Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
 _V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-_V2_PROTOBUF = _V2_ASKED.replace("@", ".")
+V2_PROTOBUF = _V2_ASKED.replace("@", ".")
 _REVISION = "4"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
@@ -105,7 +106,7 @@ class OpenApi:
         if key == "v2-json":
             return Document(openapi_v2.as_json(self._registries(), self._definitions()))
         if key == "v2-protobuf":
-            return Document(openapi_v2.as_protobuf(self._registries(), self._definitions()), _V2_PROTOBUF)
+            return Document(openapi_v2.as_protobuf(self._registries(), self._definitions()), V2_PROTOBUF)
         group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
         return Document(self._v3(group, version), etag=self._hashes[key])
 
@@ -184,7 +185,7 @@ def _v2_media(accept: str | None) -> str:
         return "v2-json"
     for clause in accept.split(","):
         media = clause.partition(";")[0].strip().lower()
-        if media in (_V2_ASKED, _V2_PROTOBUF):
+        if media in (_V2_ASKED, V2_PROTOBUF):
             return "v2-protobuf"
         if media in ("application/json", "application/*", "*/*"):
             return "v2-json"

@@ -50,8 +50,9 @@ def table(config: ClusterConfig) -> list[Process]:
             "registry",
             ("docker-registry", "serve", f"{config.run}/registry.yml"),
             0,
-            # at rest it should weigh little: the soft limit (Go 1.19) makes it give memory back after a pull
-            env={"GOGC": "20", "GOMEMLIMIT": "6MiB", "GOMAXPROCS": "1"},
+            # At rest it should weigh little, so what is freed goes back at once. Every blob that is being sent has a
+            # buffer of 4 MB: a limit (Go 1.19) below that of some of them would be half of a pull's cost.
+            env={"GOGC": "10", "GOMEMLIMIT": "20MiB", "GOMAXPROCS": "1", "GODEBUG": "madvdontneed=1"},
             delay=0.25,
         ),
         _role("node", config, wave=2, in_node=True, env=_switches(config)),

@@ -47,7 +47,7 @@ def rest_others(loop: asyncio.AbstractEventLoop, processes: Path, names: tuple[s
             running = json.loads(processes.read_bytes())["processes"]
             pids = [running[name]["pid"] for name in names if name in running]
             for pid in [pid for pid in pids if pid and start_time(pid)]:
-                known.setdefault(pid, Quiet(partial(page_out, pid))).look(processor_time(pid))
+                known.setdefault(pid, Quiet(partial(page_out, pid), at_once=True)).look(processor_time(pid))
         except (OSError, ValueError, KeyError):
             return  # it went away, or there is no supervisor
         for pid in known.keys() - set(pids):
@@ -64,11 +64,13 @@ def processor_time(pid: int) -> float:
 
 
 class Quiet:
-    """Calls `act` when a process that worked is quiet, or for a minute has had only a little to do again and again."""
+    """Calls `act` when a process that worked is quiet, or for a minute has had only a little to do again and again;
+    `at_once` the first time, however little its start was.
+    """
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, act: Callable[[], None], *, at_once: bool = False) -> None:
         self._act = act
-        self._looked = self._rested = 0.0
+        self._looked, self._rested = 0.0, -_WORKED if at_once else 0.0
         self._steady = 0  # looks since it last had much to do, or rested
 
     def look(self, used: float) -> bool:

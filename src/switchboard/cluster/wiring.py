@@ -5,6 +5,7 @@ server.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import network, resolvers
 from .config import ClusterConfig
 from .errors import ClusterError
+from .pages import give_back
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _CLOSING_LIMIT, _KEPT_LIMIT = 10.0, 1.0
 _LISTEN_LIMIT = 1.0  # seconds that a container with neither startup nor readiness probe has to listen
 _TALK_LIMIT = 5.0  # seconds that open connections get
+_STARTED = 1.2  # seconds after which nobody waits for the start any more, and nobody has come to rest (`resting`)
 _RESOLVERS_EVERY = 5.0  # seconds between looks at whom the host asks about names
 
 _log = logging.getLogger("switchboard.cluster")
@@ -59,6 +62,7 @@ def server_jobs(client_as: ClientAs, app: App, config: ClusterConfig) -> list[tu
         ("controllers", _controllers(client, config, copies)),
         ("scheduler", _scheduler(client_as("system:kube-scheduler"), copies)),
         ("advice", _advice(client_as("system:switchboard:advice"), app, copies)),
+        ("documents", _documents(app)),
     ]
 
 
@@ -202,6 +206,13 @@ async def _scheduler(client: Client, copies: Cache) -> None:
     from switchboard.scheduler.run import run_scheduler
 
     await run_scheduler(client, cache=copies)
+
+
+async def _documents(app: App) -> None:
+    await asyncio.sleep(_STARTED)
+    await app.nonresource.build_ahead()
+    gc.collect()
+    give_back()  # building takes some megabytes, for a tenth of a second
 
 
 async def _advice(client: Client, app: App, copies: Cache) -> None:
