@@ -49,7 +49,7 @@ def new_revision(owner: Object, number: int, labels: Object) -> Object:
     data = data_of(owner)
     digest = hash_of(data, (owner.get("status") or {}).get("collisionCount"))
     meta = owner["metadata"]
-    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k == "kubernetes.io/change-cause"}
+    annotations = dict(meta.get("annotations") or {})  # all of them: clients look for others than the change's cause
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
