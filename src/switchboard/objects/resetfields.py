@@ -52,6 +52,7 @@ class Resets:
 
 
 def resets(kind: Kind, subresource: str) -> Resets:
+    """What an endpoint of a kind (`subresource` empty for the object's own) resets."""
     """What the endpoint of a kind, or of one of its subresources, resets."""
     written = _WRITTEN.get((kind.group, kind.plural, subresource)) if subresource and not kind.custom else None
     return Resets(_NOTHING, written) if written is not None else Resets(reset_fields(kind, subresource))
