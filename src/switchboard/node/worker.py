@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from switchboard.client import Client, Disconnected, EventRecorder
-from switchboard.client.events import reference
 from switchboard.client.resources import PODS
 from switchboard.node import configs
 from switchboard.node.changes import matters, urgent
@@ -25,6 +24,7 @@ from switchboard.node.observed import Observed
 from switchboard.node.observing import Observer
 from switchboard.node.payload import VolumeFailure, shows
 from switchboard.node.plan import Facts, Plan, decide, specs
+from switchboard.node.podevents import PodEvents
 from switchboard.node.podgroups import PodGroup
 from switchboard.node.probes import Probes
 from switchboard.node.pulls import PullFailure
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 Drain = Callable[[Object], Awaitable[None]]  # returns when nobody is routed to the pod any more (or in bounded time)
 
-CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 _MOMENT = 0.05  # seconds that the report of a start waits for ports to be listened on
 _SETTLE = 0.3  # seconds in which a sandbox that dies has done so
 _LAG = 0.1  # seconds until a turn for labels alone: it asks the runtime, and this process has their Services to change
@@ -67,9 +66,11 @@ class PodWorker:
         self.seen = Observed()
         self.removed = False  # from the API
         self._client, self._runtime, self._settings, self._maker = client, runtime, settings, maker
-        self._recorder, self._drain = recorder, drain
+        self._drain = drain
+        self._events = PodEvents(recorder, lambda: self.pod)
+        self._say = self._events.say
         self._wake = asyncio.Event()
-        self._probes = Probes(runtime, self._wake.set, self._say_of_probe, settings.listen_seconds)
+        self._probes = Probes(runtime, self._wake.set, self._events.of_probe, settings.listen_seconds)
         self._tries = Tries(pod)
         self._stopping = Stopping(runtime, settings.ip, lambda: self.seen, self._grace, self._say)
         self._resizer = Resizer(pod, runtime, maker.room, self.wake, self._say)
@@ -180,7 +181,7 @@ class PodWorker:
         self._report()
         plan = decide(self._allocated, self.seen, self._facts())
         pause = _RESYNC if plan.again is None else min(plan.again + 0.01, _RESYNC)
-        self._say_held(plan)
+        self._events.held(plan, self._tries.errors)
         if plan.kill or plan.new_sandbox or plan.stop_sandbox or plan.start or plan.restart_all:
             self._just_looked = False
             pause = min(pause, await self._carry_out(plan))
@@ -207,14 +208,6 @@ class PodWorker:
         self._stale = True
         self._tries.sandbox_now()  # it may be what a volume waited for
         self._wake.set()
-
-    def _say_held(self, plan: Plan) -> None:
-        space, name, uid = self._identity()
-        for held in plan.held:
-            if held.name not in self._tries.errors:
-                where = f"{name}_{space}({uid})"
-                message = f"Back-off restarting failed container {held.name} in pod {where}"
-                self._say("Warning", "BackOff", message, {"name": held.name})
 
     @property
     def _over(self) -> bool:
@@ -390,7 +383,7 @@ class PodWorker:
         except (NotFound, Conflict):
             pass  # gone already, or its name is another pod's by now
 
-    # -- what is there, and what is said ------------------------------------------------------------------------------
+    # -- what is there, and what is told -----------------------------------------------------------------------------
 
     def _identity(self) -> tuple[str, str, str]:
         meta = self.pod["metadata"]
@@ -438,14 +431,3 @@ class PodWorker:
             whole=self._resizer.whole,
             resizes=self._resizer.conditions(self.seen),
         )
-
-    def _say(self, kind: str, reason: str, message: str, container: Object | None = None) -> None:
-        about = reference(self.pod)
-        if container is not None and container.get("name"):
-            found = ((f, c["name"]) for f in CONTAINER_FIELDS for c in self.pod["spec"].get(f) or ())
-            field = next((f for f, name in found if name == container["name"]), "containers")
-            about["fieldPath"] = f"spec.{field}{{{container['name']}}}"
-        self._recorder.event(about, kind, reason, message)
-
-    def _say_of_probe(self, container: Object, kind: str, reason: str, message: str) -> None:
-        self._say(kind, reason, message, container)

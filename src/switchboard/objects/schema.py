@@ -148,7 +148,7 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
             build()
         if obj.__class__ is not dict:
             raise WrongType(word(obj), f"v1.{go_name}")
-        gone: list[str] | None = None
+        gone: list[str] = []
         key = ""
         depth = _depth
         depth.now += 1
@@ -175,18 +175,14 @@ def _object_walk(  # noqa: C901 - one closure, inlined: it runs for every object
                             _prefix(unknown, before, key)
                     if value or not drop:
                         continue
-                if gone is None:
-                    gone = [key]
-                else:
-                    gone.append(key)
+                gone.append(key)
         except WrongType as wrong:
             wrong.at(key, go_name)
             raise
         finally:
             depth.now -= 1
-        if gone is not None:
-            for key in gone:
-                del obj[key]
+        for key in gone:
+            del obj[key]
         for key, make in fills:
             if key not in obj:
                 obj[key] = make()
