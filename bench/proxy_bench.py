@@ -25,8 +25,8 @@ import msgspec
 from switchboard.client import Client
 from switchboard.proxy import netlink
 from switchboard.proxy.nft import Nft, cleanup
+from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.plane import Plane
-from switchboard.proxy.services import EndpointSlice, Service
 from switchboard.testing.fakeapi import FakeApi
 from switchboard.testing.netns import NODE4, PODS, World
 from switchboard.testing.services import service, settings, slice_of

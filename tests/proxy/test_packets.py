@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from switchboard.proxy.hostports import Pod, plan_pod
+from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.plane import Plane
-from switchboard.proxy.services import EndpointSlice, Service
 from switchboard.testing.netns import FAR4, NODE4, NODE6, OUT4, OUT6, PODS, World
 from switchboard.testing.services import endpoint, service, slice_of
 

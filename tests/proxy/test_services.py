@@ -109,7 +109,7 @@ def test_whose_service(spec: dict[str, Any], ours: bool) -> None:
 def test_foreign_proxy() -> None:
     import msgspec
 
-    from switchboard.proxy.services import EndpointSlice, Service
+    from switchboard.proxy.objects import EndpointSlice, Service
 
     labels = {"service.kubernetes.io/service-proxy-name": "other", "kubernetes.io/service-name": "web"}
     one = service("web")

@@ -22,8 +22,8 @@ import pytest
 from switchboard.client import Client, Disconnected
 from switchboard.proxy.maps import empty_tables
 from switchboard.proxy.nft import Nft, cleanup
+from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.plane import Plane
-from switchboard.proxy.services import EndpointSlice, Service
 from switchboard.proxy.settings import ProxySettings
 from switchboard.proxy.sync import Proxy, Way
 from switchboard.testing.fakeapi import FakeApi

@@ -13,7 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
-from switchboard.proxy.services import EndpointSlice, Node, Service
+from switchboard.proxy.objects import EndpointSlice, Service
+from switchboard.proxy.services import Node
 
 log = logging.getLogger(__name__)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -11,8 +11,9 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
+from switchboard.proxy.objects import Meta, Protocol
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import PROTOCOLS, Front, Meta, PortPlan, Protocol, pack, target
+from switchboard.proxy.services import PROTOCOLS, Front, PortPlan, pack, target
 
 
 class ContainerPort(Struct, gc=False):

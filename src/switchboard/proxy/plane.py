@@ -18,8 +18,9 @@ from switchboard.proxy.expressions import chain_message, rule_messages
 from switchboard.proxy.maps import HAIRPIN, State, Tables
 from switchboard.proxy.messages import Change
 from switchboard.proxy.nft import Nft, build, mend, remove_chains
+from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.rules import Family, Layout, counted
-from switchboard.proxy.services import EndpointSlice, Node, PortPlan, Service, pack, plan
+from switchboard.proxy.services import Node, PortPlan, pack, plan
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
-"""Services and EndpointSlices as the proxy sees them, and what each Service port should do: pure.
+"""What each port of a Service should do: pure.
 
-The structs name only the fields that are read, because thousands of them are kept (msgspec decodes them in ~2 us).
 Which endpoints take part follows kube-proxy (`pkg/proxy/topology.go`, CategorizeEndpoints): ready ones, narrowed by
 hints where every ready endpoint carries them; if none is ready, those that are serving while terminating (KEP-1669).
 """
@@ -9,150 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from msgspec import Struct
+from switchboard.proxy.objects import (
+    Conditions,
+    Endpoint,
+    EndpointSlice,
+    Hints,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    ServiceStatus,
+)
 
-# words of a closed set are decoded as Literal: every object then shares one string
-Protocol = Literal["TCP", "UDP", "SCTP"]
-Policy = Literal["Cluster", "Local"]
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LAST_RESORT = 10800  # sessionAffinityConfig.clientIP.timeoutSeconds when absent (core/v1 defaults)
-
-
-class Labels(
-    Struct,
-    gc=False,
-    rename={
-        "service": "kubernetes.io/service-name",
-        "proxy": "service.kubernetes.io/service-proxy-name",
-        "headless": "service.kubernetes.io/headless",
-    },
-):
-    """The three labels that matter: of which Service a slice is, and whether somebody else's proxy cares for it."""
-
-    service: str = ""
-    proxy: str | None = None
-    headless: str | None = None
-
-
-class Meta(Struct, gc=False):
-    """Of ObjectMeta who it is; without its version, an update that changes nothing we read is no change."""
-
-    name: str = ""
-    namespace: str = ""
-    labels: Labels | None = None
-
-
-class ServicePort(Struct, gc=False):
-    """core/v1 ServicePort without what only the EndpointSlice controller needs."""
-
-    port: int = 0
-    name: str | None = None
-    protocol: Protocol | None = "TCP"
-    nodePort: int | None = None
-
-
-class ClientIP(Struct, gc=False):
-    """core/v1 ClientIPConfig."""
-
-    timeoutSeconds: int | None = None
-
-
-class Affinity(Struct, gc=False):
-    """core/v1 SessionAffinityConfig."""
-
-    clientIP: ClientIP | None = None
-
-
-class ServiceSpec(Struct, gc=False):
-    """Of core/v1 ServiceSpec what moves packets."""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] | None = "ClusterIP"
-    clusterIP: str | None = None
-    clusterIPs: tuple[str, ...] | None = None
-    ports: tuple[ServicePort, ...] | None = None
-    externalIPs: tuple[str, ...] | None = None
-    externalTrafficPolicy: Policy | None = None
-    internalTrafficPolicy: Policy | None = None
-    healthCheckNodePort: int | None = None
-    sessionAffinity: Literal["None", "ClientIP"] | None = None
-    sessionAffinityConfig: Affinity | None = None
-    loadBalancerSourceRanges: tuple[str, ...] | None = None
-
-
-class Ingress(Struct, gc=False):
-    """core/v1 LoadBalancerIngress: `ipMode` Proxy means that packets come to the nodePort instead (KEP-1860)."""
-
-    ip: str | None = None
-    ipMode: str | None = None
-
-
-class LoadBalancer(Struct, gc=False):
-    """core/v1 LoadBalancerStatus."""
-
-    ingress: tuple[Ingress, ...] | None = None
-
-
-class ServiceStatus(Struct, gc=False):
-    """core/v1 ServiceStatus."""
-
-    loadBalancer: LoadBalancer | None = None
-
-
-class Service(Struct, gc=False):
-    """core/v1 Service."""
-
-    metadata: Meta
-    spec: ServiceSpec | None = None
-    status: ServiceStatus | None = None
-
-
-class Conditions(Struct, gc=False):
-    """discovery/v1 EndpointConditions; absent `ready` means ready, absent `serving` means as ready."""
-
-    ready: bool | None = None
-    serving: bool | None = None
-    terminating: bool | None = None
-
-
-class Hint(Struct, gc=False):
-    """discovery/v1 ForZone and ForNode."""
-
-    name: str = ""
-
-
-class Hints(Struct, gc=False):
-    """discovery/v1 EndpointHints."""
-
-    forZones: tuple[Hint, ...] | None = None
-    forNodes: tuple[Hint, ...] | None = None
-
-
-class Endpoint(Struct, gc=False):
-    """discovery/v1 Endpoint: only its first address is used, as upstream does."""
-
-    addresses: tuple[str, ...] | None = None
-    conditions: Conditions | None = None
-    nodeName: str | None = None
-    hints: Hints | None = None
-
-
-class EndpointPort(Struct, gc=False):
-    """discovery/v1 EndpointPort."""
-
-    name: str | None = None
-    port: int | None = None
-    protocol: Protocol | None = "TCP"
-
-
-class EndpointSlice(Struct, gc=False):
-    """discovery/v1 EndpointSlice."""
-
-    metadata: Meta
-    addressType: Literal["IPv4", "IPv6", "FQDN", ""] = ""
-    endpoints: tuple[Endpoint, ...] | None = None
-    ports: tuple[EndpointPort, ...] | None = None
 
 
 class Node(NamedTuple):

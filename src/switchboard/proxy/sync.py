@@ -26,9 +26,10 @@ from switchboard.proxy import conntrack, netlink
 from switchboard.proxy.health import Health
 from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.nft import Monitor, Nft
+from switchboard.proxy.objects import Conditions, EndpointSlice, Meta, Service
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import Conditions, EndpointSlice, Meta, Service, of_service
+from switchboard.proxy.services import of_service
 from switchboard.proxy.settings import ProxySettings
 
 log = logging.getLogger(__name__)

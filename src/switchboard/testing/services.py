@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from switchboard.proxy.services import EndpointSlice, Service
+from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.settings import ProxySettings
 
 SETTINGS = ProxySettings(
