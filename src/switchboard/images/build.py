@@ -119,8 +119,8 @@ def _build_layer(
         _literal(layer, recipe)
         layer.packages(files, recipe.packages)
         if recipe.applets:
-            for applet in _applets(files):
-                layer.symlink(f"usr/bin/{applet}", "busybox")
+            for applet in sorted(_applets(files) - set(recipe.no_applets)):
+                layer.link(f"usr/bin/{applet}", "usr/bin/busybox")
         if recipe.pypi:
             _pypi(layer, recipe.pypi)
         layer.close()
@@ -137,7 +137,7 @@ def _literal(layer: Layer, recipe: Recipe) -> None:
         layer.file(path, text.encode(), mode)
 
 
-def _applets(files: list[Path]) -> list[str]:
+def _applets(files: list[Path]) -> set[str]:
     """What busybox can be called: asked of the very program that goes into the image."""
     package = next(file for file in files if debian.package_name(file) == "busybox")
     with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +147,7 @@ def _applets(files: list[Path]) -> list[str]:
                 program.write_bytes(content.read())
         program.chmod(0o755)
         listed = subprocess.run([str(program), "--list"], capture_output=True, text=True, check=True).stdout.split()
-    return [name for name in listed if name != "busybox"]
+    return set(listed) - {"busybox"}
 
 
 def _pypi(layer: Layer, packages: tuple[str, ...]) -> None:

@@ -45,6 +45,8 @@ _OF_ANY_ARCHITECTURE = (
     "/gconv/",  # glibc's tables of old character sets: a third of the smallest image
     "/audit/",  # for debugging the dynamic loader
     "/engines-3/",  # OpenSSL for hardware that is not here
+    "/ossl-modules/",  # its ciphers of long ago
+    "/initramfs-tools/",
     "/sasl2/",  # passwords in a database, for curl's LDAP
     "/krb5/plugins/",
 )
@@ -128,6 +130,13 @@ class Layer:
         self._parents(name)
         entry = tarfile.TarInfo(name)
         entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+        self._add(entry, None)
+
+    def link(self, name: str, target: str) -> None:
+        """One more name of a file that is in the layer: unlike a symbolic link, it is no file more to make."""
+        self._parents(name)
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname, entry.mode = tarfile.LNKTYPE, target, 0o755
         self._add(entry, None)
 
     def _bytecode(self, name: str, source: bytes) -> None:

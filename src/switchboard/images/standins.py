@@ -25,7 +25,7 @@ _DESCRIPTION = {"org.opencontainers.image.description": "Switchboard's stand-in,
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What one layer is made of: Debian packages, PyPI packages, literal files, symbolic links; `applets` links
-    busybox's.
+    busybox's, but for `no_applets`, of which a layer above has a better one.
     """
 
     packages: tuple[str, ...] = ()
@@ -34,6 +34,7 @@ class Recipe:
     links: dict[str, str] = field(default_factory=dict)
     folders: dict[str, int] = field(default_factory=dict)
     applets: bool = False
+    no_applets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ class StandIn:
 LAYERS: dict[str, Recipe] = {
     "pause": Recipe(packages=("catatonit",)),
     "base": Recipe(
-        # wget besides busybox's: Debian builds that one without time-outs, and `-T` makes it crash
-        packages=("busybox", "wget", "zlib1g", "libssl3"),
+        packages=("busybox", "zlib1g", "libssl3"),
         files={**files.SYSTEM, **files.TOOLS},
         links={
             "bin": "usr/bin",
@@ -70,8 +70,10 @@ LAYERS: dict[str, Recipe] = {
             "run": 0o755,
         },
         applets=True,
+        no_applets=("wget",),
     ),
-    "curl": Recipe(packages=("curl", "ca-certificates"), files=files.APK),
+    # wget, as Debian builds busybox's without time-outs, and `-T` makes it crash
+    "tools": Recipe(packages=("curl", "wget", "ca-certificates"), files=files.APK),
     "nginx": Recipe(
         packages=("nginx-light",),
         files=files.NGINX,
@@ -83,7 +85,7 @@ LAYERS: dict[str, Recipe] = {
     "agent": Recipe(pypi=("fastapi", "uvicorn"), files=files.AGENT),
 }
 
-_TOOLS = ("base", "curl")
+_TOOLS = ("base", "tools")  # of much the same size: one is unpacked while the other is fetched
 _PYTHON_ENV = (*Image().env, "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
 
 STAND_INS: tuple[StandIn, ...] = (

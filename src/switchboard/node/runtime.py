@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from switchboard.node import shims
 from switchboard.node.cri import codec
+from switchboard.node.places import Places
 
 Message = dict[str, Any]
 
@@ -85,6 +87,7 @@ class CriRuntime:
         self._socket = socket
         self._channel: Channel | None = None
         self._methods: dict[str, UnaryUnaryMethod[bytes, bytes]] = {}
+        self._places = Places(len(os.sched_getaffinity(0)))
 
     def _open(self) -> Channel:
         if self._channel is None:
@@ -166,7 +169,9 @@ class CriRuntime:
 
     async def run_sandbox(self, config: Message, handler: str = "") -> str:
         """Make and start a sandbox (its network too); its id."""
-        answer = await self.call("RunPodSandbox", {"config": config, "runtime_handler": handler}, seconds=240)
+        request = {"config": config, "runtime_handler": handler}
+        async with self._places.taken():
+            answer = await self.call("RunPodSandbox", request, seconds=240)
         return str(answer["pod_sandbox_id"])
 
     async def stop_sandbox(self, id_: str) -> None:
@@ -274,7 +279,8 @@ class CriRuntime:
     async def pull_image(self, image: str, auth: Message | None = None, sandbox: Message | None = None) -> str:
         """Pull; the id of the image."""
         request = {"image": {"image": image}, "auth": auth, "sandbox_config": sandbox}
-        answer = await self.call("PullImage", request, images=True, seconds=None)
+        async with self._places.taken(wait=False):  # all that need the image wait for it
+            answer = await self.call("PullImage", request, images=True, seconds=None)
         return str(answer.get("image_ref", ""))
 
     async def container_stats(self) -> list[Message]:
