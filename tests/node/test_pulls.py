@@ -44,16 +44,19 @@ def silent(*words: str) -> None:
     pass
 
 
+async def landed() -> None:
+    """Every pull that is let go has ended."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def test_what_pods_lack_is_pulled_once_and_joined() -> None:
     runtime = Runtime("there")
     images = Images(runtime)  # type: ignore[arg-type]
     first = pod("1", {"image": "web"}, {"image": "there"}, inits=({"image": "tool"},))
     second = pod("2", {"image": "web"}, {"image": "own", "imagePullPolicy": "Never"}, {"image": "No Name"})
-    ahead = [asyncio.ensure_future(images.ahead(each, [])) for each in (first, second)]
-    await asyncio.wait(ahead, timeout=0.05)
-    for one in ahead:
-        one.cancel()  # both sandboxes are made
-    await asyncio.gather(*ahead, return_exceptions=True)
+    for each in (first, second):
+        await images.ahead(each, [])  # waits for no pull
     joined = [asyncio.ensure_future(images.ensure(first, {"image": "web"}, [], silent)) for _ in range(2)]
     runtime.go.set()
     assert await asyncio.gather(*joined) == ["web", "web"]
@@ -66,10 +69,12 @@ async def test_what_failed_is_not_tried_again_ahead_of_its_time() -> None:
     images = Images(runtime)  # type: ignore[arg-type]
     its = pod("1", {"image": "gone"})
     await images.ahead(its, [])  # says nothing
+    await landed()
     with pytest.raises(PullFailure):
         await images.ensure(its, {"image": "gone"}, [], silent)
     before = len(runtime.pulls)
     await images.ahead(its, [])
+    await landed()
     assert len(runtime.pulls) == before
 
 
@@ -95,6 +100,7 @@ async def test_what_was_pulled_ahead_is_said_to_be_pulled_once(policy: str) -> N
     container = {"image": "web", "imagePullPolicy": policy}
     first, second = pod("1", container), pod("2", {"image": "web"})
     await images.ahead(first, [])
+    await landed()
     await images.ensure(first, container, [], told.say)
     assert told.events == [("Pulling", 'Pulling image "web"'), ("Pulled", PULLED)] and runtime.pulls == ["web"]
     for its in (first, second):
@@ -106,11 +112,9 @@ async def test_what_lands_while_it_is_waited_for_is_said_once() -> None:
     runtime, told = Runtime(), Told()
     images = Images(runtime)  # type: ignore[arg-type]
     its = pod("1", {"image": "web"})
-    ahead = asyncio.ensure_future(images.ahead(its, []))
-    await asyncio.wait([ahead], timeout=0.05)
+    await images.ahead(its, [])
     ensured = asyncio.ensure_future(images.ensure(its, {"image": "web"}, [], told.say))
     await asyncio.wait([ensured], timeout=0.05)
-    ahead.cancel()
     runtime.go.set()
     await ensured
     await images.ensure(its, {"image": "web"}, [], told.say)
@@ -149,6 +153,7 @@ async def test_a_pod_that_goes_is_forgotten() -> None:
             await images.ensure(its, {"image": "gone"}, [], told.say)
     assert told.events[-2][0] == "BackOff"
     await images.ahead(its, [])
+    await landed()
     images.forget("1")
     told.events.clear()
     await images.ensure(its, {"image": "web"}, [], told.say)

@@ -80,11 +80,8 @@ class Maker:
             raise RuntimeFailure("UNIMPLEMENTED", "the runtime does not support user namespaces")
         name = pod["spec"].get("runtimeClassName")
         handler = str((await self.client.get(RUNTIMECLASSES, name)).get("handler", "")) if name else ""
-        ahead = asyncio.ensure_future(self._pull_ahead(pod))
-        try:
-            return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
-        finally:
-            ahead.cancel()  # what has begun goes on
+        await self._pull_ahead(pod)
+        return await self.runtime.run_sandbox(self.sandbox_config(pod, attempt), handler)
 
     async def _pull_ahead(self, pod: Object) -> None:
         try:

@@ -48,7 +48,7 @@ class Images:
         self._ahead: dict[str, Pulled] = {}  # pod and image -> what was pulled for it, and is still to be said
 
     async def ahead(self, pod: Object, secrets: list[Object]) -> None:
-        """Begin with what a new pod lacks, beside the making of its sandbox; whoever then needs it, joins. What goes
+        """Begin to pull what a new pod lacks, before its sandbox is made; whoever then needs it, joins. What goes
         wrong is said by those: here is no answer, and nothing is tried that has failed before.
         """
         spec, uid = pod["spec"], pod["metadata"]["uid"]
@@ -68,7 +68,6 @@ class Images:
 
         flight = self._flight(image, secrets)
         flight.add_done_callback(landed)
-        await asyncio.shield(flight)
 
     def forget(self, uid: str) -> None:
         """The pod is gone: nothing of what went wrong or was pulled for it matters any more."""
