@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""From `kubectl apply` to the first answer, on a cluster of its own: `bench/first_bench.py [ROUNDS]`, default 10.
+"""From `kubectl apply` to the first answer, on a cluster of its own: `bench/first_bench.py [ROUNDS] [pull]`, else 10.
 
 A Deployment of three nginx pods (images present) and a NodePort Service are applied with one command; the node's
 address is asked over HTTP all the while. Shown: when kubectl was back, the first answer, all three pods Ready.
-Everything is deleted, and gone, before the next round.
+Everything is deleted, and gone, before the next round. `pull`: every round is the first apply of a new cluster, which
+has to pull the image.
 """
 
 from __future__ import annotations
@@ -90,29 +91,35 @@ def once(address: str) -> dict[str, float]:
 
 
 def measure(address: str, rounds: int) -> None:
-    """Runs on the private host, which has a route to the node."""
+    """Runs on the private host, which has a route to the node. Prints a line of JSON for each round."""
     kubectl("get", "pods")  # kubectl knows the API's kinds from here on
-    found: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for name, seconds in once(address).items():
-            found.setdefault(name, []).append(seconds)
         time.sleep(1.0)  # the cluster is at rest before each
-    for name, times in found.items():
-        times.sort()
-        print(f"{name}: median {times[len(times) // 2]:.3f} s, best {times[0]:.3f}, worst {times[-1]:.3f}")
+        print(json.dumps(once(address)), flush=True)
 
 
-def main(rounds: int) -> None:
-    """A cluster, and this file again on its host."""
-    build(images_base(), lambda *_: None)
+def cluster_rounds(rounds: int) -> list[dict[str, float]]:
+    """Rounds on a new cluster: this file again on its host."""
     with PrivateCluster() as cluster:
         here = os.path.abspath(__file__)
         done = cluster.run(sys.executable, here, "inside", cluster.ip, str(rounds), check=False)
-        print(done.stdout, done.stderr, sep="", end="")
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def main(rounds: int, *, pull: bool) -> None:
+    """All rounds, and what they come to."""
+    build(images_base(), lambda *_: None)
+    found = [cluster_rounds(1)[0] for _ in range(rounds)] if pull else cluster_rounds(rounds)
+    for name in found[0]:
+        times = sorted(each[name] for each in found)
+        print(f"{name}: median {times[len(times) // 2]:.3f} s, best {times[0]:.3f}, worst {times[-1]:.3f}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["inside"]:
         measure(sys.argv[2], int(sys.argv[3]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+        numbers = [word for word in sys.argv[1:] if word.isdigit()]
+        main(int(numbers[0]) if numbers else 10, pull="pull" in sys.argv[1:])
