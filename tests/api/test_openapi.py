@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from switchboard import api
+from switchboard.api import openapi_texts
 from switchboard.api.discovery import Discovery
 from switchboard.api.openapi import OpenApi, references
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
-from switchboard.objects.types import table
+from switchboard.objects.types import definitions, table
 from switchboard.objects.wire import Codec
 from switchboard.testing.apiserver import ApiServer
 
@@ -139,7 +142,8 @@ def test_v2_as_protobuf_says_the_same_as_v2_as_json(openapi: OpenApi) -> None:
     assert schemas.keys() == swagger["definitions"].keys()
     port = schemas["io.k8s.api.core.v1.ServicePort"]
     fields = {f["name"]: f["value"] for f in port["properties"]["additional_properties"]}
-    assert fields["targetPort"] == {"_ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
+    assert fields["targetPort"]["_ref"] == "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+    assert fields["targetPort"]["description"].startswith("The port of the pods: a number")
     assert fields["port"]["type"] == {"value": ["integer"]}
     assert port["required"] == ["port"]
 
@@ -305,3 +309,75 @@ def test_a_custom_kind_that_allows_everything() -> None:
     assert v2 == {"type": "object", "x-kubernetes-group-version-kind": gvk}
     assert v3["properties"].keys() == {"apiVersion", "kind", "metadata", "spec"}
     assert v3["properties"]["apiVersion"]["description"].startswith("APIVersion defines")
+
+
+NAMED = (
+    "core.v1: Service Endpoints Pod PodTemplateSpec Container ConfigMap Secret Namespace Node ServiceAccount Event"
+    " PersistentVolumeClaim PersistentVolume ReplicationController LimitRange ResourceQuota",
+    "apps.v1: Deployment ReplicaSet StatefulSet DaemonSet ControllerRevision",
+    "batch.v1: Job CronJob",
+    "discovery.v1: EndpointSlice",
+    "networking.v1: Ingress IngressClass NetworkPolicy ServiceCIDR IPAddress",
+    "rbac.v1: Role ClusterRole RoleBinding ClusterRoleBinding",
+    "autoscaling.v1: HorizontalPodAutoscaler Scale",
+    "autoscaling.v2: HorizontalPodAutoscaler",
+    "policy.v1: PodDisruptionBudget Eviction",
+    "storage.v1: StorageClass CSIDriver CSINode VolumeAttachment",
+    "coordination.v1: Lease",
+    "events.v1: Event",
+    "scheduling.v1: PriorityClass",
+)
+
+
+def by_group() -> dict[str, dict[str, dict[str, Any]]]:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, schema in definitions().items():
+        prefix, _, kind = name.rpartition(".")
+        found.setdefault(".".join(prefix.split(".")[-2:]), {})[kind] = schema
+    return found
+
+
+def test_what_is_described_is_there() -> None:
+    known = by_group()
+    files = [file.name for file in (resources.files(api) / "texts").iterdir()]
+    assert files
+    for group in {".".join(file.split(".")[:2]) for file in files}:
+        for names, key, words in openapi_texts.lines(group):
+            schemas = [known[group][name] for name in names]
+            assert schemas, (group, key)
+            assert words, (group, names, key)
+            assert key == openapi_texts.ITSELF or any(key in schema["properties"] for schema in schemas), (names, key)
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: named.partition(":")[0])
+def test_kinds_are_described_to_their_last_field(named: str) -> None:
+    table, texts = definitions(), openapi_texts.Texts()
+    group, _, kinds = named.partition(": ")
+    todo = [name for kind in kinds.split() for name in table if name.endswith(f".{group}.{kind}")]
+    assert len(todo) == len(kinds.split())
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            schema = texts.described(name, table[name])
+            assert schema["description"]
+            bare = [field for field, value in schema.get("properties", {}).items() if not value.get("description")]
+            assert bare == [], name
+            todo += references(schema)
+
+
+def test_fields_are_described_in_both_versions(openapi: OpenApi) -> None:
+    v3 = read(openapi, "/openapi/v3/api/v1")["components"]["schemas"]["io.k8s.api.core.v1.ServicePort"]
+    v2 = read(openapi, "/openapi/v2")["definitions"]["io.k8s.api.core.v1.ServicePort"]
+    assert v3["description"] == v2["description"] != ""
+    for field in ("targetPort", "nodePort"):
+        assert v3["properties"][field]["description"] == v2["properties"][field]["description"] != ""
+    assert v3["properties"]["port"]["format"] == "int32"
+
+
+def test_words_that_come_later_go_first() -> None:
+    texts = openapi_texts.Texts()
+    assert texts.of("io.k8s.api.core.v1.Container")["ports"].startswith("Ports that the program listens at.")
+    assert texts.of("io.k8s.api.core.v1.EphemeralContainer")["ports"] == "Not allowed here."
+    assert texts.of("io.k8s.api.unknown.v9.Thing") == {}

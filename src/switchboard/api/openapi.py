@@ -17,7 +17,7 @@ from switchboard.api import openapi_v2
 from switchboard.api.documents import Document
 from switchboard.api.openapi_custom import custom_schemas
 from switchboard.api.openapi_paths import META, base_path, paths, schema_name
-from switchboard.api.openapi_texts import OBJECT_META, TEXTS
+from switchboard.api.openapi_texts import Texts
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects.errors import NotAcceptable
 from switchboard.objects.kinds import Kind, Registry
@@ -31,7 +31,7 @@ Schema = dict[str, Any]
 # Clients ask with `@`, which is no character of a media type: the answer has a dot there, and may be asked for so too.
 _V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_PROTOBUF = _V2_ASKED.replace("@", ".")
-_REVISION = "4"  # counts changes of how documents are built, so that clients drop what they keep
+_REVISION = "5"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
     f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")
@@ -152,9 +152,9 @@ class OpenApi:
             if name not in seen:
                 seen.add(name)
                 todo += [r for r in references(table[name]) if r not in seen and r in table]
-        everything = {name: described(name, table[name]) for name in seen} | own
-        for name in sorted(everything):
-            yield name, everything[name]
+        texts = Texts()
+        for name in sorted(seen | own.keys()):
+            yield name, own[name] if name in own else texts.described(name, table[name])
 
     def _definitions(self) -> Iterator[tuple[str, Schema]]:
         kinds = (kind for registry in self._registries() for kind in registry.kinds())
@@ -222,24 +222,3 @@ def v3_schema(schema: Schema) -> Schema:
         return out
     target = {"$ref": f"#/components/schemas/{name}"}
     return out | {"allOf": [target]} if out else target
-
-
-def described(name: str, schema: Schema) -> Schema:
-    """A schema with a word on what it is and on the fields all kinds have (the type table has no prose)."""
-    if name == f"{META}.ObjectMeta":
-        return schema | {"properties": _worded(schema, OBJECT_META)}
-    if "x-kubernetes-group-version-kind" not in schema:
-        return schema
-    return {"description": describe(name)} | schema | {"properties": _worded(schema, TEXTS)}
-
-
-def _worded(schema: Schema, texts: dict[str, str]) -> Schema:
-    """The properties of a schema, with their descriptions before what they have."""
-    properties: Schema = schema.get("properties", {})
-    return {key: {"description": texts[key]} | value if key in texts else value for key, value in properties.items()}
-
-
-def describe(name: str) -> str:
-    """One sentence about a kind."""
-    group, version, kind = name.split(".")[-3:]
-    return f"{kind} is a list of objects." if kind.endswith("List") else f"{kind} of {group}/{version}."

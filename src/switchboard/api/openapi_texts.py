@@ -1,31 +1,91 @@
-"""Words of our own on the fields that every object has; the type table has none.
+"""Words of our own on kinds and fields, as `kubectl explain` prints them; the type table has none.
 
-Clients and suites look for the first words of some in what `kubectl explain` prints: those begin as Kubernetes' do.
+They are text files under `texts`, one or more for each group-version (`core.v1.pods.txt`): a line `[Kind Kind]` begins
+what is said of some definitions, `field: words` is about their fields of that name, `.: words` about themselves, and
+what comes later goes first. Files are read while a document is built and nothing of them is kept. Clients and suites
+look for the first words of some fields of ObjectMeta: those begin as Kubernetes' do.
 """
 
 from __future__ import annotations
 
-TEXTS = {
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+Schema = dict[str, Any]
+
+ITSELF = "."
+TEXTS = {  # of every kind, built-in or custom, that says nothing better
     "apiVersion": "APIVersion defines the schema, by group and version, that this representation of an object follows.",
     "kind": "Kind is the name of the schema that this object follows.",
     "metadata": "Standard object's metadata: name, labels, annotations and what the server keeps about the object.",
     "spec": "What is wanted.",
     "status": "What is there, as last observed; written by the system.",
 }
-OBJECT_META = {
-    "annotations": "Annotations are free notes of people and programs, by name. Nothing is selected by them.",
-    "creationTimestamp": "CreationTimestamp is a timestamp set by the server when it made the object (RFC 3339, UTC).",
-    "deletionGracePeriodSeconds": "Seconds that the object may take to end once it is deleted; written by the server.",
-    "deletionTimestamp": "DeletionTimestamp is the moment from which the object may be gone; set when it is deleted.",
-    "finalizers": "Finalizers must all be taken away, each by who is responsible for it, before the object goes.",
-    "generateName": "GenerateName is a prefix to which the server adds a unique end when no name is given.",
-    "generation": "Generation counts the changes of what is wanted; written by the server.",
-    "labels": "Labels are names and values by which objects are selected, as Services select their pods.",
-    "managedFields": "ManagedFields says which manager set which fields, for server-side apply.",
-    "name": "Name is unique among the objects of one kind in a namespace, and cannot change.",
-    "namespace": "Namespace in which the name is unique; objects of the whole cluster have none.",
-    "ownerReferences": "OwnerReferences are the objects this one belongs to; it is collected when they are all gone.",
-    "resourceVersion": "ResourceVersion is an opaque mark of the object's state, for watches and safe updates.",
-    "selfLink": "SelfLink is no longer written.",
-    "uid": "UID is unique in time and space: an object made anew under the same name has another one.",
+_LIST = {
+    "items": "The objects.",
+    "metadata": "What every list has: the state of the cluster it shows, and the mark of its next page.",
 }
+_GVK = "x-kubernetes-group-version-kind"
+
+
+class Texts:
+    """The words on definitions, for as long as a document is built."""
+
+    def __init__(self) -> None:
+        self._group = ""
+        self._words: dict[str, dict[str, str]] = {}  # of that group alone: definitions come sorted by name
+
+    def of(self, name: str) -> dict[str, str]:
+        """What is said of a definition (`io.k8s.api.core.v1.Pod`): by field, and of itself by `ITSELF`."""
+        prefix, _, kind = name.rpartition(".")
+        group = ".".join(prefix.split(".")[-2:])
+        if group != self._group:
+            self._group, self._words = group, read(group)
+        return self._words.get(kind, {})
+
+    def described(self, name: str, schema: Schema) -> Schema:
+        """A schema of the type table with the words on it and on its fields."""
+        words = self.of(name)
+        itself = words.get(ITSELF)
+        if _GVK in schema:
+            words, itself = TEXTS | (_LIST if name.endswith("List") else {}) | words, itself or _default(name)
+        out: Schema = {"description": itself} | schema if itself else dict(schema)
+        if "properties" in schema:
+            fields: Schema = schema["properties"]
+            out["properties"] = {
+                key: {"description": words[key]} | value if key in words else value for key, value in fields.items()
+            }
+        return out
+
+
+def read(group: str) -> dict[str, dict[str, str]]:
+    """The words on the definitions of a group-version (`core.v1`)."""
+    found: dict[str, dict[str, str]] = {}
+    for names, key, words in lines(group):
+        for name in names:
+            found.setdefault(name, {})[key] = words
+    return found
+
+
+def lines(group: str) -> Iterator[tuple[list[str], str, str]]:
+    """Definitions, field and words, line by line."""
+    folder = resources.files(__package__) / "texts"
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if not file.name.startswith(f"{group}."):
+            continue
+        names: list[str] = []
+        for line in file.read_text().splitlines():
+            if line.startswith("["):
+                names = line.strip("[]").split()
+            elif line:
+                key, _, words = line.partition(": ")
+                yield names, key, words
+
+
+def _default(name: str) -> str:
+    """One sentence about a kind of which nothing is said."""
+    group, version, kind = name.split(".")[-3:]
+    if kind.endswith("List"):
+        return f"{kind} is a list of {kind.removesuffix('List')} objects."
+    return f"{kind} of {group}/{version}."
