@@ -29,6 +29,7 @@ async def test_the_node_registers_and_reports(node: Node) -> None:
     found = await until(there)
     status = found["status"]
     assert found["metadata"]["labels"]["kubernetes.io/hostname"] == "one"
+    assert found["metadata"]["annotations"] == {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
     assert found["spec"]["podCIDR"] == "10.244.0.0/24"
     assert {a["type"]: a["address"] for a in status["addresses"]} == {"InternalIP": NODE_IP, "Hostname": "one"}
     assert {c["type"]: c["status"] for c in status["conditions"]} == {
@@ -70,6 +71,8 @@ async def test_a_restarted_node_takes_its_object_over(node: Node) -> None:
     await node.ready("web")
     found = (await there())[0]
     assert found["metadata"]["labels"]["mine"] == "stays"
+    assert found["metadata"]["annotations"]["a"] == "b"
+    assert found["metadata"]["annotations"]["volumes.kubernetes.io/controller-managed-attach-detach"] == "true"
     assert found["metadata"]["labels"]["kubernetes.io/os"] == "linux"
 
 

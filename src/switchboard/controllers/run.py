@@ -23,6 +23,7 @@ from switchboard.controllers.loadbalancer import LoadBalancerController
 from switchboard.controllers.mirroring import MirroringController
 from switchboard.controllers.namespace import NamespaceController
 from switchboard.controllers.nodelifecycle import NodeLifecycleController
+from switchboard.controllers.nodettl import NodeTtlController
 from switchboard.controllers.persistentvolume import PersistentVolumeController
 from switchboard.controllers.podgc import PodGarbageCollector
 from switchboard.controllers.policytypes import PolicyTypesController
@@ -57,6 +58,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     GarbageCollector,
     PodGarbageCollector,
     NodeLifecycleController,
+    NodeTtlController,
     DisruptionController,
     PersistentVolumeController,
     EphemeralVolumeController,

@@ -18,6 +18,9 @@ from switchboard.node.settings import KUBELET_VERSION, NodeSettings
 Object = dict[str, Any]
 
 _IMAGES = 50  # how many images a Node lists (node-status-max-images)
+_NAMES = 5  # and how many names of each (MaxNamesPerImageInNodeStatus)
+# Controllers attach volumes, not this node: kubelet says so by default (enableControllerAttachDetach).
+ANNOTATIONS = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -29,20 +32,22 @@ class Machine:
     memory: int
     disk: int
     huge_pages: tuple[str, ...]
-    info: Mapping[str, str]
+    info: Mapping[str, Any]
 
 
 def look(root: Path, runtime_version: str) -> Machine:
     """The machine now; `root` is where pods keep their files. Raises OSError."""
-    memory = 0
+    memory = swap = 0
     with open("/proc/meminfo") as file:
         for line in file:
             if line.startswith("MemTotal:"):
                 memory = int(line.split()[1]) * 1024
+            elif line.startswith("SwapTotal:"):
+                swap = int(line.split()[1]) * 1024
     parent = next((p for p in (root, *root.parents) if p.exists()), Path("/"))
     disk = os.statvfs(parent)
     pages = sorted(name for name in _names("/sys/kernel/mm/hugepages") if name.startswith("hugepages-"))
-    info = {
+    info: dict[str, Any] = {
         "machineID": _first_line("/etc/machine-id"),
         "systemUUID": _first_line("/sys/class/dmi/id/product_uuid") or _first_line("/etc/machine-id"),
         "bootID": _first_line("/proc/sys/kernel/random/boot_id"),
@@ -54,6 +59,8 @@ def look(root: Path, runtime_version: str) -> Machine:
         "operatingSystem": "linux",
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
     }
+    if swap:
+        info["swap"] = {"capacity": swap}
     huge = tuple(f"hugepages-{_size(int(name[10:-2]))}" for name in pages)
     return Machine(len(os.sched_getaffinity(0)), memory, disk.f_blocks * disk.f_frsize, huge, info)
 
@@ -113,7 +120,10 @@ def images(found: Sequence[Object]) -> list[Object]:
     """`status.images`, the largest first."""
     listed = sorted(found, key=lambda image: -int(image.get("size", 0)))[:_IMAGES]
     return [
-        {"names": [*image.get("repo_digests", ()), *image.get("repo_tags", ())], "sizeBytes": image.get("size", 0)}
+        {
+            "names": [*image.get("repo_digests", ()), *image.get("repo_tags", ())][:_NAMES],
+            "sizeBytes": image.get("size", 0),
+        }
         for image in listed
         if image.get("repo_digests") or image.get("repo_tags")
     ]

@@ -102,7 +102,7 @@ class Registration:
             else {}
         )
         body: Object = {
-            "metadata": {"name": settings.name, "labels": labels},
+            "metadata": {"name": settings.name, "labels": labels, "annotations": dict(machine.ANNOTATIONS)},
             "spec": spec,
             "status": await self._status({}),
         }
@@ -113,7 +113,7 @@ class Registration:
                 return
         except AlreadyExists:
             self.node = await self._client.get(NODES, settings.name)
-            patch: Object = {"metadata": {"labels": labels}}
+            patch: Object = {"metadata": {"labels": labels, "annotations": dict(machine.ANNOTATIONS)}}
             if spec and not (self.node.get("spec") or {}).get("podCIDR"):
                 patch["spec"] = spec
             self.node = await self._client.patch(NODES, settings.name, patch, kind="strategic")
