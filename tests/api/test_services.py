@@ -259,3 +259,111 @@ async def test_any_storm_leaves_exactly_what_services_hold(api: ApiServer, seed:
             pass
         claims.rollback()
     assert set(range(low, high + 1)) - free == set(taken)
+
+
+def tcp_udp(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "t", "port": 53, **first}, {"name": "u", "port": 53, "protocol": "UDP", **second}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"nodePort": 30054}, {"nodePort": 30054}, [30054, 30054]),
+        ({}, {"nodePort": 30054}, [30054, 30054]),
+        ({"nodePort": 30055}, {"nodePort": 30056}, [30055, 30056]),
+        ({"nodePort": 30057}, {"port": 54, "nodePort": 30058}, [30057, 30058]),
+        ({"nodePort": 30057}, {"port": 54, "nodePort": 30057}, "spec.ports[1].nodePort"),
+    ],
+)
+async def test_one_node_port_serves_the_protocols_of_one_port(
+    api: ApiServer, first: dict[str, Any], second: dict[str, Any], expected: Any
+) -> None:
+    status, made = await api.call("POST", SERVICES, service("s", type="NodePort", ports=tcp_udp(first, second)))
+    if isinstance(expected, list):
+        assert status == 201 and [p["nodePort"] for p in made["spec"]["ports"]] == expected
+    else:
+        assert status == 422 and [c["field"] for c in made["details"]["causes"]] == [expected], made
+        assert "provided port is already allocated" in made["message"]
+
+
+async def test_a_node_port_is_never_the_health_check_port_too(api: ApiServer) -> None:
+    balanced = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    _, made = await api.call("POST", SERVICES, service("s", **balanced))
+    health, mine = made["spec"]["healthCheckNodePort"], made["spec"]["ports"][0]["nodePort"]
+    put = service("s", **balanced, ports=[{"port": 80, "nodePort": health}])
+    assert (await api.call("PUT", SERVICES + "/s", put))[0] == 422
+    status, told = await api.call("POST", SERVICES, service("t", **balanced, healthCheckNodePort=mine))
+    wanted = f"failed to allocate requested HealthCheck NodePort {mine}: provided port is already allocated"
+    assert status == 500 and told["message"] == f"Internal error occurred: {wanted}"
+
+
+async def test_node_ports_asked_for_without_allocation_go_with_the_type(api: ApiServer) -> None:
+    ports = [{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30081}]
+    lb = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False, "ports": ports}
+    status, made = await api.call("POST", SERVICES, service("s", **lb))
+    assert status == 201 and [p.get("nodePort") for p in made["spec"]["ports"]] == [None, 30081]
+    status, made = await api.call("PUT", SERVICES + "/s", {**made, "spec": {**made["spec"], "type": "ClusterIP"}})
+    assert status == 200 and not any("nodePort" in p for p in made["spec"]["ports"]), made
+    assert (await api.call("POST", SERVICES, service("t", type="NodePort", ports=ports[1:])))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("patch", "causes"),
+    [
+        ({"clusterIPs": ["10.96.0.77"]}, ["spec.clusterIPs: first value must match `clusterIP`"]),
+        ({"clusterIP": "10.96.0.77"}, ["spec.clusterIPs[0]: may not change once set"]),
+        ({"clusterIP": "10.96.0.77", "clusterIPs": None}, ["spec.clusterIPs: Required value"]),
+        ({"clusterIP": "None"}, ["spec.clusterIPs[0]: may not change once set"]),
+        ({"ipFamilies": ["IPv6"]}, ["spec.clusterIPs[0]: expected an IPv6 value as indicated by `ipFamilies[0]`"]),
+        ({"ipFamilies": ["IPv4", "IPv6", "IPv4"]}, ["spec.ipFamilies[2]: Duplicate value"]),
+    ],
+)
+async def test_what_is_said_about_changed_addresses(api: ApiServer, patch: dict[str, Any], causes: list[str]) -> None:
+    assert (await api.call("POST", SERVICES, service("s")))[0] == 201
+    status, told = await api.call("PATCH", SERVICES + "/s", {"spec": patch}, MERGE)
+    found = [(c["field"], c["message"]) for c in told["details"]["causes"]]
+    assert status == 422 and len(found) == len(causes), told
+    for (field, message), expected in zip(found, causes, strict=True):
+        at, _, text = expected.partition(": ")
+        assert field == at and text in message
+
+
+async def test_an_address_outside_of_the_usable_part_of_its_range(api: ApiServer) -> None:
+    status, told = await api.call("POST", SERVICES, service("s", clusterIP="10.96.255.255"))
+    valid = "the provided IP (10.96.255.255) is not in the valid range. The range of valid IPs is 10.96.0.0/16"
+    assert status == 422 and valid in told["message"], told
+
+
+async def test_a_deleted_address_of_a_standing_service_comes_back(api: ApiServer) -> None:
+    _, made = await api.call("POST", SERVICES, service("s"))
+    path = f"{ADDRESSES}/{made['spec']['clusterIP']}"
+    before = (await api.call("GET", path))[1]["metadata"]["uid"]
+    assert (await api.call("DELETE", path))[0] == 200
+    async with asyncio.timeout(5):
+        while not (await api.call("GET", "/api/v1/namespaces/ns/events"))[1]["items"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    status, again = await api.call("GET", path)
+    assert status == 200 and again["metadata"]["uid"] != before
+    assert again["spec"]["parentRef"] == {"resource": "services", "namespace": "ns", "name": "s"}
+    (event,) = (await api.call("GET", "/api/v1/namespaces/ns/events"))[1]["items"]
+    assert event["reason"] == "ClusterIPNotAllocated" and event["involvedObject"]["uid"] == made["metadata"]["uid"]
+    assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
+    await api.gone(path)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "causes"),
+    [
+        (["10.7.0.0/24"], []),
+        (["10.7.0.0/24", "fd07::/112"], []),
+        (["10.8.0.0/24"], ["spec.cidrs[0]"]),
+        (["fd07::/112", "10.7.0.0/24"], ["spec.cidrs[0]"]),
+        ([], ["spec.cidrs", "spec.cidrs"]),
+    ],
+)
+async def test_what_may_change_of_a_range(api: ApiServer, cidrs: list[str], causes: list[str]) -> None:
+    path = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert (await api.call("POST", path, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.7.0.0/24"]}}))[0] == 201
+    status, told = await api.call("PATCH", path + "/x", {"spec": {"cidrs": cidrs}}, MERGE)
+    assert status == (422 if causes else 200), told
+    assert [c["field"] for c in (told.get("details") or {}).get("causes", [])] == causes

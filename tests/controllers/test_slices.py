@@ -212,6 +212,19 @@ class TestEndpoints:
         assert len(subset["addresses"]) == 750
         assert len(subset["notReadyAddresses"]) == 250
 
+    def test_every_subset_loses_its_share(self) -> None:
+        def backend(n: int, **more: Any) -> Object:
+            made = pod(n, **more)
+            made["spec"]["containers"] = [{"name": "c", "ports": [{"name": "web", "containerPort": 8080 + n % 2}]}]
+            return made
+
+        svc = service(ports=[{"port": 80, "targetPort": "web"}])
+        found, cut = endpoints.subsets(svc, [backend(n) for n in range(1500)] + [backend(2000, ready=False)])
+        assert cut and [(len(s["addresses"]), "notReadyAddresses" in s) for s in found] == [(500, False)] * 2
+        found, cut = endpoints.subsets(svc, [backend(n, ready=n < 800) for n in range(1400)])
+        assert cut
+        assert [(len(s["addresses"]), len(s["notReadyAddresses"])) for s in found] == [(400, 100)] * 2
+
     def test_order_is_no_difference(self) -> None:
         found, _ = endpoints.subsets(service(), [pod(1), pod(2)])
         new = endpoints.wanted(service(), found, False, "2026-01-01T00:00:00Z", None)
@@ -233,7 +246,7 @@ def test_mirrors() -> None:
             }
         ],
     }
-    writes = pack(mirroring.frame_of(made, 100), ("IPv4", "IPv6"), [], mirroring.mirrored(made), placeholders=False)
+    writes = pack(mirroring.frame_of(made), ("IPv4", "IPv6"), [], mirroring.mirrored(made), placeholders=False)
     by_type = {s["addressType"]: s["endpoints"] for s in writes.create}
     assert by_type == {
         "IPv4": [
@@ -242,8 +255,15 @@ def test_mirrors() -> None:
         ],
         "IPv6": [{"addresses": ["fd00::1"], "conditions": {"ready": True}}],
     }
+    assert mirroring.beyond(made) == 0
     assert not mirroring.wants_mirror(made, service())
     assert mirroring.wants_mirror(made, service(selector=None))
+    many = [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1100)]
+    made["subsets"] = [{"addresses": many[:700], "notReadyAddresses": many[700:], "ports": [{"port": 80}]}]
+    writes = pack(mirroring.frame_of(made), ("IPv4", "IPv6"), [], mirroring.mirrored(made), placeholders=False)
+    (mirror,) = writes.create  # one slice for a subset, and what does not fit into one is left out
+    assert [e["conditions"]["ready"] for e in mirror["endpoints"]] == [True] * 700 + [False] * 300
+    assert mirroring.beyond(made) == 100
     skipped = {**made, "metadata": {**made["metadata"], "labels": {mirroring.SKIP: "true"}}}
     assert not mirroring.wants_mirror(skipped, service(selector=None))
 

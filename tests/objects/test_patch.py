@@ -23,6 +23,9 @@ json_values = st.recursive(
 )
 
 
+DNS_TCP, DNS_UDP = {"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}
+
+
 @pytest.mark.parametrize(  # RFC 7386, appendix A (documents that are objects)
     ("doc", "patch", "result"),
     [
@@ -198,6 +201,21 @@ A, B, C = {"name": "a", "port": 1}, {"name": "b", "port": 2}, {"name": "c", "por
         ),
         ({"spec": {"selector": {"a": "1"}}}, {"spec": {"selector": {"$patch": "delete"}}}, {"spec": {"selector": {}}}),
         ({}, ports({"port": 1, "name": None}, {"port": 2, "$patch": "delete"}), ports({"port": 1})),
+        # One number in two protocols: both stay; the first is meant by a patch, both by a deletion.
+        (ports(DNS_TCP, DNS_UDP), ports({"port": 9, "name": "m"}), ports({"port": 9, "name": "m"}, DNS_TCP, DNS_UDP)),
+        (ports(DNS_TCP, DNS_UDP), ports({"port": 53, "x": 1}), ports(DNS_TCP | {"x": 1}, DNS_UDP)),
+        (ports(DNS_TCP, DNS_UDP, {"port": 9}), ports({"port": 53, "$patch": "delete"}), ports({"port": 9})),
+        (ports(DNS_TCP), ports(DNS_TCP | {"name": "a"}, DNS_UDP | {"x": 2}), ports(DNS_UDP | {"name": "a", "x": 2})),
+        (
+            ports({"port": 9}, DNS_TCP, DNS_UDP),
+            {
+                "spec": {
+                    "$setElementOrder/ports": [{"port": 53}, {"port": 53}, {"port": 9}],
+                    **ports({"port": 9, "x": 3})["spec"],
+                }
+            },
+            ports(DNS_TCP, DNS_UDP, {"port": 9, "x": 3}),
+        ),
     ],
 )
 def test_strategic_services(before: Any, patch: Any, after: Any) -> None:

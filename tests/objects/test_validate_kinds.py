@@ -161,7 +161,30 @@ def cron(schedule: str, **spec: Any) -> dict[str, Any]:
             ),
             ['metadata.name: Invalid value: "fe80::0:1": must be in canonical form ("fe80::1")'],
         ),
-        (made("networking.k8s.io/v1", "ServiceCIDR", spec={"cidrs": ["10.0.0.0/8", "192.0.2.0/24"]}), None),
+        (
+            made(
+                "networking.k8s.io/v1",
+                "IPAddress",
+                "192.0.2.1",
+                spec={"parentRef": {"group": "A_", "resource": "a/b", "name": "c%d", "namespace": ".."}},
+            ),
+            [
+                'spec.parentRef.group: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case '
+                "alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
+                "'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+                r"(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+                "spec.parentRef.resource: Invalid value: \"a/b\": may not contain '/'",
+                "spec.parentRef.name: Invalid value: \"c%d\": may not contain '%'",
+                "spec.parentRef.namespace: Invalid value: \"..\": may not be '..'",
+            ],
+        ),
+        (
+            made("networking.k8s.io/v1", "ServiceCIDR", spec={"cidrs": ["10.0.0.0/8", "192.0.2.0/24"]}),
+            [
+                'spec.cidrs: Invalid value: {"CIDRs":["10.0.0.0/8","192.0.2.0/24"]}: may specify no more than one IP '
+                "for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+            ],
+        ),
         (
             made(
                 "networking.k8s.io/v1",

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from switchboard.api import availability, bootstrap, cidrs, flowcontrol, serverlease
+from switchboard.api import availability, bootstrap, cidrs, flowcontrol, ipaddresses, serverlease
 from switchboard.api.keyspace import decode, encode
 from switchboard.api.metadata import parse_time
 from switchboard.store.errors import Changed, StoreError
@@ -99,6 +99,7 @@ JOBS: tuple[Job, ...] = (
     age_snapshots,
     expire_events,
     cidrs.run,
+    ipaddresses.keep,
     bootstrap.keep,
     availability.run,
     flowcontrol.observe,

@@ -6,6 +6,7 @@ not in it (unless publishNotReadyAddresses); more than 1000 addresses are cut of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
@@ -56,17 +57,23 @@ def _address(service: Object, pod: Object, ip: str) -> Object:
 
 
 def _truncate(groups: dict[Any, tuple[list[Object], list[Object]]]) -> bool:
-    """Keep 1000 addresses, ready ones first."""
-    room = CAPACITY
-    cut = False
-    for which in (0, 1):
-        for ports in sorted(groups):
-            addresses = groups[ports][which]
+    """Keep 1000 addresses, ready ones first; of what does not all fit, the same share of every subset."""
+    for group in groups.values():
+        for addresses in group:
             addresses.sort(key=lambda address: (address["ip"], address["targetRef"].get("uid") or ""))
-            cut = cut or len(addresses) > room
-            del addresses[room:]
-            room -= len(addresses)
-    return cut
+    ready, others = (sum(len(group[which]) for group in groups.values()) for which in (0, 1))
+    if ready + others <= CAPACITY:
+        return False
+    which, total, room = (0, ready, CAPACITY) if ready > CAPACITY else (1, others, CAPACITY - ready)
+    left = room
+    for ports in sorted(groups):
+        group = groups[ports]
+        share = min(math.ceil(len(group[which]) / total * room), left)
+        del group[which][share:]
+        left -= len(group[which])
+        if which == 0:
+            group[1].clear()
+    return True
 
 
 def _subset(ports: Any, ready: list[Object], not_ready: list[Object]) -> Object:

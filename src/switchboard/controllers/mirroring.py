@@ -21,7 +21,7 @@ MANAGER: Final = "endpointslicemirroring-controller.k8s.io"
 SKIP: Final = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER: Final = "control-plane.alpha.kubernetes.io/leader"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_MOST_IN_SUBSET: Final = 1000
+MOST: Final = 1000  # addresses of a subset that are mirrored, into one slice
 
 
 def wants_mirror(endpoints: Object | None, service: Object | None) -> bool:
@@ -39,8 +39,7 @@ def mirrored(endpoints: Object) -> dict[Group, list[Object]]:
     for subset in endpoints.get("subsets") or ():
         ports = ports_key([{"name": "", "protocol": "TCP", **port} for port in subset.get("ports") or ()])
         sources = (("addresses", True), ("notReadyAddresses", False))
-        entries = [(entry, ready) for part, ready in sources for entry in subset.get(part) or ()]
-        for entry, ready in entries[:_MOST_IN_SUBSET]:
+        for entry, ready in [(entry, ready) for part, ready in sources for entry in subset.get(part) or ()][:MOST]:
             family = family_of(entry.get("ip", ""))
             if family is not None:
                 out.setdefault((family, ports), []).append(_endpoint(entry, ready))
@@ -55,13 +54,20 @@ def _endpoint(entry: Object, ready: bool) -> Object:
     return out
 
 
-def frame_of(endpoints: Object, most: int) -> Frame:
+def beyond(endpoints: Object) -> int:
+    """How many addresses are not mirrored because their subset has too many."""
+    subsets = endpoints.get("subsets") or ()
+    counts = (len(subset.get("addresses") or ()) + len(subset.get("notReadyAddresses") or ()) for subset in subsets)
+    return sum(max(count - MOST, 0) for count in counts)
+
+
+def frame_of(endpoints: Object) -> Frame:
     """What the mirror's slices share: labels and annotations of the Endpoints."""
     meta = endpoints["metadata"]
     labels = {k: v for k, v in (meta.get("labels") or {}).items() if k not in (MANAGED_BY, SERVICE_NAME)}
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k not in (_LAST_APPLIED, TRIGGER)}
     labels |= {MANAGED_BY: MANAGER, SERVICE_NAME: meta["name"]}
-    return Frame(endpoints, f"{meta['name']}-", labels, annotations, most)
+    return Frame(endpoints, f"{meta['name']}-", labels, annotations, MOST)
 
 
 def _mirrors_of(piece: Object) -> list[str]:
@@ -111,8 +117,10 @@ class MirroringController(Controller):
             for piece in existing:
                 await self._delete(piece)
             return None
-        frame = frame_of(endpoints, self.settings.endpoints_per_slice)
-        writes = pack(frame, ("IPv4", "IPv6"), existing, mirrored(endpoints), placeholders=False)
+        if over := beyond(endpoints):
+            limit = f"A max of {MOST} addresses can be mirrored to EndpointSlices per Endpoints subset"
+            self.say(endpoints, "Warning", "TooManyAddressesToMirror", f"{limit}. {over} addresses were skipped")
+        writes = pack(frame_of(endpoints), ("IPv4", "IPv6"), existing, mirrored(endpoints), placeholders=False)
         for piece in writes.update:
             await self.cache.update(ENDPOINTSLICES, piece)
         for piece in writes.create:

@@ -220,13 +220,14 @@ def _element_type(before: list[Any], given: list[Any]) -> str:
 
 def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: str) -> list[Any]:
     plain, replace = [], False
-    kept = {_identity(item, merge_key): item for item in before}
+    kept = list(before)  # several may have one key, as ports of a Service that differ in their protocols
     for item in given:
         directive = item.get(PATCH)
         if PATCH not in item:
             plain.append(item)
         elif directive == "delete":
-            kept.pop(_identity(item, merge_key), None)
+            gone = _identity(item, merge_key)
+            kept = [one for one in kept if _identity(one, merge_key) != gone]
         elif directive == "replace":
             replace = True
         elif directive == "merge":
@@ -235,12 +236,16 @@ def _merge_maps(before: list[Any], given: list[Any], schema: Schema, merge_key: 
             raise _failure(f"unknown patch type: {go_string(directive)} in map: {go_text(item)}")
     if replace:
         return plain
-    original = list(kept.values())
+    original = list(kept)
+    first = {_identity(item, merge_key): i for i, item in reversed(list(enumerate(kept)))}
     for item in plain:
         key = _identity(item, merge_key)
-        # A new item is taken as it is, directives and all: they are unknown fields of what it is made into.
-        kept[key] = _merge_map(kept[key], item, schema) if key in kept else item
-    return _in_order(list(kept.values()), plain, original, merge_key)
+        if key in first:
+            kept[first[key]] = _merge_map(kept[first[key]], item, schema)
+        else:  # A new item is taken as it is, directives and all: they are unknown fields of what it is made into.
+            first[key] = len(kept)
+            kept.append(item)
+    return _in_order(kept, plain, original, merge_key)
 
 
 def _in_order(items: list[Any], order: list[Any], server: list[Any], merge_key: str) -> list[Any]:

@@ -14,6 +14,8 @@ from switchboard.api.claims import Claims
 from switchboard.api.kinds.base import Object, Strategy
 from switchboard.api.kinds.pools import PoolError, Pools, addresses_of, ports_of
 from switchboard.objects.errors import FieldError, InternalError, Invalid
+from switchboard.objects.validate.fields import Errors
+from switchboard.objects.validate.service import address_fields
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -37,11 +39,14 @@ class ServiceStrategy(Strategy):
         if before is not None:
             keep_allocated(spec, before)
         normalise_ips(spec, before)
-        if not _well_formed(spec):
+        if spec.get("type", "ClusterIP") not in ("ClusterIP", "ExternalName", *_NODE_PORT_TYPES):
             return  # validation will say what is wrong
-        errors = init_families(spec, before, pools.families)
-        if errors:
-            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", errors)
+        errors = Errors()
+        if _needs_ip(spec):
+            address_fields(spec, errors)  # what is said here is all that is said: the rest would not make sense
+        found = errors or init_families(spec, before, pools.families)
+        if found:
+            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", found)
         _claim_addresses(pools, obj, before, claims)
         _claim_ports(pools, obj, before, claims)
 
@@ -93,7 +98,7 @@ def keep_allocated(spec: Object, old: Object) -> None:
             spec["clusterIP"] = old["clusterIP"]
         if not spec.get("clusterIPs") and spec.get("clusterIP") == old.get("clusterIP") and old.get("clusterIPs"):
             spec["clusterIPs"] = list(old["clusterIPs"])
-    if _needs_node_port(old) and _needs_node_port(spec):
+    if old.get("type") in _NODE_PORT_TYPES and _needs_node_port(spec):
         _keep_node_ports(spec, old)
     if _holds_health_port(old) and _needs_health_port(spec) and not spec.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = old["healthCheckNodePort"]
@@ -125,38 +130,12 @@ def normalise_ips(spec: Object, old: Object | None) -> None:
         elif not old_ip:
             spec["clusterIPs"] = [ip]
         else:
-            spec["clusterIPs"] = [ip, *ips[1:]]
+            spec["clusterIPs"] = [ip]
     elif ip == old_ip and ips != old_ips:
         if not ips:
             spec.pop("clusterIP", None)
         elif len(ips) == 1 and ips[0] != old_ip and not old_ips:
             spec["clusterIP"] = ips[0]
-
-
-def _well_formed(spec: Object) -> bool:
-    """Whether addresses and families are such that allocation can look at them (validation words the rest)."""
-    ips, families = spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
-    if len(ips) > 2 or len(families) > 2 or len(set(families)) != len(families):
-        return False
-    if any(f not in _OTHER for f in families):
-        return False
-    if spec.get("ipFamilyPolicy") not in (None, _SINGLE, _PREFER, _REQUIRE):
-        return False
-    if spec.get("type", "ClusterIP") not in ("ClusterIP", "ExternalName", *_NODE_PORT_TYPES):
-        return False
-    if (spec.get("clusterIP") or "") != (ips[0] if ips else ""):
-        return False
-    if "None" in ips:
-        return len(ips) == 1 and spec.get("type", "ClusterIP") in ("ClusterIP", "ExternalName")
-    versions = []
-    for ip in ips:
-        try:
-            versions.append(f"IPv{ipaddress.ip_address(ip).version}")
-        except ValueError:
-            return False
-    if len(set(versions)) != len(versions):
-        return False
-    return all(f == v for f, v in zip(families, versions, strict=False))
 
 
 def _invalid(field: str, value: str, why: str) -> FieldError:
@@ -285,46 +264,57 @@ def _claim_ports(pools: Pools, obj: Object, old: Object | None, claims: Claims) 
     spec = obj["spec"]
     held = ports_of({"spec": old}) if old is not None else set()
     if spec.get("type") in _NODE_PORT_TYPES:
-        _claim_node_ports(pools, obj, held, claims, creating=old is None)
+        if old is None:
+            _first_node_ports(pools, obj, claims)
+        else:
+            _next_node_ports(pools, obj, old, claims)
     if _needs_health_port(spec) and not (old and _holds_health_port(old)):
-        wanted = spec.get("healthCheckNodePort") or 0
-        try:
-            spec["healthCheckNodePort"] = pools.take_port(wanted, claims)
-        except PoolError as e:
-            error = _invalid("spec.healthCheckNodePort", str(wanted), str(e))
-            raise Invalid.of("Service", "", obj["metadata"].get("name") or "", [error]) from None
+        _claim_health_port(pools, spec, claims)
     if old is not None and _holds_health_port(old) and not _needs_health_port(spec):
         _drop_same(spec, old, "healthCheckNodePort")
     if held:
         claims.on_success(lambda: pools.free_ports(held - ports_of(obj)))
 
 
-def _claim_node_ports(pools: Pools, obj: Object, held: set[int], claims: Claims, *, creating: bool) -> None:
-    spec = obj["spec"]
-    allocate = _needs_node_port(spec)
-    ports = spec.get("ports") or ()
-    mine = set(held)
-    by_port: dict[int, int] = {}  # service port -> node port: TCP and UDP of one port share a number
-    if creating:
-        for port in ports:
-            if port.get("nodePort"):
-                by_port.setdefault(port.get("port", 0), port["nodePort"])
-    seen: set[tuple[str, int]] = set()
+def _claim_health_port(pools: Pools, spec: Object, claims: Claims) -> None:
+    wanted = spec.get("healthCheckNodePort") or 0
+    try:
+        spec["healthCheckNodePort"] = pools.take_port(wanted, claims)
+    except PoolError as e:
+        what = f"requested HealthCheck NodePort {wanted}" if wanted else "a HealthCheck NodePort 0"
+        raise InternalError(f"Internal error occurred: failed to allocate {what}: {e}") from None
+
+
+def _first_node_ports(pools: Pools, obj: Object, claims: Claims) -> None:
+    """Node ports of a new Service: one number serves all protocols of a service port, and no other service port."""
+    ports, allocate = obj["spec"].get("ports") or (), _needs_node_port(obj["spec"])
+    asked: dict[int, int] = {}
+    for port in ports:
+        if port.get("nodePort"):
+            asked.setdefault(port.get("port", 0), port["nodePort"])
+    had: dict[int, int] = {}
     for i, port in enumerate(ports):
-        number = port.get("nodePort") or 0
-        if not number and not allocate:
+        wanted, number = port.get("nodePort") or 0, port.get("port", 0)
+        if not wanted and not allocate:
             continue
-        if not number and creating:
-            number = by_port.get(port.get("port", 0), 0)
-        marker = (port.get("protocol", "TCP"), number)
-        if number and (number not in mine or (creating and marker in seen)):
-            number = _take(pools, obj, i, number, claims)
-        elif not number:
-            number = _take(pools, obj, i, 0, claims)
-        mine.add(number)
-        seen.add((port.get("protocol", "TCP"), number))
-        by_port.setdefault(port.get("port", 0), number)
-        port["nodePort"] = number
+        if number not in had:
+            port["nodePort"] = had[number] = _take(pools, obj, i, asked.get(number, 0), claims)
+        elif not wanted:
+            port["nodePort"] = had[number]
+        elif wanted != had[number]:
+            _take(pools, obj, i, wanted, claims)
+
+
+def _next_node_ports(pools: Pools, obj: Object, old: Object, claims: Claims) -> None:
+    """Node ports of a changed Service: those it had, those it asks for, and a new one for each port without."""
+    allocate = _needs_node_port(obj["spec"])
+    mine = {port.get("nodePort") for port in old.get("ports") or ()}
+    for i, port in enumerate(obj["spec"].get("ports") or ()):
+        wanted = port.get("nodePort") or 0
+        if wanted in mine if wanted else not allocate:
+            continue
+        port["nodePort"] = _take(pools, obj, i, wanted, claims)
+        mine.add(port["nodePort"])
 
 
 def _take(pools: Pools, obj: Object, i: int, number: int, claims: Claims) -> int:
@@ -347,7 +337,7 @@ def drop_type_fields(spec: Object, old: Object) -> None:
     """A change of type drops the fields that only the old type has, where the client left them as they were."""
     if _needs_ip(old) and not _needs_ip(spec):
         _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
-    if _needs_node_port(old) and not _needs_node_port(spec) and spec.get("type") != "LoadBalancer":
+    if old.get("type") in _NODE_PORT_TYPES and spec.get("type") not in _NODE_PORT_TYPES:
         before = {p.get("nodePort") for p in old.get("ports") or ()}
         after = {p.get("nodePort") for p in spec.get("ports") or () if p.get("nodePort")}
         if after and after <= before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from switchboard.objects import names
-from switchboard.objects.validate import addresses, labels
+from switchboard.objects.validate import addresses, labels, metadata
 from switchboard.objects.validate.fields import IMMUTABLE, Errors
 
 Object = dict[str, Any]
@@ -222,35 +222,42 @@ def service_cidr(obj: Object, errs: Errors) -> None:
         errs.required("spec.cidrs", "at least one CIDR required")
         return
     if len(networks) > 2:
-        errs.invalid("spec", {"CIDRs": networks}, "may only hold up to 2 values")
+        errs.invalid("spec.cidrs", {"CIDRs": networks}, "may only hold up to 2 values")
+        return
+    parsed = [names.parse_cidr(text) for text in networks]
+    if len(parsed) == 2 and {network and network.version for network in parsed} != {4, 6}:
+        told = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        errs.invalid("spec.cidrs", {"CIDRs": networks}, told)
         return
     for i, text in enumerate(networks):
         errs.check(f"spec.cidrs[{i}]", text, names.cidr)
-    parsed = [names.parse_cidr(text) for text in networks]
-    if len(parsed) == 2 and parsed[0] and parsed[1] and parsed[0].version == parsed[1].version:
-        errs.invalid(
-            "spec.cidrs",
-            networks,
-            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96",
-        )
 
 
 def service_cidr_update(obj: Object, old: Object, errs: Errors) -> None:
     """A single-stack range may become dual-stack, nothing else changes."""
     now, then = (obj.get("spec") or {}).get("cidrs") or [], (old.get("spec") or {}).get("cidrs") or []
-    if now[: len(then)] != then or len(now) < len(then):
-        errs.invalid("spec.cidrs[0]", now[:1], IMMUTABLE)
+    if len(now) != len(then) and (len(then), len(now)) != (1, 2):
+        errs.invalid("spec.cidrs", now, IMMUTABLE)
+        return
+    for i, (new, before) in enumerate(zip(now, then, strict=False)):
+        if new != before:
+            errs.invalid(f"spec.cidrs[{i}]", new, IMMUTABLE)
 
 
 def ip_address(obj: Object, errs: Errors) -> None:
     """networking.k8s.io/v1 IPAddress."""
     parent = (obj.get("spec") or {}).get("parentRef")
+    path = "spec.parentRef"
     if parent is None:
-        errs.required("spec.parentRef")
+        errs.required(path)
         return
-    for name in ("resource", "name"):
-        if not parent.get(name):
-            errs.required(f"spec.parentRef.{name}")
+    if parent.get("group"):
+        errs.check(f"{path}.group", parent["group"], names.dns_subdomain)
+    for name in ("resource", "name", "namespace"):
+        if parent.get(name):
+            errs.check(f"{path}.{name}", parent[name], metadata.path_segment)
+        elif name != "namespace":
+            errs.required(f"{path}.{name}")
 
 
 def ip_address_update(obj: Object, old: Object, errs: Errors) -> None:

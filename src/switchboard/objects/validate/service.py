@@ -18,6 +18,7 @@ _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 _HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _KUBELET = 10250
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
@@ -179,68 +180,59 @@ def _affinity(spec: Object, errs: Errors) -> None:
 
 
 def _families(spec: Object, errs: Errors) -> None:
-    """clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy must fit each other
-    (ValidateServiceClusterIPsRelatedFields)."""
     if spec.get("type") == "ExternalName":
         for name in ("ipFamilies", "ipFamilyPolicy"):
             if spec.get(name):
                 errs.forbidden(f"spec.{name}", "may not be set for ExternalName services")
         return
+    address_fields(spec, errs)
+
+
+def address_fields(spec: Object, errs: Errors) -> None:
+    """clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy must fit each other
+    (ValidateServiceClusterIPsRelatedFields)."""
     one, many = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     families, policy = spec.get("ipFamilies") or [], spec.get("ipFamilyPolicy")
     path = "spec.clusterIPs"
-    if not one and many:
-        errs.invalid(path, many, "must be empty when `clusterIP` is not specified")
-    elif one and many and many[0] != one:
+    if one and not many:
+        errs.required(path)
+    elif one and many[0] != one:
         errs.invalid(path, many, "first value must match `clusterIP`")
+    elif many and not one:
+        errs.invalid(path, many, "must be empty when `clusterIP` is not specified")
     for i, family in enumerate(families):
         if family not in ("IPv4", "IPv6"):
             errs.unsupported(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6"))
-    if policy is not None and policy not in ("SingleStack", "PreferDualStack", "RequireDualStack"):
-        errs.unsupported("spec.ipFamilyPolicy", policy, ("SingleStack", "PreferDualStack", "RequireDualStack"))
-    if len(families) == 2 and families[0] == families[1]:
-        errs.duplicate("spec.ipFamilies[1]", families[1])
-    elif len(families) > 2:
-        errs.invalid("spec.ipFamilies", families, "only two values are allowed")
-    if len(many) > 2:
-        errs.invalid(path, many, "may only hold up to 2 values")
+        if family in families[:i]:
+            errs.duplicate(f"spec.ipFamilies[{i}]", family)
+    if policy is not None and policy not in _FAMILY_POLICIES:
+        errs.unsupported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
+    parsed = _cluster_ips(many, errs)
+    if parsed is None:
         return
-    if policy == "SingleStack":
-        if len(families) > 1:
-            errs.invalid(
-                "spec.ipFamilyPolicy",
-                policy,
-                "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
-            )
-        if len(many) > 1 and one != "None":
-            errs.invalid(
-                "spec.ipFamilyPolicy",
-                policy,
-                "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified",
-            )
-    _cluster_ips(many, families, errs)
+    if len(many) > 1 and len({address.version for address in parsed}) != 2:
+        errs.invalid(path, many, "may specify no more than one IP for each IP family")
+    for i, (address, family) in enumerate(zip(parsed, families, strict=False)):
+        if family in ("IPv4", "IPv6") and family != f"IPv{address.version}":
+            errs.invalid(f"{path}[{i}]", many[i], f"expected an {family} value as indicated by `ipFamilies[{i}]`")
 
 
-def _cluster_ips(many: list[str], families: list[str], errs: Errors) -> None:
-    path = "spec.clusterIPs"
-    if len(many) > 1 and "None" in many:
-        errs.invalid(path, many, "'None' must be the first and only value")
-        return
-    if many == ["None"] or not many:
-        return
+def _cluster_ips(many: list[str], errs: Errors) -> list[IPv4Address | IPv6Address] | None:
+    """The addresses (none of a headless Service); None if one of them is no address."""
+    path, known = "spec.clusterIPs", len(errs)
     parsed: list[IPv4Address | IPv6Address] = []
     for i, text in enumerate(many):
-        address = names.parse_ip(text)
+        if i == 0 and text == "None":
+            if len(many) > 1:
+                errs.invalid(path, many, "'None' must be the first and only value")
+            continue
         addresses.ip(f"{path}[{i}]", text, errs)
-        if address is not None:
+        if (address := names.parse_ip(text)) is not None:
             parsed.append(address)
-    if len(parsed) != len(many):
-        return
-    if len(parsed) == 2 and parsed[0].version == parsed[1].version:
-        errs.invalid(path, many, "may specify no more than one IP for each IP family")
-    for i, address in enumerate(parsed):
-        if i < len(families) and families[i] in ("IPv4", "IPv6") and families[i] != f"IPv{address.version}":
-            errs.invalid(f"{path}[{i}]", many[i], f"expected an {families[i]} value as indicated by `ipFamilies[{i}]`")
+    wrong = len(errs) > known
+    if len(many) > 2:
+        errs.invalid(path, many, "may only hold up to 2 values")
+    return None if wrong else parsed
 
 
 def _load_balancer(obj: Object, spec: Object, before: Object, errs: Errors) -> None:
@@ -319,16 +311,25 @@ def _needs_health(spec: Object) -> bool:
 
 
 def _kept_addresses(spec: Object, before: Object, errs: Errors) -> None:
-    """The primary address and family stay; a second one may come and go with the policy."""
+    """The primary address and family stay; a second one may come, and go with the policy. Headless stays headless."""
     now, then = spec.get("clusterIPs") or [], before.get("clusterIPs") or []
-    if then and (not now or now[0] != then[0]):
-        value = now if now else []
-        errs.invalid("spec.clusterIPs[0]", value, "may not change once set")
-    elif len(then) > 1 and len(now) > 1 and now[1] != then[1]:
-        errs.invalid("spec.clusterIPs[1]", now, "may not change once set")
-    families, old_families = spec.get("ipFamilies") or [], before.get("ipFamilies") or []
-    if old_families and (not families or families[0] != old_families[0]):
-        errs.invalid("spec.ipFamilies[0]", families, "may not change once set")
+    if now == then == ["None"]:
+        return
+    if len(now) < len(then) and not now:
+        errs.invalid("spec.clusterIPs[0]", now, "primary clusterIP can not be unset")
+    _kept("clusterIP", now, then, spec, errs)
+    if "None" not in (*now[:1], *then[:1]):
+        _kept("ipFamily", spec.get("ipFamilies") or [], before.get("ipFamilies") or [], spec, errs)
+
+
+def _kept(word: str, now: list[str], then: list[str], spec: Object, errs: Errors) -> None:
+    path = "spec.clusterIPs" if word == "clusterIP" else "spec.ipFamilies"
+    for i, (new, old) in enumerate(zip(now, then, strict=False)):
+        if new != old and (i == 0 or len(now) == len(then)):
+            errs.invalid(f"{path}[{i if word == 'clusterIP' else 0}]", now, "may not change once set")
+    if len(now) == 1 < len(then) and spec.get("ipFamilyPolicy") != "SingleStack":
+        told = f"must be set to 'SingleStack' when releasing the secondary {word}"
+        errs.invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), told)
 
 
 def load_balancer_status(obj: Object, old: Object, errs: Errors) -> None:
