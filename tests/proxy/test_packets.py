@@ -16,6 +16,7 @@ from switchboard.proxy.objects import EndpointSlice, Service
 from switchboard.proxy.plane import Plane
 from switchboard.testing.netns import FAR4, NODE4, NODE6, OUT4, OUT6, PODS, World
 from switchboard.testing.services import endpoint, service, slice_of
+from switchboard.testing.waiting import wait_for
 
 VIP, VIP6 = "10.96.0.10", "fd00:96::10"
 A, B, C = (PODS[name][0] for name in "abc")
@@ -184,6 +185,38 @@ def test_source_ranges(world: World, apply: Apply) -> None:
     assert world.out.tcp(LB, 80, source=FAR4) == "b 10.244.0.1"
 
 
+def test_source_ranges_that_overlap(world: World, apply: Apply) -> None:
+    """What one Service asks for is no reason to refuse everything: the kernel takes no set with overlaps."""
+
+    def guarded(*ranges: str) -> Service:
+        return service("web", type="LoadBalancer", ingress=[LB], loadBalancerSourceRanges=list(ranges))
+
+    apply(guarded("0.0.0.0/0", "10.0.0.0/8", "192.168.77.0/24", f"{OUT4}/32"), slice_of("web", B))
+    assert world.out.tcp(LB, 80) == "b 10.244.0.1"
+    apply(guarded("192.168.77.0/31", f"{OUT4}/32", "192.168.77.0/32"), slice_of("web", B))
+    assert world.out.tcp(LB, 80, source=OUT4) == "b 10.244.0.1"
+    assert world.out.tcp(LB, 80, source=FAR4, timeout=0.3) == "silent"
+    apply(service("other", "10.96.0.11"), slice_of("other", C), name="other")
+    assert world.out.tcp("10.96.0.11", 80) == "c 10.244.0.1"
+
+
+def test_a_cluster_ip_is_its_services_alone(world: World, apply: Apply) -> None:
+    """Whoever names it among its externalIPs gets nothing of its traffic, whatever came first."""
+
+    def both(*order: str) -> None:
+        for name in order:
+            taker = service("a", "10.96.0.11", externalIPs=[VIP])
+            one = service("web") if name == "web" else taker
+            apply(one, slice_of(name, B if name == "web" else C), name=name)
+
+    for order in (("web", "a"), ("a", "web")):
+        both(*order)
+        for space in (world.out, world.node, world.pods["a"]):
+            assert space.tcp(VIP, 80)[0] == "b"
+        apply(None, name=order[0])
+        apply(None, name=order[1])
+
+
 def test_affinity_is_kept_across_changes_and_frontends(world: World, apply: Apply) -> None:
     ports = [{"port": 80, "nodePort": 30080}]
     one = service("web", ports=ports, type="NodePort", sessionAffinity="ClientIP")
@@ -244,7 +277,10 @@ def test_an_open_connection_outlives_its_endpoint(world: World, apply: Apply) ->
         server.close()
 
 
-def test_udp_flow_follows_its_endpoint(world: World, plane: Plane, apply: Apply) -> None:
+@pytest.mark.parametrize(("vip", "node", "family"), [(VIP, NODE4, 0), (VIP6, NODE6, 1)])
+def test_udp_flow_follows_its_endpoint(
+    world: World, plane: Plane, apply: Apply, vip: str, node: str, family: int
+) -> None:
     from switchboard.proxy.conntrack import Conntrack
 
     table = world.node.run(Conntrack)
@@ -252,21 +288,46 @@ def test_udp_flow_follows_its_endpoint(world: World, plane: Plane, apply: Apply)
     def forget() -> None:
         table.delete(plane.stale_flows())
 
-    one = service("web", ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
+    def web(*names: str) -> EndpointSlice:
+        return slice_of("web", *(PODS[name][family] for name in names), protocol="UDP")
+
+    one = service("web", vip, ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}], type="NodePort")
+    other = service("other", vip, ports=[{"port": 54, "protocol": "UDP"}])
     ask = [
-        lambda: world.pods["a"].udp(VIP, 53, source_port=5000),
-        lambda: world.out.udp(NODE4, 30053, source_port=5001),
-        lambda: world.node.udp(VIP, 53, source_port=5002),
+        lambda: world.pods["a"].udp(vip, 53, source_port=5000),
+        lambda: world.out.udp(node, 30053, source_port=5001),
+        lambda: world.node.udp(vip, 53, source_port=5002),
     ]
-    apply(one, slice_of("web", B, protocol="UDP"))
+    apply(other, slice_of("other", PODS["a"][family], PODS["b"][family], protocol="UDP"), name="other")
+    elsewhere = {world.out.udp(vip, 54, source_port=5003)[0]}
+    apply(one, web("b"))
+    world.node.run(forget)
     assert [fn()[0] for fn in ask] == ["b"] * 3
-    apply(one, slice_of("web", C, protocol="UDP"))
+    apply(one, web("c"))
     world.node.run(forget)
     assert [fn()[0] for fn in ask] == ["c"] * 3
     # one endpoint more or less elsewhere leaves a flow where it is
-    apply(one, slice_of("web", B, C, protocol="UDP"))
+    apply(one, web("b", "c"))
     world.node.run(forget)
     assert [fn()[0] for fn in ask] == ["c"] * 3
+    for _ in range(6):  # and nobody else's flow was meant
+        elsewhere.add(world.out.udp(vip, 54, source_port=5003)[0])
+    assert len(elsewhere) == 1
+    table.close()
+
+
+@pytest.mark.parametrize(("vip", "family"), [(VIP, 0), (VIP6, 1)])
+def test_who_is_talked_to_through_a_service(world: World, apply: Apply, vip: str, family: int) -> None:
+    from switchboard.proxy.conntrack import Conntrack
+
+    version = [socket.AF_INET, socket.AF_INET6][family]
+    mine, other = (socket.inet_pton(version, PODS[name][family]) for name in "bc")
+    table = world.node.run(Conntrack)
+    with world.pods["b"].run(lambda: socket.create_server((PODS["b"][family], 9010), family=version)) as listener:
+        apply(service("web", vip), slice_of("web", PODS["b"][family], port=9010))
+        wait_for(lambda: table.talking(mine) == 0)  # connections of other tests fall silent
+        with world.pods["a"].run(lambda: socket.create_connection((vip, 80), 2)), listener.accept()[0]:
+            assert (table.talking(mine), table.talking(other)) == (1, 0)
     table.close()
 
 

@@ -2,8 +2,9 @@
 has come.
 
 TCP is left alone: a connection to an endpoint that no longer takes part is let finish. Source: nfnetlink_conntrack.h;
-filters in a flush exist since Linux 6.7, before that flows are dumped and deleted one by one. Upstream's story:
-kubernetes issue 126130.
+filters in a flush exist since Linux 6.7, before that flows are dumped and deleted one by one. So are those of IPv6, for
+there the kernel compares addresses the wrong way round (`ctnetlink_filter_match_tuple`, 5.8 to at least 6.18: what is
+equal does not match). Upstream's story: kubernetes issue 126130.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ class Flows(NamedTuple):
     port: int
     source: bytes
     source_port: int
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET if len(self.source) == 4 else socket.AF_INET6
 
 
 Pair = tuple[int, bytes, int, bytes]  # protocol, front address, front port, target
@@ -92,12 +98,14 @@ def _tuple(
     return nest(kind, *parts), flags
 
 
-def _selection(flows: Flows) -> tuple[int, bytes]:
-    family = socket.AF_INET if len(flows.source) == 4 else socket.AF_INET6
-    original, original_flags = _tuple(1, flows.protocol, family, dst=flows.address, dport=flows.port)
-    reply, reply_flags = _tuple(2, flows.protocol, family, src=flows.source, sport=flows.source_port)
+def _selection(flows: Flows) -> bytes:
+    """What the kernel is to look for; of IPv6 without addresses, which it cannot compare."""
+    family = flows.family
+    whole = family == socket.AF_INET
+    original, original_flags = _tuple(1, flows.protocol, family, dst=flows.address if whole else b"", dport=flows.port)
+    reply, reply_flags = _tuple(2, flows.protocol, family, src=flows.source if whole else b"", sport=flows.source_port)
     flags = nest(25, attr(1, struct.pack("=I", original_flags)), attr(2, struct.pack("=I", reply_flags)))
-    return family, original + reply + flags
+    return original + reply + flags
 
 
 class Conntrack:
@@ -115,18 +123,23 @@ class Conntrack:
 
     def delete(self, flows: Iterable[Flows]) -> None:
         """Forget such flows; the next packet of each is looked at as the first of a new one."""
+        rest: dict[tuple[int, int], set[Flows]] = {}
         for one in flows:
-            family, selection = _selection(one)
-            if self._flush:
-                try:
-                    self._request(_DELETE, 0x5, family, selection, version=1)
-                    continue
-                except OSError as error:
-                    if error.errno == errno.ENOENT:
-                        continue
+            if one.family == socket.AF_INET6 or not self._flushed(one):
+                rest.setdefault((one.family, one.protocol), set()).add(one)
+        for (family, protocol), some in rest.items():
+            self.remove((family, original) for original, ends in self._ends(protocol, family) if _among(ends, some))
+
+    def _flushed(self, flows: Flows) -> bool:
+        """Have the kernel find and delete them; False where it cannot."""
+        if self._flush:
+            try:
+                self._request(_DELETE, 0x5, flows.family, _selection(flows), version=1)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
                     log.debug("no filtered flush (%s): deleting flows one by one", error)
                     self._flush = False
-            self.remove(self._dump(family, selection))
+        return self._flush
 
     def remove(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """Delete flows given as (family, attributes of the original tuple)."""
@@ -139,6 +152,11 @@ class Conntrack:
 
     def dump(self, protocol: int, family: int) -> Iterator[tuple[bytes, Pair]]:
         """Every flow of a protocol: its original tuple's attributes, and where it was sent and is answered from."""
+        for original, (_, address, port, source, source_port) in self._ends(protocol, family):
+            yield original, (protocol, address, port, source + source_port.to_bytes(2, "big") + b"\0\0")
+
+    def _ends(self, protocol: int, family: int) -> Iterator[tuple[bytes, Flows]]:
+        """The same with its two ends apart."""
         selection, flags = _tuple(1, protocol, family)
         for data, start, end in self._messages(family, selection + nest(25, attr(1, struct.pack("=I", flags)))):
             found = {kind: (at, stop) for kind, at, stop in attributes(data, start, end) if kind in (1, 2)}
@@ -146,21 +164,17 @@ class Conntrack:
                 continue
             original, reply = _fields(data, *found[1]), _fields(data, *found[2])
             if original[2] == protocol:
-                yield (
-                    data[slice(*found[1])],
-                    (protocol, original[1], original[4], reply[0] + reply[3].to_bytes(2, "big") + b"\0\0"),
-                )
+                yield data[slice(*found[1])], Flows(protocol, original[1], original[4], reply[0], reply[3])
 
     def talking(self, address: bytes) -> int:
         """How many TCP connections through a Service to this address are open and not silent for `_SILENT` seconds.
 
         Connections straight to it (probes, say) are nobody's business. Silence shows in the time a flow has left.
         """
-        family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-        _, selection = _selection(Flows(TCP, b"", 0, address, 0))
+        flows = Flows(TCP, b"", 0, address, 0)
         allowed = established_timeout()
         found = 0
-        for data, start, end in self._messages(family, selection):
+        for data, start, end in self._messages(flows.family, _selection(flows)):
             parts = {kind: (at, stop) for kind, at, stop in attributes(data, start, end)}
             if not {1, 2, 4, 7} <= parts.keys():
                 continue
@@ -171,14 +185,6 @@ class Conntrack:
             limit = _UNACKNOWLEDGED if left <= _UNACKNOWLEDGED else allowed
             found += state in _OPEN and (state != _ESTABLISHED or limit - left <= _SILENT)
         return found
-
-    def _dump(self, family: int, selection: bytes) -> list[tuple[int, bytes]]:
-        out = []
-        for data, start, end in self._messages(family, selection):
-            for kind, at, stop in attributes(data, start, end):
-                if kind == 1:
-                    out.append((family, data[at:stop]))
-        return out
 
     def _messages(self, family: int, body: bytes) -> list[tuple[bytes, int, int]]:
         self._send(_GET, 0x301, family, body, 0)
@@ -213,6 +219,15 @@ class Conntrack:
         code = -struct.unpack_from("=i", reply, at + 16)[0]
         if code > 0:
             raise OSError(code, os.strerror(code))
+
+
+def _among(ends: Flows, wanted: set[Flows]) -> bool:
+    """Whether a flow is one of these, of which some say nothing of an address or a port."""
+    return any(
+        ends._replace(address=address, source_port=port) in wanted
+        for address in (ends.address, b"")
+        for port in (ends.source_port, 0)
+    )
 
 
 def established_timeout() -> int:
