@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from switchboard.proxy.hostports import Pod, matters, plan_pod
-from switchboard.proxy.services import Node, is_ours, of_service, pack, plan, source_ranges, target
+from switchboard.proxy.services import Node, is_ours, of_service, pack, plan, source_ranges, sticky_seconds, target
 from switchboard.testing.services import endpoint, service, slice_of
 
 HERE, ELSEWHERE = "node-1", "node-2"
@@ -150,7 +150,22 @@ def test_families_do_not_mix() -> None:
 def test_source_ranges_are_cut_to_their_prefix() -> None:
     one = service("web", loadBalancerSourceRanges=["10.1.2.3/8", " 1.2.3.4/32 ", "fd00::/8", "junk", "5.5.5.5/x"])
     assert one.spec is not None
-    assert source_ranges(one.spec, 4) == ((bytes([10, 0, 0, 0]), 8), (bytes([1, 2, 3, 4]), 32))
+    assert set(source_ranges(one.spec, 4)) == {(bytes([10, 0, 0, 0]), 8), (bytes([1, 2, 3, 4]), 32)}
+
+
+def test_source_ranges_never_overlap() -> None:
+    ranges = ["10.1.0.0/16", "10.0.0.0/8", "10.1.2.3/32", "10.0.0.0/8", "11.0.0.0/8", "1.2.3.4/33", "1.2.3.4/²", "/"]
+    one = service("web", loadBalancerSourceRanges=ranges)
+    assert one.spec is not None
+    assert source_ranges(one.spec, 4) == ((bytes([10, 0, 0, 0]), 7),)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, 10800), (-4, 1), (5, 5), (10**15, 86400)])
+def test_how_long_a_client_is_remembered(given: int | None, seconds: int) -> None:
+    config = {"clientIP": {"timeoutSeconds": given}}
+    one = service("web", sessionAffinity="ClientIP", sessionAffinityConfig=config)
+    assert one.spec is not None
+    assert sticky_seconds(one.spec) == seconds
 
 
 def test_faithful_drops_where_we_refuse() -> None:

@@ -247,6 +247,76 @@ def test_garbage_in_one_slice_harms_nobody_else(world: World, running: Running) 
     eventually(lambda: world.pods["a"].tcp("10.96.0.66", 80) == f"b {A}")
 
 
+BAD_PORTS = (
+    {"hostPort": 54501, "containerPort": 8080, "hostIP": "localhost"},
+    {"hostPort": 99999, "containerPort": 8080},
+    {"hostPort": -1, "containerPort": 8080},
+    {"hostPort": 54501, "containerPort": 99999},
+)
+BAD_SERVICES: tuple[dict[str, Any], ...] = (
+    {"ports": [{"port": 80, "nodePort": 99999}], "type": "NodePort"},
+    {"ports": [{"port": -1}, {"port": 99999}]},
+    {"ports": [{"port": 80}], "sessionAffinity": "ClientIP"}
+    | {"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": -4}}},
+    {"ports": [{"port": 80}], "clusterIPs": ["nonsense"]},
+    {"ports": [{"port": 80}, {"port": 80}], "externalIPs": [VIP, VIP]},
+)
+
+
+def test_garbage_in_pods_services_and_networks_harms_nobody_else(world: World, running: Running) -> None:
+    """An API of others may hold what ours would refuse."""
+    made = Running(world, settings(pod_cidrs=(), health_address=""))
+    made.api.put(NODES, "node-1", spec={"podCIDRs": ["garbage", "10.244.0.0/24"]})
+    made.api.put("/apis/networking.k8s.io/v1/servicecidrs", "bad", spec={"cidrs": ["nonsense", "10.0.0.0/99"]})
+    made.put(service("web"), slice_of("web", B))
+    made.start()
+    try:
+        for at, port in enumerate((*BAD_PORTS, {"hostPort": 54502, "containerPort": 8080})):
+            spec = {"nodeName": "node-1", "containers": [{"ports": [port]}]}
+            status = {"phase": "Running", "podIPs": [{"ip": B}]}
+            made.do(
+                lambda at=at, spec=spec, status=status: made.api.put(PODS_, f"p{at}", "t", spec=spec, status=status)
+            )
+        eventually(lambda: world.out.tcp(NODE4, 54502) == f"b {OUT4}")
+        for at, spec in enumerate(BAD_SERVICES):
+            one = {"type": "ClusterIP", "clusterIP": f"10.96.3.{at}", "clusterIPs": [f"10.96.3.{at}"]} | spec
+            made.do(lambda at=at, one=one: made.api.put(SERVICES, f"bad{at}", "t", spec=one))
+            pieces = slice_of(f"bad{at}", A)
+            made.put(pieces)
+        made.put(slice_of("web", C))
+        eventually(lambda: world.pods["a"].tcp(VIP, 80) == f"c {A}")
+        assert world.pods["b"].tcp("10.96.3.2", 80) == f"a {B}"  # remembered, if only for a second
+        assert "10.244.0.0/24" in world.node.nft("list", "set", "ip", "switchboard", "pods")
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "add table ip switchboard { flags dormant ; }",
+        "add chain ip switchboard pre { policy drop ; }",
+        "insert rule ip switchboard from_inside accept",
+        "rename chain ip switchboard refuse nope",
+        "flush map ip switchboard kinds",
+        "delete table ip6 switchboard",
+        "add element ip switchboard pods { 192.168.77.0/24 }",
+        "add chain ip switchboard x { type filter hook prerouting priority -300 ; policy drop ; }",
+    ],
+)
+def test_whatever_somebody_does_to_the_table_is_mended(world: World, running: Running, command: str) -> None:
+    running.put(service("web"), slice_of("web", B))
+    running.start()
+    world.node.nft(command)
+    eventually(lambda: world.pods["a"].tcp(VIP, 80, timeout=0.3) == f"b {A}")
+    eventually(running.in_step)
+    assert world.out.tcp(VIP, 80) == "b 10.244.0.1"
+    assert world.out.tcp(VIP, 81) == "refused"
+    listing = world.node.nft("list", "table", "ip", "switchboard")
+    assert not [word for word in ("dormant", "policy drop", "chain x", "nope", "192.168.77") if word in listing]
+    world.node.nft("list", "table", "ip6", "switchboard")
+
+
 def test_a_thousand_changes_a_second(world: World, running: Running) -> None:
     running.put(*(service(f"s{i}", f"10.96.2.{i}") for i in range(40)))
     running.start()
@@ -376,6 +446,11 @@ def test_health(world: World, running: Running) -> None:
     status, body, headers = ask(32001, NODE4)
     assert (status, headers["X-Load-Balancing-Endpoint-Weight"]) == (200, "1")
     assert body == {"service": {"namespace": "t", "name": "web"}, "localEndpoints": 1, "serviceProxyHealthy": True}
+    other = slice_of("web", PODS["b"][1])  # the same pod's other address
+    other.metadata.name = "web-6"
+    running.put(other, slice_of("web", endpoint(B), endpoint(C)))
+    eventually(lambda: ask(32001)[1].get("localEndpoints") == 2)
+    running.remove(SLICES, "web-6")
     running.put(slice_of("web", endpoint(C, "node-2")))
     eventually(lambda: ask(32001)[0] == 503)
     assert ask(10256)[0] == 200

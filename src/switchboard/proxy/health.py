@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
@@ -69,7 +70,9 @@ class Health:
             if self._local.pop(key, None) is not None:
                 self._wanted.set()
             return
-        count = len({address for one in slices for address in ready_here(one, node)})
+        ready = {(one.addressType, address) for one in slices for address in ready_here(one, node)}
+        # a pod with an address of each family is one endpoint
+        count = max(Counter(family for family, _ in ready).values(), default=0)
         if self._local.get(key, (0, 0))[0] != port:
             self._wanted.set()
         self._local[key] = (port, count)

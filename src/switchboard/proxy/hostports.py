@@ -89,7 +89,8 @@ def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
     for container in [*(spec.containers or ()), *sidecars]:
         for port in container.ports or ():
             protocol = PROTOCOLS.get(port.protocol or "TCP")
-            at = _fronts(port, family) if port.hostPort and protocol else ()
+            valid = 0 < (port.hostPort or 0) < 65536 and 0 < port.containerPort < 65536
+            at = _fronts(port, family) if valid and protocol else ()
             if at and protocol:
                 goal = (target(address, port.containerPort),)
                 name = f"{port.hostIP or ''}:{port.hostPort}/{port.protocol or 'TCP'}"
@@ -99,7 +100,7 @@ def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
 
 def _fronts(port: ContainerPort, family: Family) -> tuple[Front, ...]:
     number = port.hostPort or 0
-    if not port.hostIP or not any(ip_address(port.hostIP).packed):
+    if not port.hostIP or port.hostIP in ("0.0.0.0", "::"):
         return (Front(b"", number, "inside"), Front(b"", number, "outside"))
     host = pack(port.hostIP, family)
     if host is None:

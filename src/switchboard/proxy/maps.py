@@ -5,7 +5,8 @@ padded to four bytes, addresses and ports in network order, numbers in native or
 name. An *owner* (a Service or a pod with host ports) contributes elements; replacing its contribution touches only what
 differs.
 
-Two owners may claim one address (same externalIP and port): the smaller name has it, the other takes over when it goes.
+Two owners may claim one address (same externalIP and port): whose ClusterIP it is has it, then the smaller name; the
+other takes over when it goes.
 Elements of sets that several owners share are counted.
 """
 
@@ -346,7 +347,7 @@ class State:
             if rivals is None:
                 rivals = self._rivals[place] = {self._owner(at, key, owner): self.live[at][key]}
             rivals[owner] = data
-            data = rivals[min(rivals)]
+            data = self._winner(rivals, key)
         self._put(at, key, data)
 
     def _drop(self, owner: str, at: int, key: bytes, data: bytes) -> None:
@@ -363,9 +364,19 @@ class State:
             if len(rivals) == 1:
                 del self._rivals[place]
             if rivals:
-                self._put(at, key, rivals[min(rivals)])
+                self._put(at, key, self._winner(rivals, key))
                 return
         self._put(at, key, None)
+
+    def _winner(self, rivals: dict[str, bytes], key: bytes) -> bytes:
+        """What the owner with the best right to an address has there."""
+        address = key[: 4 if self.family == 4 else 16]
+
+        def right(owner: str) -> tuple[bool, str]:
+            own = (at == CLUSTER_IPS and held == address for at, held, _ in triples(self._flat.get(owner, ())))
+            return not any(own), owner
+
+        return rivals[min(rivals, key=right)]
 
     def _owner(self, at: int, key: bytes, besides: str) -> str:
         for owner, flat in self._flat.items():

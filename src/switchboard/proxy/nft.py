@@ -147,7 +147,8 @@ def skeleton(layout: Layout, table: str, chains: list[Chain], *, fresh: bool) ->
     written anew.
     """
     family = layout.family
-    out = [m.message(m.NEWTABLE, family, m.CREATE, m.name(1, table))]
+    # without flags, so that one that somebody made dormant wakes
+    out = [m.message(m.NEWTABLE, family, m.CREATE, m.name(1, table), m.attr(2, bytes(4)))]
     if fresh:
         out += [m.message(m.DELTABLE, family, 0, m.name(1, table)), out[0]]
     for at, item in enumerate(MAPS):

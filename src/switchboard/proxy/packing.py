@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from switchboard.proxy.messages import Change
 
@@ -66,10 +66,23 @@ def last_address(network: bytes, prefix: int) -> bytes:
     return (int.from_bytes(network, "big") | (1 << bits - prefix) - 1).to_bytes(len(network), "big")
 
 
+def networks_of(texts: Iterable[str], family: int) -> Iterable[IPv4Network | IPv6Network]:
+    """The networks of one family, none within another; what cannot be read is left out."""
+    found = (readable(text) for text in texts)
+    return collapse_addresses([net for net in found if net is not None and net.version == family])  # type: ignore[type-var]  # all of one version
+
+
+def readable(text: str) -> IPv4Network | IPv6Network | None:
+    """A network, or None for a text that is none."""
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
 def intervals(nets: Iterable[str], family: int) -> Iterator[tuple[bytes, bytes]]:
     """(first address, first address behind) of each network; b"" behind the end of all addresses."""
-    parsed = [net for net in (ip_network(text, strict=False) for text in nets) if net.version == family]
-    for net in collapse_addresses(parsed):  # type: ignore[type-var]  # all of one version
+    for net in networks_of(nets, family):
         size = len(net.network_address.packed)
         behind = int(net.broadcast_address) + 1
         yield net.network_address.packed, behind.to_bytes(size, "big") if behind < 1 << size * 8 else b""

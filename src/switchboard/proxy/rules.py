@@ -210,11 +210,12 @@ def _pre(layout: Layout, mark: Op) -> tuple[Rule, ...]:
         # (CVE-2020-8558)
         rules.append((NOT_FROM_LO, TO_LOOPBACK, DROP))
     rules.append((member("pods", ("saddr",)), goto("from_inside")))
+    # first, lest another Service takes it by naming it among its externalIPs; without knowing the pods' networks nobody
+    # can be told from a pod, and a pod's address is worth keeping
+    rules.append((member("cluster_ips", ("daddr",)), *((mark,) if layout.pods else ()), goto("from_inside")))
     rules.append((take("outside", FRONT), DISPATCH))
     rules.append((take("masked", FRONT), mark, DISPATCH))
     rules.append((LOCAL, jump("outside_node")))
-    # without knowing the pods' networks nobody can be told from a pod, and a pod's address is worth keeping
-    rules.append((member("cluster_ips", ("daddr",)), *((mark,) if layout.pods else ()), goto("from_inside")))
     rules.append(_unknown(layout))
     return tuple(rules)
 

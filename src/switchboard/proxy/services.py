@@ -20,9 +20,11 @@ from switchboard.proxy.objects import (
     ServiceSpec,
     ServiceStatus,
 )
+from switchboard.proxy.packing import networks_of
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LAST_RESORT = 10800  # sessionAffinityConfig.clientIP.timeoutSeconds when absent (core/v1 defaults)
+LONGEST = 86400  # and at most (core/v1 validation)
 
 
 class Node(NamedTuple):
@@ -202,7 +204,7 @@ def fronts(spec: ServiceSpec, status: ServiceStatus | None, port: ServicePort, f
     for ip, gated in external:
         out.append(Front(ip, port.port, "inside", False, gated))
         out.append(Front(ip, port.port, view, outer, gated))
-    if port.nodePort and spec.type in ("NodePort", "LoadBalancer"):
+    if port.nodePort and 0 < port.nodePort < 65536 and spec.type in ("NodePort", "LoadBalancer"):
         out.append(Front(b"", port.nodePort, "inside"))
         out.append(Front(b"", port.nodePort, view, outer))
     return out
@@ -222,22 +224,16 @@ def sticky_seconds(spec: ServiceSpec) -> int:
     if spec.sessionAffinity != "ClientIP":
         return 0
     config = spec.sessionAffinityConfig.clientIP if spec.sessionAffinityConfig else None
-    return (config.timeoutSeconds if config else None) or LAST_RESORT
+    return min(max((config.timeoutSeconds if config else None) or LAST_RESORT, 1), LONGEST)
 
 
 def source_ranges(spec: ServiceSpec, family: int) -> tuple[tuple[bytes, int], ...]:
-    """loadBalancerSourceRanges of one family as (packed network, prefix length); unreadable ones are left out."""
-    out = []
-    for text in spec.loadBalancerSourceRanges or ():
-        network, _, length = text.strip().partition("/")
-        packed = pack(network, family)
-        bits = 32 if family == 4 else 128
-        if packed is None or not (length or str(bits)).isdigit():
-            continue
-        prefix = min(int(length or bits), bits)
-        cut = int.from_bytes(packed, "big") >> (bits - prefix) << (bits - prefix)
-        out.append((cut.to_bytes(bits // 8, "big"), prefix))
-    return tuple(dict.fromkeys(out))
+    """loadBalancerSourceRanges of one family as (packed network, prefix length); unreadable ones are left out.
+
+    None overlaps another: the kernel refuses a set, and with it the whole transaction, where one does.
+    """
+    nets = networks_of((text.strip() for text in spec.loadBalancerSourceRanges or ()), family)
+    return tuple((net.network_address.packed, net.prefixlen) for net in nets)
 
 
 def plan(service: Service, slices: Collection[EndpointSlice], family: int, node: Node) -> list[PortPlan]:

@@ -27,6 +27,7 @@ from switchboard.proxy.health import Health
 from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.nft import Monitor, Nft
 from switchboard.proxy.objects import Conditions, EndpointSlice, Meta, Service
+from switchboard.proxy.packing import readable
 from switchboard.proxy.plane import Plane
 from switchboard.proxy.rules import Family
 from switchboard.proxy.services import of_service
@@ -274,7 +275,9 @@ class Proxy:
         node = self._node.get(None, self.settings.node_name)
         spec = node.spec if node is not None else None
         pods = (spec.podCIDRs or ((spec.podCIDR,) if spec.podCIDR else ())) if spec is not None else ()
-        cidrs = tuple(sorted(cidr for one in self._cidrs.items() if one.spec for cidr in one.spec.cidrs or ()))
+        pods = tuple(filter(readable, pods))
+        given = (cidr for one in self._cidrs.items() if one.spec for cidr in one.spec.cidrs or ())
+        cidrs = tuple(sorted(filter(readable, given)))
         self._plane.networks(pods, cidrs)
         if (every := tuple(dict.fromkeys((*self.settings.service_cidrs, *cidrs)))) != self._routed:
             self._routed = every
@@ -295,9 +298,7 @@ class Proxy:
             self._plan(key, service, self._slices_of.get(key, ()))
         self._dirty.clear()
         for key in self._dirty_pods:
-            pod = self._pods.get_key(key)
-            plans = {family: plan_pod(pod, family) for family in self._plane.states} if pod is not None else {}
-            self._plane.owner(f"~pod/{key}", plans)
+            self._plan_pod(key, self._pods.get_key(key))
         self._dirty_pods.clear()
         self._commit(restore=self._broken)
 
@@ -308,6 +309,13 @@ class Proxy:
             # whatever one object holds, the others go on; it keeps what it had
             log.exception("cannot plan Service %s", key)
         self._health.update(key, service, slices, self._plane.node)
+
+    def _plan_pod(self, key: str, pod: Pod | None) -> None:
+        try:
+            plans = {family: plan_pod(pod, family) for family in self._plane.states} if pod is not None else {}
+            self._plane.owner(f"~pod/{key}", plans)
+        except Exception:
+            log.exception("cannot plan the host ports of pod %s", key)
 
     def _commit(self, *, restore: bool) -> None:
         try:
