@@ -7,6 +7,7 @@ decoder are 400; a type that is not the URL's is 400; a content type we cannot d
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -184,15 +185,22 @@ def check_type(obj: Object, api_version: str, kind: str) -> None:
 
 
 def report(
-    call: Call, kind: Kind, unknown: list[str], duplicates: list[str], name: str = "", doubles: list[str] | None = None
+    call: Call,
+    kind: Kind,
+    unknown: list[str],
+    duplicates: list[str],
+    name: str = "",
+    doubles: list[str] | None = None,
+    faults: Sequence[str] = (),
 ) -> None:
-    """Unknown and duplicate fields, as `fieldValidation` wants them treated; `doubles` are those of YAML."""
+    """Unknown and duplicate fields, as `fieldValidation` wants them treated; `doubles` are those of YAML, `faults` the
+    texts of what was found in a patch."""
     validation = call.options.field_validation or "Warn"
-    if not (unknown or duplicates or doubles) or validation == "Ignore":
+    if not (unknown or duplicates or doubles or faults) or validation == "Ignore":
         return
     from switchboard.objects.schema import strict_texts
 
-    texts = strict_texts(unknown, duplicates)
+    texts = [*faults, *strict_texts(unknown, duplicates)]
     if validation == "Strict":
         texts = [yaml_error(doubles), *texts] if doubles else texts
         label = name or kind.kind

@@ -9,10 +9,10 @@ from typing import Any, cast
 from switchboard.api import bodies, metadata, ownership, query, representing, typed
 from switchboard.api.authz import Attributes, Decision, refusal
 from switchboard.api.call import Call
-from switchboard.api.keyspace import encode_any, key_of
+from switchboard.api.keyspace import key_of
+from switchboard.api.patchfaults import strict_faults, undecodable
 from switchboard.api.writing import change, insert
 from switchboard.objects import patch
-from switchboard.objects.duplicates import duplicate_fields
 from switchboard.objects.errors import BadRequest, FieldError, Invalid, UnsupportedMediaType
 from switchboard.transport.messages import Response
 
@@ -99,7 +99,7 @@ def patcher(call: Call, media: str) -> Any:
     """The function from current object to patched, cleaned object."""
     body = bodies.parse_json(call.request.body)
     change_by = parsed_patch(call, media, body)
-    duplicates = duplicate_fields(call.request.body, body) if call.options.field_validation != "Ignore" else []
+    faults = strict_faults(call.request.body, body) if call.options.field_validation != "Ignore" else []
 
     # Merges leave alone what the patch does not name (directives name what they like).
     merges = media != JSON_PATCH and not any(name.startswith("$") for name in body)
@@ -110,22 +110,14 @@ def patcher(call: Call, media: str) -> Any:
         obj = change_by(current)
         known = current.keys() - body.keys() if merges and isinstance(obj, dict) else ()
         try:
-            cleaned(call, obj, duplicates, known, managers_too)
+            cleaned(call, obj, faults, known, managers_too)
         except BadRequest as e:
-            raise invalid_patch(obj, e) from None
+            raise undecodable(e, obj, body if media == STRATEGIC_PATCH else None) from None
         metadata.check_name(obj, call.name)
         metadata.check_namespace(obj, call.namespace, call.kind.namespaced)
         return cast("Object", obj)
 
     return make
-
-
-def invalid_patch(patched: Any, error: BadRequest) -> Invalid:
-    """A patch whose result does not decode: 422 with the document quoted (handlers/patch.go)."""
-    document = encode_any(patched).decode(errors="replace").replace("\\", "\\\\").replace('"', '\\"')
-    _, found, after = error.message.partition("cannot be handled as a ")
-    why = after.partition(": ")[2] if found else error.message
-    return Invalid.of("", "", "", [FieldError("FieldValueInvalid", "patch", f'Invalid value: "{document}": {why}')])
 
 
 def parsed_patch(call: Call, media: str, body: Any) -> Any:
@@ -145,10 +137,8 @@ def as_before(current: Object, patched: Object) -> Object:
     return patched | {name: current[name] for name in ("kind", "apiVersion")}
 
 
-def cleaned(
-    call: Call, obj: Any, duplicates: list[str], known: Collection[str] = (), managers_too: bool = True
-) -> Object:
-    """A patched document as an object of the kind: type, unknown fields, name.
+def cleaned(call: Call, obj: Any, faults: list[str], known: Collection[str] = (), managers_too: bool = True) -> Object:
+    """A patched document as an object of the kind: type, unknown fields, name. `faults` are those of the patch itself.
 
     `known` fields are clean already, and so are managedFields unless `managers_too`.
     """
@@ -163,7 +153,7 @@ def cleaned(
     finally:
         if managers is not None:
             obj["metadata"]["managedFields"] = managers
-    bodies.report(call, kind, unknown, duplicates)
+    bodies.report(call, kind, unknown, [], faults=faults)
     return obj
 
 
