@@ -367,3 +367,26 @@ async def test_what_may_change_of_a_range(api: ApiServer, cidrs: list[str], caus
     status, told = await api.call("PATCH", path + "/x", {"spec": {"cidrs": cidrs}}, MERGE)
     assert status == (422 if causes else 200), told
     assert [c["field"] for c in (told.get("details") or {}).get("causes", [])] == causes
+
+
+async def test_what_an_external_name_says_of_node_ports_is_nobodys(api: ApiServer) -> None:
+    ports = [{"port": 80, "nodePort": 30077}]
+    assert (await api.call("POST", SERVICES, service("a", type="NodePort", ports=ports)))[0] == 201
+    external = service("b", type="ExternalName", externalName="x.y", ports=ports)
+    assert (await api.call("POST", SERVICES, external))[0] == 201
+    change = {"spec": {"type": "NodePort", "externalName": None}}
+    status, told = await api.call("PATCH", SERVICES + "/b", change, MERGE)
+    assert status == 422 and "provided port is already allocated" in told["message"]
+    assert (await api.call("DELETE", SERVICES + "/b"))[0] == 200
+    assert (await api.call("POST", SERVICES, service("c", type="NodePort", ports=ports)))[0] == 422
+
+
+async def test_endpoints_go_with_their_service(api: ApiServer) -> None:
+    path = "/api/v1/namespaces/ns/endpoints"
+    assert (await api.call("POST", SERVICES, service("s")))[0] == 201
+    made = {"metadata": {"name": "s"}, "subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80}]}]}
+    assert (await api.call("POST", path, made))[0] == 201
+    assert (await api.call("DELETE", SERVICES + "/s?dryRun=All"))[0] == 200
+    assert (await api.call("GET", path + "/s"))[0] == 200
+    assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
+    assert (await api.call("GET", path + "/s"))[0] == 404

@@ -31,6 +31,7 @@ ADDRESSES = "/networking.k8s.io/ipaddresses/"
 CIDRS = "/networking.k8s.io/servicecidrs/"
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
+NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 _TRIES = 64
 
 
@@ -214,19 +215,7 @@ class Pools:
     def drop_address(self, address: str) -> None:
         """Queue the removal of an address that a Service gave up; an absent one is fine."""
         self._reserved.discard(address)
-        head = self._app.store.head(ADDRESSES + address)
-        if head is None:
-            return
-        obj = decode(head.value)
-
-        def seal(revision: int) -> bytes:
-            obj["metadata"]["resourceVersion"] = str(revision)
-            return encode(obj)
-
-        try:
-            self._app.background(self._app.store.delete(head.key, seal, expect=head))
-        except (Changed, StoreError):
-            pass  # somebody else removed it meanwhile
+        drop(self._app, ADDRESSES + address)
 
     # Ports
 
@@ -259,6 +248,22 @@ class Pools:
         self._ports -= ports
 
 
+def drop(app: App, key: str) -> None:
+    """Queue the removal of what goes with a Service; an absent one is fine, finalizers keep it."""
+    head = app.store.head(key)
+    if head is None or (obj := decode(head.value))["metadata"].get("finalizers"):
+        return
+
+    def seal(revision: int) -> bytes:
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return encode(obj)
+
+    try:
+        app.background(app.store.delete(head.key, seal, expect=head))
+    except (Changed, StoreError):
+        pass  # somebody else removed it meanwhile
+
+
 def _note(cidrs: list[Cidr], key: str, change: int) -> None:
     address = ipaddress.ip_address(key.removeprefix(ADDRESSES))
     number, version = int(address), address.version
@@ -267,10 +272,17 @@ def _note(cidrs: list[Cidr], key: str, change: int) -> None:
             cidr.note(number, change)
 
 
+def node_ports_of(spec: Object) -> set[int]:
+    """The node ports that a Service holds (what an ExternalName names there is nobody's)."""
+    if spec.get("type") not in NODE_PORT_TYPES:
+        return set()
+    return {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
+
+
 def ports_of(service: Object) -> set[int]:
     """Every node port that a Service holds, its health check port included."""
     spec = service.get("spec") or {}
-    found = {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
+    found = node_ports_of(spec)
     if spec.get("healthCheckNodePort"):
         found.add(spec["healthCheckNodePort"])
     return found

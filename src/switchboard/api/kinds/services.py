@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api.claims import Claims
 from switchboard.api.kinds.base import Object, Strategy
-from switchboard.api.kinds.pools import PoolError, Pools, addresses_of, ports_of
+from switchboard.api.kinds.pools import NODE_PORT_TYPES, PoolError, Pools, addresses_of, drop, node_ports_of, ports_of
 from switchboard.objects.errors import FieldError, InternalError, Invalid
 from switchboard.objects.validate.fields import Errors
 from switchboard.objects.validate.service import address_fields
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from switchboard.api.app import App
     from switchboard.api.call import Call
 
+ENDPOINTS = "/core/endpoints/"
 _SINGLE, _PREFER, _REQUIRE = "SingleStack", "PreferDualStack", "RequireDualStack"
 _OTHER = {"IPv4": "IPv6", "IPv6": "IPv4"}
-_NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 
 
 class ServiceStrategy(Strategy):
@@ -39,7 +39,7 @@ class ServiceStrategy(Strategy):
         if before is not None:
             keep_allocated(spec, before)
         normalise_ips(spec, before)
-        if spec.get("type", "ClusterIP") not in ("ClusterIP", "ExternalName", *_NODE_PORT_TYPES):
+        if spec.get("type", "ClusterIP") not in ("ClusterIP", "ExternalName", *NODE_PORT_TYPES):
             return  # validation will say what is wrong
         errors = Errors()
         if _needs_ip(spec):
@@ -67,6 +67,8 @@ class ServiceStrategy(Strategy):
         """The addresses go with the Service, in the same commit; so do its Endpoints, as upstream does."""
         for address in addresses_of(obj):
             app.pools.drop_address(address)
+        meta = obj["metadata"]
+        drop(app, f"{ENDPOINTS}{meta['namespace']}/{meta['name']}")
 
     def deleted(self, app: App, obj: Object) -> None:
         """Ports are free again."""
@@ -98,7 +100,7 @@ def keep_allocated(spec: Object, old: Object) -> None:
             spec["clusterIP"] = old["clusterIP"]
         if not spec.get("clusterIPs") and spec.get("clusterIP") == old.get("clusterIP") and old.get("clusterIPs"):
             spec["clusterIPs"] = list(old["clusterIPs"])
-    if old.get("type") in _NODE_PORT_TYPES and _needs_node_port(spec):
+    if old.get("type") in NODE_PORT_TYPES and _needs_node_port(spec):
         _keep_node_ports(spec, old)
     if _holds_health_port(old) and _needs_health_port(spec) and not spec.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = old["healthCheckNodePort"]
@@ -263,7 +265,7 @@ def _release_later(pools: Pools, addresses: list[str], claims: Claims) -> None:
 def _claim_ports(pools: Pools, obj: Object, old: Object | None, claims: Claims) -> None:
     spec = obj["spec"]
     held = ports_of({"spec": old}) if old is not None else set()
-    if spec.get("type") in _NODE_PORT_TYPES:
+    if spec.get("type") in NODE_PORT_TYPES:
         if old is None:
             _first_node_ports(pools, obj, claims)
         else:
@@ -308,7 +310,7 @@ def _first_node_ports(pools: Pools, obj: Object, claims: Claims) -> None:
 def _next_node_ports(pools: Pools, obj: Object, old: Object, claims: Claims) -> None:
     """Node ports of a changed Service: those it had, those it asks for, and a new one for each port without."""
     allocate = _needs_node_port(obj["spec"])
-    mine = {port.get("nodePort") for port in old.get("ports") or ()}
+    mine = node_ports_of(old)
     for i, port in enumerate(obj["spec"].get("ports") or ()):
         wanted = port.get("nodePort") or 0
         if wanted in mine if wanted else not allocate:
@@ -337,7 +339,7 @@ def drop_type_fields(spec: Object, old: Object) -> None:
     """A change of type drops the fields that only the old type has, where the client left them as they were."""
     if _needs_ip(old) and not _needs_ip(spec):
         _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
-    if old.get("type") in _NODE_PORT_TYPES and spec.get("type") not in _NODE_PORT_TYPES:
+    if old.get("type") in NODE_PORT_TYPES and spec.get("type") not in NODE_PORT_TYPES:
         before = {p.get("nodePort") for p in old.get("ports") or ()}
         after = {p.get("nodePort") for p in spec.get("ports") or () if p.get("nodePort")}
         if after and after <= before:
@@ -347,8 +349,8 @@ def drop_type_fields(spec: Object, old: Object) -> None:
         _drop_same(spec, old, "healthCheckNodePort")
     if old.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
         _drop_same(spec, old, "allocateLoadBalancerNodePorts", "loadBalancerClass")
-    external = spec.get("type") in _NODE_PORT_TYPES or spec.get("externalIPs")
-    if (old.get("type") in _NODE_PORT_TYPES or old.get("externalIPs")) and not external:
+    external = spec.get("type") in NODE_PORT_TYPES or spec.get("externalIPs")
+    if (old.get("type") in NODE_PORT_TYPES or old.get("externalIPs")) and not external:
         _drop_same(spec, old, "externalTrafficPolicy")
     if old.get("sessionAffinity") == "ClientIP" and spec.get("sessionAffinity") != "ClientIP":
         _drop_same(spec, old, "sessionAffinityConfig")
