@@ -12,7 +12,7 @@ from switchboard.transport.http import HttpClient
 from switchboard.transport.messages import Connection, Request, Response
 from switchboard.transport.server import Server
 from switchboard.transport.spdy import SpdySession
-from switchboard.transport.websocket import MessageConnection, WebSocket, connect_websocket
+from switchboard.transport.websocket import BadHandshake, MessageConnection, WebSocket, connect_websocket
 
 PODS = "/api/v1/namespaces/ns/pods"
 
@@ -91,6 +91,37 @@ async def test_exec_over_spdy(api: ApiServer, pod: str, client: HttpClient) -> N
         assert json.loads(await error.read())["status"] == "Success"
         await session.close()
         await running
+
+
+GONE = "container c not found in pod p_ns"
+
+
+async def test_a_refusal_is_told_on_the_error_channel(
+    api: ApiServer, pod: str, client: HttpClient, agent: FakeAgent
+) -> None:
+    agent.refuses = GONE
+    for sub in ("/attach?stdin=true&stdout=true", "/exec?command=true&stdout=true"):
+        ws = await socket(client, api, pod + sub, "v5.channel.k8s.io")
+        async with asyncio.timeout(10):
+            ended = await ws.receive()
+            assert ended is not None and ended.data[0] == 3
+            status = json.loads(ended.data[1:])
+            assert status["message"] == f"Internal error occurred: unable to upgrade connection: {GONE}"
+            assert (status["reason"], status["code"], status["status"]) == ("InternalError", 500, "Failure")
+            assert status["details"]["causes"] == [{"message": f"unable to upgrade connection: {GONE}"}]
+            assert await ws.receive() is None
+
+
+async def test_older_clients_hear_the_refusal_before_the_upgrade(
+    api: ApiServer, pod: str, client: HttpClient, agent: FakeAgent
+) -> None:
+    agent.refuses = GONE
+    with pytest.raises(BadHandshake, match=GONE):
+        await socket(client, api, pod + "/attach?stdout=true", "v4.channel.k8s.io")
+    headers = [("Authorization", f"Bearer {api.token}"), ("Upgrade", "SPDY/3.1")]
+    status, answered, body = await client.upgrade("POST", pod + "/attach?stdout=true", headers)
+    assert (status, body) == (500, GONE.encode())  # client-go says "unable to upgrade connection" before such words
+    assert answered["content-type"].startswith("text/plain")
 
 
 async def forwarded(connection: Connection) -> None:

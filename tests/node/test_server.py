@@ -152,7 +152,15 @@ async def test_exec_over_spdy_and_websocket(node: Node) -> None:
         while (message := await socket.receive()) is not None:
             said += message.data[1:] if message.data[:1] == b"\x01" else b""
         assert said == b"hi\n"
-    assert (await get(node, "/exec/default/talk/other?command=true&output=1"))[0] == 404
+    missing = (500, 'container not found ("other")')
+    assert await get(node, "/exec/default/talk/other?command=true&output=1") == missing
+    uid = (await node.ready("talk"))["metadata"]["uid"]
+    for path in ("default/talk/other", f"default/talk/{uid}/other"):
+        missing = (500, "container other not found in pod talk_default")
+        assert await get(node, f"/attach/{path}?output=1") == missing
+    assert await get(node, "/attach/default/nobody/c?output=1") == (404, "pod does not exist")
+    for path in ("attach/default/talk/c", "exec/default/talk/c?command=true&tty=1&error=1"):
+        assert await get(node, f"/{path}") == (400, "you must specify at least 1 of stdin, stdout, stderr")
     assert (await get(node, "/exec/default/talk/c?output=1"))[0] == 400
 
 

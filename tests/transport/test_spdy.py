@@ -180,6 +180,22 @@ async def test_refused_and_unanswered_streams(sessions):
     assert not client._streams
 
 
+@pytest.mark.parametrize("end", [frames.Reset(1, frames.CANCEL), frames.GoAway(0)], ids=["reset", "closed"])
+async def test_a_stream_that_ended_with_its_acceptance_is_read_to_its_end(pair, end):
+    left, right = await pair()
+    client = SpdySession(left, server=False)
+    running = asyncio.create_task(client.run())
+    opening = asyncio.create_task(client.open({"streamtype": "error"}))
+    await right.read()
+    writer = FrameWriter()
+    at_once = [frames.SynReply(1, {}), frames.Data(1, b"it has ended", fin=True), end]
+    await right.write(b"".join(writer.encode(frame) for frame in at_once))
+    right.close()
+    async with asyncio.timeout(5):
+        assert await read_all(await opening) == b"it has ended"
+        await running
+
+
 async def test_a_reset_ends_both_directions(sessions):
     client, server = sessions
     ours, theirs = await open_both(client, server)

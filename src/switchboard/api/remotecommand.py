@@ -12,7 +12,9 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from typing import Any
 
+from switchboard.objects.errors import InternalError
 from switchboard.transport.messages import Connection
 from switchboard.transport.spdy import SpdySession, SpdyStream
 from switchboard.transport.websocket import WebSocket
@@ -106,7 +108,7 @@ async def translate(socket: WebSocket, protocol: str, agent: Connection, wanted:
             task.cancel()
         await asyncio.gather(*outgoing, ended, return_exceptions=True)
     except (ConnectionError, TimeoutError) as e:
-        await _failed(channels, str(e))
+        await _failed(channels, InternalError(f"Internal error occurred: {e}").status())
     finally:
         if incoming is not None:
             incoming.cancel()
@@ -117,10 +119,15 @@ async def translate(socket: WebSocket, protocol: str, agent: Connection, wanted:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _failed(channels: Channels, why: str) -> None:
-    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": why, "code": 500}
+async def fail(socket: WebSocket, protocol: str, status: dict[str, Any]) -> None:
+    """Tell the client that there is no command to talk to."""
+    await _failed(Channels(socket, protocol), status)
+    await socket.close()
+
+
+async def _failed(channels: Channels, status: dict[str, Any]) -> None:
     try:
-        await channels.send(ERROR, json.dumps(status).encode() if channels.statuses else why.encode())
+        await channels.send(ERROR, json.dumps(status).encode() if channels.statuses else status["message"].encode())
     except ConnectionError:
         pass  # nobody is left to be told
 

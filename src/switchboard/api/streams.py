@@ -222,24 +222,32 @@ async def _command(call: Call, pod: Object) -> Response:
     headers, protocol = handshake(call, remotecommand.PROTOCOLS)
     protocol = protocol or "channel.k8s.io"
     agent = await _open(call, node, target, "v4.channel.k8s.io")
+    if isinstance(agent, StatusError) and not protocol.startswith("v5"):
+        raise agent
 
     async def run(connection: Connection) -> None:
         socket = WebSocket(connection, server=True, protocol=protocol)
-        await remotecommand.translate(socket, protocol, agent, wanted)
+        if isinstance(agent, StatusError):  # this protocol has it on the error channel (streamtranslator.go)
+            await remotecommand.fail(socket, protocol, _internal(agent).status())
+        else:
+            await remotecommand.translate(socket, protocol, agent, wanted)
 
     return Response(101, headers, upgrade=run)
 
 
-async def _open(call: Call, node: str, target: str, protocol: str) -> Connection:
-    """A SPDY connection to the agent; its refusal as a StatusError."""
+def _internal(refused: StatusError) -> InternalError:
+    why = f"unable to upgrade connection: {refused.message}"
+    return InternalError(f"Internal error occurred: {why}", details={"causes": [{"message": why}]})
+
+
+async def _open(call: Call, node: str, target: str, protocol: str) -> Connection | StatusError:
+    """A SPDY connection to the agent, or its refusal."""
     headers = [("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", protocol)]
     try:
         status, _, answer = await agents(call).upgrade(node, "POST", target, headers)
     except HttpFailure as e:
         raise InternalError(f"error dialing backend: {e}") from None
-    if isinstance(answer, bytes):
-        raise refusal(status, answer)
-    return answer
+    return refusal(status, answer) if isinstance(answer, bytes) else answer
 
 
 async def _raw(call: Call, node: str, target: str) -> Response:
@@ -253,7 +261,7 @@ async def _raw(call: Call, node: str, target: str) -> Response:
     except HttpFailure as e:
         raise InternalError(f"error dialing backend: {e}") from None
     if isinstance(answer, bytes):
-        raise refusal(status, answer)
+        return Response(status, [("Content-Type", "text/plain; charset=utf-8")], answer)  # as the agent said it
     agent = answer
     passed = [("Connection", "Upgrade"), ("Upgrade", answered.get("upgrade", "SPDY/3.1"))]
     if "x-stream-protocol-version" in answered:
@@ -278,6 +286,8 @@ async def _portforward(call: Call, pod: Object) -> Response:
     if protocol != forwarding.TUNNEL and not ports:
         raise BadRequest('query parameter "ports" is required')
     agent = await _open(call, node, target, "portforward.k8s.io")
+    if isinstance(agent, StatusError):
+        raise agent
 
     async def run(connection: Connection) -> None:
         socket = WebSocket(connection, server=True, protocol=protocol)

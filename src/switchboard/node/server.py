@@ -20,7 +20,7 @@ from switchboard.node.logs import BadLogOptions, options_of, read
 from switchboard.node.observed import Container, Observed
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
-from switchboard.node.streams import Streams
+from switchboard.node.streams import Streams, asked_for
 from switchboard.transport.messages import Request, Response
 from switchboard.transport.server import Server
 
@@ -28,6 +28,7 @@ Object = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+_NO_STREAM = "you must specify at least 1 of stdin, stdout, stderr"
 _PULL_REASONS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -207,10 +208,15 @@ class NodeServer:
         command = [value for key, value in parse_qsl(request.query, keep_blank_values=True) if key == "command"]
         if not command:
             raise Refused(400, "you must specify at least 1 command")
+        if not asked_for(query):
+            raise Refused(400, _NO_STREAM)
         return await self._streams.exec(request, self._running(parts).id, command, query)
 
     async def _attach(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
-        return await self._streams.attach(request, self._running(parts).id, query)
+        if not asked_for(query):
+            raise Refused(400, _NO_STREAM)
+        missing = f"container {parts[-1]} not found in pod {'_'.join(parts[1::-1])}"
+        return await self._streams.attach(request, self._running(parts, missing).id, query)
 
     async def _port_forward(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         pod = self._pod_of(parts)
@@ -240,18 +246,19 @@ class NodeServer:
             raise Refused(400, "Missing namespace or pod")
         pod = self._lookup.pod(parts[0], parts[1])
         if pod is None:
-            raise Refused(404, f'pod "{parts[1]}" does not exist')
+            raise Refused(404, "pod does not exist")
         return pod
 
-    def _running(self, parts: list[str]) -> Container:
-        """`/<namespace>/<pod>[/<uid>]/<container>` -> the running container of that name."""
+    def _running(self, parts: list[str], missing: str = "") -> Container:
+        """`/<namespace>/<pod>[/<uid>]/<container>` -> the running container of that name; `missing` is what is said
+        when there is none (kubelet_pods.go GetExec, GetAttach)."""
         if len(parts) not in (3, 4):
             raise Refused(400, "Missing namespace, pod or container")
         pod = self._pod_of(parts)
         seen = self._lookup.seen(pod["metadata"]["uid"])
         latest = seen.latest(parts[-1]) if seen is not None else None
         if latest is None or not latest.running:
-            raise Refused(404, f'container not found ("{parts[-1]}")')
+            raise Refused(500, missing or f'container not found ("{parts[-1]}")')
         return latest
 
     async def _stats(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:

@@ -27,6 +27,12 @@ def flag(query: dict[str, str], *names: str) -> bool:
     return any(query.get(name, "").lower() in ("1", "true") for name in names)
 
 
+def asked_for(query: dict[str, str]) -> bool:
+    """Whether the caller wants any stream at all."""
+    wanted = _standard(query)
+    return bool(wanted["stdin"] or wanted["stdout"] or wanted["stderr"])
+
+
 class Streams:
     """Streams of one runtime."""
 
@@ -50,7 +56,7 @@ class Streams:
     async def _through(self, request: Request, method: str, wanted: dict[str, object]) -> Response:
         url = str((await self._runtime.call(method, wanted))["url"])
         if "upgrade" not in request.headers:
-            return Response(400, [("Content-Type", "text/plain")], b"you must request an upgrade to a stream\n")
+            return Response(400, [("Content-Type", "text/plain")], b"Upgrade request required")
         headers = {name: value for name, value in request.headers.items() if name not in _HOP}
         try:
             status, answer, found = await self._http.upgrade(request.method, url, headers, timeout=30)

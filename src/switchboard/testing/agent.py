@@ -29,6 +29,7 @@ class FakeAgent:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.refuses = ""  # why nothing is upgraded
         self._server = Server(self._handle)
         self._client = HttpClient()
         self._base = ""
@@ -74,6 +75,8 @@ class FakeAgent:
         if part == "dial":
             return await self._dial(request)
         if part in ("exec", "attach", "portForward"):
+            if self.refuses:
+                return Response(500, [("content-type", "text/plain")], self.refuses.encode())
             version = request.headers.get("x-stream-protocol-version", "").split(",")[0].strip()
             headers = [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", version)]
             return Response(101, headers, upgrade=_echo if part == "portForward" else _command)

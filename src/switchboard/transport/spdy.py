@@ -124,8 +124,8 @@ class SpdyStream:
     async def accepted(self) -> None:
         """Wait until our stream is accepted; ConnectionError if it is turned down."""
         await self._answered.wait()
-        if self.was_reset:
-            raise ConnectionResetError("the peer refused the stream")
+        if not self._replied:  # one that was accepted and has ended since may have left something to read
+            raise ConnectionResetError("the peer refused the stream" if self.was_reset else "the session ended")
 
     def arrived(self, data: bytes, fin: bool) -> None:
         """Data of the peer."""
@@ -215,8 +215,6 @@ class SpdySession:
         except BaseException:
             self._streams.pop(stream.id, None)
             raise
-        if self._lost:
-            raise ConnectionResetError("the session ended")
         if fin:
             stream.one_sided()
             self.forget_finished(stream)
