@@ -185,6 +185,19 @@ async def test_advice_becomes_a_warning(api: ApiServer) -> None:
     assert ("warning", '299 - "advice about s"') in response.headers
 
 
+async def test_an_address_of_somebody_else_holds_no_range(api: ApiServer) -> None:
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert (await api.call("POST", cidrs, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.97.0.0/24"]}}))[0] == 201
+    parent = {"group": "gateway.example.com", "resource": "gateways", "namespace": "ns", "name": "g"}
+    foreign = {"metadata": {"name": "10.97.0.9"}, "spec": {"parentRef": parent}}
+    assert (await api.call("POST", ADDRESSES, foreign))[0] == 201
+    status, told = await api.call("POST", SERVICES, service("s", clusterIP="10.97.0.9"))
+    assert status == 422 and "already allocated" in told["message"]
+    assert (await api.call("DELETE", cidrs + "/x"))[0] == 200
+    await api.gone(cidrs + "/x")
+    assert (await api.call("GET", ADDRESSES + "/10.97.0.9"))[0] == 200
+
+
 async def test_a_range_goes_when_nothing_needs_it(api: ApiServer) -> None:
     cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
     assert (await api.call("POST", cidrs, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.99.0.0/24"]}}))[0] == 201
@@ -390,3 +403,15 @@ async def test_endpoints_go_with_their_service(api: ApiServer) -> None:
     assert (await api.call("GET", path + "/s"))[0] == 200
     assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
     assert (await api.call("GET", path + "/s"))[0] == 404
+
+
+async def test_the_old_topology_of_slices_is_not_written(api: ApiServer) -> None:
+    path = "/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices"
+    endpoint = {"addresses": ["10.1.2.3"], "deprecatedTopology": {"no label": "-"}}
+    made = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [endpoint], "ports": [{"port": 80}]}
+    status, slice_ = await api.call("POST", path, made)
+    assert status == 201 and slice_["endpoints"] == [{"addresses": ["10.1.2.3"], "conditions": {}}], slice_
+    change = {"endpoints": [{"addresses": ["10.1.2.4"], "deprecatedTopology": {"a": "b"}}]}
+    status, slice_ = await api.call("PATCH", path + "/s", change, MERGE)
+    assert status == 200 and slice_["endpoints"][0].keys() == {"addresses", "conditions"}
+    assert slice_["metadata"]["generation"] == 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchboard.api.identity import LOOPBACK
 from switchboard.api.keyspace import decode, split_key
-from switchboard.api.kinds.pools import ADDRESSES, CIDRS, Cidr
+from switchboard.api.kinds.pools import ADDRESSES, CIDRS, MANAGED_BY, MANAGER, Cidr
 from switchboard.api.metadata import now
 from switchboard.store.record import Event
 from switchboard.transport.messages import Request, Response
@@ -63,6 +63,12 @@ def _all(app: App) -> list[Object]:
     return [decode(record.value) for record in app.store.scan(CIDRS)]
 
 
+def _addresses(app: App) -> list[str]:
+    """The addresses of Services (others may have their reasons for an IPAddress, which hold no range)."""
+    managed = f'"{MANAGED_BY}":"{MANAGER}"'.encode()
+    return [split_key(record.key)[3] for record in app.store.scan(ADDRESSES) if managed in record.value]
+
+
 def _leaving(app: App) -> bool:
     return any("deletionTimestamp" in obj["metadata"] for obj in _all(app))
 
@@ -98,8 +104,7 @@ async def _reconcile(app: App, obj: Object) -> None:
     if "deletionTimestamp" in meta:
         if FINALIZER not in finalizers:
             return
-        addresses = [split_key(record.key)[3] for record in app.store.scan(ADDRESSES)]
-        if in_use(obj, _all(app), addresses):
+        if in_use(obj, _all(app), _addresses(app)):
             if current.get("status") != "False":
                 await _patch(app, meta["name"] + "/status", {"status": {"conditions": [_leaving_condition()]}})
             return

@@ -72,7 +72,7 @@ async def _put_back(app: App, key: str, parent: Object) -> None:
         _log.warning("the address %s of Service %s/%s cannot be put back: %s", address, space, name, error)
         return
     await _say(
-        app, service, f"Cluster IP [IPv{ipaddress.ip_address(address).version}]:{address} is not allocated; repairing"
+        app, service, f"Cluster IP [IPv{ipaddress.ip_address(address).version}]: {address} is not allocated; repairing"
     )
 
 
