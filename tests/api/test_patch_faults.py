@@ -66,3 +66,25 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 async def test_wrong_types_of_a_strategic_merge(api: ApiServer, body: dict[str, Any], shown: str, why: str) -> None:
     assert await refused(api, json.dumps(body), STRATEGIC) == f'Invalid value: "{shown}": {why}'
     assert ": json: cannot unmarshal " in await refused(api, json.dumps(body), MERGE)
+
+
+async def test_a_patched_scale_is_looked_at_alike(api: ApiServer) -> None:
+    made = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
+    await api.call("POST", DEPLOYMENTS, made)
+    scale = f"{DEPLOYMENTS}/d/scale?fieldValidation="
+    status, said = await api.call("PATCH", scale + "Ignore", {"spec": {"replicas": "3"}}, STRATEGIC)
+    assert status == 422 and said["details"]["causes"][0] == {
+        "reason": "FieldValueInvalid",
+        "message": 'Invalid value: "map[spec:map[replicas:3]]": unrecognized type: int32',
+        "field": "patch",
+    }
+    status, said = await api.call("PATCH", scale + "Ignore", {"spec": {"replicas": "3"}}, MERGE)
+    assert status == 422 and said["message"].endswith("Go struct field ScaleSpec.spec.replicas of type int32")
+    status, said = await api.call("PATCH", scale + "Strict", {"spec": {"replica": 3}}, MERGE)
+    assert status == 422 and said["message"].endswith('strict decoding error: unknown field "spec.replica"')
+    answer = await api.request("PATCH", scale, b'{"spec":{"replicas":2,"replicas":3,"x":1}}', MERGE)
+    assert answer.status == 200 and (await api.call("GET", f"{DEPLOYMENTS}/d/scale"))[1]["spec"] == {"replicas": 3}
+    assert [value for name, value in answer.headers if name.lower() == "warning"] == [
+        '299 - "duplicate field \\"spec.replicas\\""',
+        '299 - "unknown field \\"spec.x\\""',
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 from switchboard.api import bodies, metadata, ownership, query, representing, typed
 from switchboard.api.call import Call
 from switchboard.api.keyspace import key_of
+from switchboard.api.patchfaults import strict_faults, undecodable
 from switchboard.api.verbs import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -132,16 +133,35 @@ def _applied_scale(call: Call) -> Object:
 
 
 def _patch(call: Call, media: str) -> Any:
+    """The function from a Scale to the patched one."""
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
         raise UnsupportedMediaType("415: Unsupported Media Type", details={})
     body = bodies.parse_json(call.request.body)
     if media != JSON_PATCH and not isinstance(body, dict):
         raise BadRequest("error decoding patch: the patch is not an object")
+    faults = strict_faults(call.request.body, body) if call.options.field_validation != "Ignore" else []
+
+    def make(scale: Object) -> Object:
+        patched = _changed(scale, media, body)
+        try:
+            bodies.check_type(patched, _API_VERSION, "Scale")
+            unknown = clean_as(_SCALE, patched, "Scale", "v1")
+            bodies.report(call, call.kind, unknown, [], "Scale", faults=faults)
+        except BadRequest as e:
+            raise undecodable(e, patched, body if media == STRATEGIC_PATCH else None) from None
+        return patched
+
+    return make
+
+
+def _changed(scale: Object, media: str, body: Any) -> Object:
     if media == JSON_PATCH:
-        return lambda scale: patch.json_patch(scale, body)
-    if media == MERGE_PATCH:
-        return lambda scale: patch.merge_patch(scale, body)
-    return lambda scale: as_before(scale, patch.merge_patch(scale, body))  # a Scale has no lists
+        patched: Object = patch.json_patch(scale, body)
+    elif media == MERGE_PATCH:
+        patched = patch.merge_patch(scale, body)
+    else:
+        patched = as_before(scale, patch.merge_patch(scale, body))  # a Scale has no lists
+    return patched
 
 
 def _refuse_negative(call: Call, scale: Object) -> int:
@@ -155,8 +175,6 @@ def _refuse_negative(call: Call, scale: Object) -> int:
 
 def _scaled(call: Call, obj: Object, scale: Object) -> Object:
     """The object with the replicas of a Scale."""
-    bodies.check_type(scale, _API_VERSION, "Scale")
-    clean_as(_SCALE, scale, "Scale", "v1")
     replicas = _refuse_negative(call, scale)
     wanted = scale.get("metadata") or {}
     before = typed.copy_of(obj)
