@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,33 @@ async def test_dual_stack() -> None:
             "PATCH", services + "/s", {"spec": {"ipFamilyPolicy": "RequireDualStack"}}, MERGE
         )
         assert status == 200 and len(again["spec"]["clusterIPs"]) == 2
+
+
+async def test_a_preferred_second_family_comes_when_something_is_changed(tmp_path: Path) -> None:
+    """A cluster that becomes dual-stack leaves its Services as they are until they are touched."""
+    services = "/api/v1/namespaces/default/services"
+    store = tmp_path / "store.db"
+    async with ApiServer(settings=Settings(service_cidrs=("10.96.0.0/16",)), path=store) as api:
+        for name in ("a", "b"):
+            _, made = await api.call("POST", services, service(name, ipFamilyPolicy="PreferDualStack"))
+            assert made["spec"]["ipFamilies"] == ["IPv4"]
+    async with ApiServer(settings=Settings(service_cidrs=("10.96.0.0/16", "fd00:10:96::/112")), path=store) as api:
+        change: Any = {"metadata": {"labels": {"x": "y"}}}
+        _, kept = await api.call("PATCH", services + "/a", change, MERGE)
+        assert len(kept["spec"]["clusterIPs"]) == 1
+        for name, change in (("a", {"type": "NodePort"}), ("b", {"ipFamilyPolicy": "RequireDualStack"})):
+            status, more = await api.call("PATCH", f"{services}/{name}", {"spec": change}, MERGE)
+            assert status == 200 and more["spec"]["ipFamilies"] == ["IPv4", "IPv6"], more
+            assert len(more["spec"]["clusterIPs"]) == 2
+
+
+async def test_traffic_from_outside_has_a_policy_as_long_as_there_is_any(api: ApiServer) -> None:
+    for name, kind in (("c", "ClusterIP"), ("n", "NodePort")):
+        _, made = await api.call("POST", SERVICES, service(name, type=kind, externalIPs=["192.0.2.1"]))
+        assert made["spec"]["externalTrafficPolicy"] == "Cluster"
+        made["spec"]["externalIPs"] = []
+        status, changed = await api.call("PUT", f"{SERVICES}/{name}", made)
+        assert status == 200 and ("externalTrafficPolicy" in changed["spec"]) == (kind == "NodePort"), changed
 
 
 async def test_another_range_is_used_when_the_first_is_full() -> None:

@@ -256,6 +256,14 @@ def test_mirrors() -> None:
         "IPv6": [{"addresses": ["fd00::1"], "conditions": {"ready": True}}],
     }
     assert mirroring.beyond(made) == 0
+    made["metadata"]["annotations"] = {"a": "b", "c": "d"}
+    first = pack(mirroring.frame_of(made), ("IPv4", "IPv6"), [], mirroring.mirrored(made), placeholders=False).create
+    for n, piece in enumerate(first):
+        piece["metadata"]["name"] = f"ext-{n}"
+    assert not pack(mirroring.frame_of(made), ("IPv4", "IPv6"), first, mirroring.mirrored(made), placeholders=False).any
+    made["metadata"]["annotations"] = {"a": "e"}
+    writes = pack(mirroring.frame_of(made), ("IPv4", "IPv6"), first, mirroring.mirrored(made), placeholders=False)
+    assert [s["metadata"]["annotations"] for s in writes.update] == [{"a": "e"}] * 2 and not writes.create
     assert not mirroring.wants_mirror(made, service())
     assert mirroring.wants_mirror(made, service(selector=None))
     many = [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1100)]

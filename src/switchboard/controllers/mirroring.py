@@ -67,7 +67,7 @@ def frame_of(endpoints: Object) -> Frame:
     labels = {k: v for k, v in (meta.get("labels") or {}).items() if k not in (MANAGED_BY, SERVICE_NAME)}
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k not in (_LAST_APPLIED, TRIGGER)}
     labels |= {MANAGED_BY: MANAGER, SERVICE_NAME: meta["name"]}
-    return Frame(endpoints, f"{meta['name']}-", labels, annotations, MOST)
+    return Frame(endpoints, f"{meta['name']}-", labels, annotations, MOST, exact=True)
 
 
 def _mirrors_of(piece: Object) -> list[str]:

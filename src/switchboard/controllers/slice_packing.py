@@ -25,13 +25,15 @@ Group = tuple[str, Ports]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What all slices of one owner share: labels (with managed-by), annotations, most endpoints in one slice."""
+    """What all slices of one owner share: labels (with managed-by), annotations (`exact`: and no others), most
+    endpoints in one slice."""
 
     owner: Object
     prefix: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str] = field(default_factory=dict)
     most: int = 100
+    exact: bool = False
 
 
 @dataclass(slots=True)
@@ -188,13 +190,16 @@ def _stale_meta(frame: Frame, piece: Object) -> bool:
     if (meta.get("labels") or {}) != dict(frame.labels):
         return True
     held = meta.get("annotations") or {}
+    if frame.exact:
+        return {key: value for key, value in held.items() if key != TRIGGER} != dict(frame.annotations)
     return any(held.get(key) != value for key, value in frame.annotations.items() if key != TRIGGER)
 
 
 def _changed(frame: Frame, piece: Object, endpoints: list[Object]) -> Object:
     meta = dict(piece["metadata"])
     meta["labels"] = dict(frame.labels)
-    annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key != TRIGGER}
+    others = {} if frame.exact else meta.get("annotations") or {}
+    annotations = {key: value for key, value in others.items() if key != TRIGGER}
     meta["annotations"] = annotations | dict(frame.annotations)
     if not meta["annotations"]:
         del meta["annotations"]

@@ -152,7 +152,7 @@ def _same_dual_stack(spec: Object, old: Object | None) -> bool:
     """A PreferDualStack Service is not up- or downgraded behind its back."""
     if old is None or spec.get("ipFamilyPolicy") != _PREFER or old.get("ipFamilyPolicy") != _PREFER:
         return False
-    if (spec.get("type") == "ExternalName") != (old.get("type") == "ExternalName"):
+    if spec.get("type") != old.get("type"):
         return False
     return spec.get("clusterIPs") == old.get("clusterIPs") and spec.get("ipFamilies") == old.get("ipFamilies")
 
