@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from switchboard.api import openapi_v2
+from switchboard.api import openapi_discovery, openapi_v2
 from switchboard.api.documents import Document
 from switchboard.api.openapi_custom import custom_schemas
 from switchboard.api.openapi_paths import META, base_path, paths, schema_name
@@ -34,8 +35,10 @@ V2_PROTOBUF = _V2_ASKED.replace("@", ".")
 _REVISION = "5"  # counts changes of how documents are built, so that clients drop what they keep
 INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES_VERSION}"}
 _ALWAYS = tuple(
-    f"{META}.{name}" for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent")
+    f"{META}.{name}"
+    for name in ("DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta", "WatchEvent", "APIResourceList")
 )
+_DISCOVERY = (f"{META}.APIGroup", f"{META}.APIGroupList", f"{META}.APIVersions", openapi_discovery.INFO)
 
 
 class OpenApi:
@@ -45,6 +48,7 @@ class OpenApi:
         self._registry, self._aggregation = registry, aggregation
         self._seen = (-1, -1)
         self._hashes: dict[str, str] = {}
+        self._single: dict[str, tuple[str, Schema, str]] = {}  # documents of one operation
         self._documents: dict[str, Document] = {}
 
     def knows(self, path: str) -> bool:
@@ -83,11 +87,16 @@ class OpenApi:
         if self._seen == changes:
             return
         self._seen = changes
-        fresh = {}
+        fresh: dict[str, str] = {}
+        single = {key: openapi_discovery.alone(key) for key in openapi_discovery.ALONE}
         for registry in self._registries():
             for group in registry.groups():
+                if group and not _custom(registry, group):
+                    single[f"apis/{group}"] = openapi_discovery.group(group)
                 for version in registry.versions(group):
                     fresh[base_path(group, version).lstrip("/")] = _hash(registry.kinds(group, version))
+        fresh |= dict.fromkeys(single, _hash(()))
+        self._single = single
         same = {key for key, value in fresh.items() if self._hashes.get(key) == value}
         changed = fresh != self._hashes
         self._documents = {
@@ -107,27 +116,31 @@ class OpenApi:
             return Document(openapi_v2.as_json(self._registries(), self._definitions()))
         if key == "v2-protobuf":
             return Document(openapi_v2.as_protobuf(self._registries(), self._definitions()), V2_PROTOBUF)
-        group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
-        return Document(self._v3(group, version), etag=self._hashes[key])
+        return Document(self._v3(key), etag=self._hashes[key])
 
     def _index(self) -> dict[str, Any]:
         found = {
             key: {"serverRelativeURL": f"/openapi/v3/{key}?hash={value}"} for key, value in sorted(self._hashes.items())
         }
-        groups = [f"apis/{group}" for registry in self._registries() for group in registry.groups() if group]
         for remote in self._aggregation.remotes.values() if self._aggregation is not None else ():
             if remote.openapi:
                 found[remote.path.lstrip("/")] = {"serverRelativeURL": remote.openapi}
-        others = ["api", "apis", "version", *groups]
-        found |= {key: {"serverRelativeURL": f"/openapi/v3/{key}"} for key in others}
         return {"paths": found}
 
-    def _v3(self, group: str, version: str) -> Iterator[bytes]:
+    def _v3(self, key: str) -> Iterator[bytes]:
         yield b'{"openapi":"3.0.0","info":' + msgspec.json.encode(INFO) + b',"paths":'
-        registry = next(r for r in self._registries() if r.versions(group))
-        yield from _object(paths(registry, group, version))
+        if key in self._single:
+            path, item, component = self._single[key]
+            yield from _object([(path, item)])
+            schemas = self._closed({component} if component else set(), {})
+        else:
+            group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
+            registry = next(r for r in self._registries() if r.versions(group))
+            ours = [] if _custom(registry, group) else [openapi_discovery.version(group, version)[:2]]
+            yield from _object(chain(ours, paths(registry, group, version)))
+            schemas = self._schemas(registry.kinds(group, version))
         yield b',"components":{"schemas":'
-        yield from _object((name, v3_schema(s)) for name, s in self._schemas(registry.kinds(group, version)))
+        yield from _object((name, v3_schema(s)) for name, s in schemas)
         bearer = {
             "BearerToken": {"type": "apiKey", "description": "A bearer token", "name": "authorization", "in": "header"}
         }
@@ -135,7 +148,7 @@ class OpenApi:
 
     def _schemas(self, kinds: Iterable[Kind], *, v2: bool = False) -> Iterator[tuple[str, Schema]]:
         """The schemas that some kinds need: their own, their lists, and everything these refer to."""
-        table, wanted = definitions(), set(_ALWAYS)
+        wanted = {*_ALWAYS, *(_DISCOVERY if v2 else ())}
         own: dict[str, Schema] = {}
         for kind in kinds:
             if kind.definition is None:
@@ -145,7 +158,12 @@ class OpenApi:
             for sub in kind.subresources.values():
                 wanted.add(schema_name(kind, sub.kind))
                 wanted.add(f"io.k8s.api.{(sub.group or 'core').split('.')[0]}.{sub.version}.{sub.kind}")
-        wanted |= {name for schema in own.values() for name in references(schema)}
+        return self._closed(wanted | {name for schema in own.values() for name in references(schema)}, own)
+
+    @staticmethod
+    def _closed(wanted: set[str], own: dict[str, Schema]) -> Iterator[tuple[str, Schema]]:
+        """Some schemas of the type table with all they refer to, and the given ones, by name."""
+        table = definitions() | openapi_discovery.SCHEMAS
         todo, seen = [name for name in wanted if name in table], set()
         while todo:
             name = todo.pop()
@@ -159,6 +177,11 @@ class OpenApi:
     def _definitions(self) -> Iterator[tuple[str, Schema]]:
         kinds = (kind for registry in self._registries() for kind in registry.kinds())
         return self._schemas(kinds, v2=True)
+
+
+def _custom(registry: Registry, group: str) -> bool:
+    """Whether a group is there through CustomResourceDefinitions alone: its discovery is in no OpenAPI document."""
+    return all(kind.custom for kind in registry.kinds(group))
 
 
 def _hash(kinds: Iterable[Kind]) -> str:

@@ -141,7 +141,7 @@ def _watch(kind: Kind, action: str, suffix: str) -> Operation:
     name = _operation_id(kind, "watch", None, everywhere=everywhere).removesuffix("ForAllNamespaces")
     return {
         "description": "Deprecated: list with the parameter watch.",
-        "tags": [_tag(kind)],
+        "tags": [tag(kind.group, kind.version)],
         "operationId": name + suffix,
         "parameters": [],
         "responses": {"200": _answer("OK", f"{META}.WatchEvent"), "401": {"description": "Unauthorized"}},
@@ -170,7 +170,13 @@ def _borrowed_name(kind: Kind, sub: Subresource) -> str:
     return f"io.k8s.api.{(sub.group or 'core').split('.')[0]}.{sub.version}.{sub.kind}"
 
 
-def _camel(*words: str) -> str:
+def short_group(group: str) -> str:
+    """A group as names of operations have it: `rbac.authorization`, `core`."""
+    return group.removesuffix(".k8s.io") or "core"
+
+
+def camel(*words: str) -> str:
+    """Words with dots and hyphens, run together: `readNamespacedPod`."""
     pieces = [piece for word in words for piece in word.replace("-", ".").split(".") if piece]
     joined = "".join(piece[:1].upper() + piece[1:] for piece in pieces)
     return joined[:1].lower() + joined[1:]
@@ -182,7 +188,7 @@ def _operation_id(
     verb = {"get": "read", "post": "create", "put": "replace", "deletecollection": "delete.collection"}.get(
         action, action
     )
-    group = kind.group.removesuffix(".k8s.io") or "core"
+    group = short_group(kind.group)
     words = [verb, group, kind.version]
     if action == "deletecollection":
         words = ["delete", group, kind.version, "collection"]
@@ -193,7 +199,7 @@ def _operation_id(
         words.append(sub.name)
     if everywhere:
         words.append("ForAllNamespaces")
-    return _camel(*words) + suffix
+    return camel(*words) + suffix
 
 
 def _marks(kind: Kind, action: str, sub: Subresource | None) -> dict[str, Any]:
@@ -204,12 +210,13 @@ def _marks(kind: Kind, action: str, sub: Subresource | None) -> dict[str, Any]:
     }
 
 
-def _content(name: str, media: tuple[str, ...] = (_JSON, "application/yaml")) -> dict[str, Any]:
+def content(name: str, media: tuple[str, ...] = (_JSON, "application/yaml")) -> dict[str, Any]:
+    """The body of an answer or a request, in each of its media types."""
     return {"content": {m: {"schema": ref(name)} for m in media}}
 
 
 def _answer(description: str, name: str) -> dict[str, Any]:
-    return {"description": description} | _content(name)
+    return {"description": description} | content(name)
 
 
 def _operation(
@@ -224,20 +231,20 @@ def _operation(
     elif verb in ("create", "update", "patch"):
         parameters = [_DRY_RUN, _MANAGER, _VALIDATION]
         codes["201"] = "Created"
-        body = _content(name) | {"required": True}
+        body = content(name) | {"required": True}
         if verb == "create":
             codes["202"] = "Accepted"
         elif verb == "patch":
             parameters = [*parameters, _FORCE]
             media = tuple(m for m in _PATCHES if not (kind.custom and "strategic" in m))
-            body = _content(f"{META}.Patch", media) | {"required": True}
+            body = content(f"{META}.Patch", media) | {"required": True}
     elif verb in ("delete", "deletecollection"):
         parameters = _DELETE if verb == "delete" else [*_DELETE, *_SELECT[1:-1]]
-        body = _content(f"{META}.DeleteOptions")
+        body = content(f"{META}.DeleteOptions")
         answer = f"{META}.Status"
         codes |= {"202": "Accepted"} if verb == "delete" else {}
     out: Operation = {
-        "tags": [_tag(kind)],
+        "tags": [tag(kind.group, kind.version)],
         "operationId": _operation_id(kind, action, sub, everywhere=everywhere),
         "parameters": parameters,
         "responses": {code: _answer(text, answer) for code, text in codes.items()}
@@ -248,16 +255,16 @@ def _operation(
     return out | _marks(kind, action, sub)
 
 
-def _tag(kind: Kind) -> str:
-    group = kind.group.removesuffix(".k8s.io") or "core"
-    return f"{_camel(group)}_{kind.version}"
+def tag(group: str, version: str) -> str:
+    """What the operations of a group-version are gathered under: `rbacAuthorization_v1`."""
+    return f"{camel(short_group(group))}_{version}"
 
 
 def _connect(kind: Kind, sub: Subresource, method: str, suffix: str) -> Operation:
     options = "path" if sub.name == "proxy" else "command" if sub.name == "exec" else ""
     text = {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}}
     return {
-        "tags": [_tag(kind)],
+        "tags": [tag(kind.group, kind.version)],
         "operationId": _operation_id(kind, f"connect.{method}", sub, suffix=suffix),
         "parameters": [_query(options, "string", f"The {options} to {sub.name}.")] if options and not suffix else [],
         "responses": {"200": text, "401": {"description": "Unauthorized"}},

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from switchboard.api import openapi_discovery
 from switchboard.api.openapi_paths import paths
 from switchboard.api.settings import KUBERNETES_VERSION
 from switchboard.objects import types
@@ -43,11 +44,23 @@ def as_json(registries: Sequence[Registry], definitions: Iterable[tuple[str, Sch
 
 
 def _paths(registries: Sequence[Registry]) -> Iterator[tuple[str, Schema]]:
+    for path, item in openapi_discovery.alone_paths():
+        yield path, _path_item(item)
     for registry in registries:
         for group in registry.groups():
+            yield from ((path, _path_item(item)) for path, item in _discovery_paths(registry, group))
             for version in registry.versions(group):
                 for path, item in paths(registry, group, version):
                     yield path, _path_item(item)
+
+
+def _discovery_paths(registry: Registry, group: str) -> Iterator[tuple[str, Schema]]:
+    if all(kind.custom for kind in registry.kinds(group)):
+        return
+    if group:
+        yield openapi_discovery.group(group)[:2]
+    for version in registry.versions(group):
+        yield openapi_discovery.version(group, version)[:2]
 
 
 # --- v3 -> v2 ---
