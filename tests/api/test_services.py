@@ -443,3 +443,24 @@ async def test_the_old_topology_of_slices_is_not_written(api: ApiServer) -> None
     status, slice_ = await api.call("PATCH", path + "/s", change, MERGE)
     assert status == 200 and slice_["endpoints"][0].keys() == {"addresses", "conditions"}
     assert slice_["metadata"]["generation"] == 2
+
+
+async def test_an_update_creates_what_is_absent_but_not_what_is_gone(api: ApiServer) -> None:
+    absent = service("s")
+    absent["metadata"]["resourceVersion"] = "7"
+    status, made = await api.call("PUT", SERVICES + "/s", absent)
+    assert status == 201, made
+    assert (await api.call("DELETE", SERVICES + "/s"))[0] == 200
+    status, told = await api.call("PUT", SERVICES + "/s", made)
+    assert status == 409 and f"UID in precondition: {made['metadata']['uid']}" in told["message"], told
+    assert (await api.call("GET", SERVICES + "/s"))[0] == 404
+
+
+async def test_a_manifest_put_again_changes_nothing(api: ApiServer) -> None:
+    """What was allocated stays where a client leaves it out: addresses, shared node ports, the health check's."""
+    manifest = service("s", type="LoadBalancer", externalTrafficPolicy="Local", ports=tcp_udp({}, {}))
+    _, made = await api.call("POST", SERVICES, manifest)
+    assert len({p["nodePort"] for p in made["spec"]["ports"]}) == 1
+    status, again = await api.call("PUT", SERVICES + "/s", manifest)
+    assert status == 200 and again["spec"] == made["spec"]
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]

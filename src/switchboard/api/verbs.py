@@ -11,7 +11,7 @@ from switchboard.api.authz import Attributes, Decision, refusal
 from switchboard.api.call import Call
 from switchboard.api.keyspace import key_of
 from switchboard.api.patchfaults import strict_faults, undecodable
-from switchboard.api.writing import change, insert
+from switchboard.api.writing import change, insert, refuse_uid
 from switchboard.objects import patch
 from switchboard.objects.errors import BadRequest, FieldError, Invalid, UnsupportedMediaType
 from switchboard.transport.messages import Response
@@ -44,6 +44,9 @@ async def update(call: Call) -> Response:
     if not call.sub and app.strategy(kind).create_on_update:
         head = app.store.head(key_of(kind, call.namespace, call.name))
         if head is None:
+            if uid := metadata.of(obj).get("uid"):
+                refuse_uid(call, uid, None)  # it is gone, and is not to come back as another
+            metadata.of(obj).pop("resourceVersion", None)
             may_create(call)
             return representing.one(call, await insert(call, obj), 201)
     first = True

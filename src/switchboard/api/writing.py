@@ -179,7 +179,8 @@ def _check_version(call: Call, obj: Object, head: Record) -> bool:
     return call.verb == "update"
 
 
-def _refuse_uid(call: Call, uid: str, stored: str | None) -> None:
+def refuse_uid(call: Call, uid: str, stored: str | None) -> None:
+    """The object that an update means is not the stored one."""
     kind = call.kind
     why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored or ''}"
     raise Conflict.of(kind.plural, kind.group, call.name, why)
@@ -192,7 +193,7 @@ async def _change_once(call: Call, head: Record, obj: Object, tracked: bool, pre
     metadata.check_namespace(obj, call.namespace, kind.namespaced)
     uid = obj["metadata"].get("uid")
     if call.verb == "update" and uid and uid != old["metadata"].get("uid"):
-        _refuse_uid(call, uid, old["metadata"].get("uid"))
+        refuse_uid(call, uid, old["metadata"].get("uid"))
     if metadata.dedupe_owners(obj):
         call.warn(_OWNERS)
     typed.default(kind, obj)

@@ -114,8 +114,7 @@ def _keep_node_ports(spec: Object, old: Object) -> None:
         if not port.get("nodePort"):
             known = by_name.get(port.get("name", ""))
             if known and known not in used:
-                port["nodePort"] = known
-                used.add(known)
+                port["nodePort"] = known  # as may another that shared it: TCP and UDP of one port
 
 
 def normalise_ips(spec: Object, old: Object | None) -> None:
