@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -94,6 +95,49 @@ def test_without_a_cluster_every_verb_says_how_to_get_one(words: list[str], caps
 def test_the_name_may_stand_before_or_after_the_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     assert "switchboard up --name two" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--name"], "--name needs the name of a cluster"),
+        (["status", "-o", "yaml"], "invalid choice: 'yaml'"),
+        (["image", "load"], "required: FILE"),
+        (["down", "--grace", "-1"], "-1 is not a number of seconds"),
+        (["down", "--grace", "nan"], "nan is not a number of seconds"),
+        (["up", "--api-port", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_who_calls_a_verb_wrongly_is_told_where_it_is_written(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        assert main(words) == 2
+    except SystemExit as end:
+        assert end.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert re.search(r"^what to do: switchboard .*--help", error, re.M)
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_port_there_cannot_be_is_refused_before_anything_is_made(
+    base: Path, port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", "--no-egress", f"--api-port={port}"]) == 1
+    assert f"--api-port {port} is not a port" in capsys.readouterr().err
+    assert not (base / "lib").exists()
+
+
+@pytest.mark.parametrize(("count", "shown"), [("0", 0), ("1", 1), ("3", 3), ("9000", 5000), ("-1", 5000)])
+def test_as_many_lines_of_a_log_as_were_asked_for(count: str, shown: int, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configs.new(configs.DEFAULT_NAME)
+    config.save()
+    config.logs.mkdir()
+    lines = [f"line {number} {'-' * 30}" for number in range(5000)]
+    (config.logs / "server.log").write_text("\n".join(lines) + "\n")
+    assert main(["logs", "server", f"--tail={count}"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[len(lines) - shown :]
 
 
 @pytest.mark.parametrize("verb", ["down", "delete"])

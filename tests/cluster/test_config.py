@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import StringIO
@@ -131,6 +132,31 @@ def test_a_lock_is_held_by_one_at_a_time(base: Path) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(work, range(120)))
     assert (inside, most) == ([0], [1])
+
+
+def test_where_nothing_can_be_written_root_is_not_told_to_be_root(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.mkdir(exist_ok=True)
+    (base / "file").touch()
+    monkeypatch.setenv("SWITCHBOARD_STATE_DIR", str(base / "file"))
+    with pytest.raises(ClusterError, match="Not a directory") as refused:
+        configs.new("one").save()
+    assert "give another one in $SWITCHBOARD_STATE_DIR" in refused.value.advice
+
+
+def test_who_waits_for_a_lock_says_so(base: Path) -> None:
+    said, done = threading.Event(), []
+
+    def second() -> None:
+        with locks.cluster("one", said.set):
+            done.append("second")
+
+    with locks.cluster("one", lambda: done.append("never said")):
+        other = threading.Thread(target=second)
+        other.start()
+        assert said.wait(10)
+        done.append("first")
+    other.join(10)
+    assert done == ["first", "second"]
 
 
 def test_an_audit_log_needs_a_policy_that_can_be_read(base: Path) -> None:

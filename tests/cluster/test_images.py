@@ -79,6 +79,16 @@ def test_an_oci_archive_of_another_registry_comes_through_a_pipe(
     assert says(cluster, "piped", "ghcr.io/me/tool:2", "Always") == "Completed"
 
 
+def test_an_image_of_a_registry_with_a_port_is_pulled_from_the_mirror(
+    cluster: PrivateCluster, alpine: tuple[Layout, Descriptor], tmp_path: Path
+) -> None:
+    file = tmp_path / "image.tar"
+    file.write_bytes(docker_archive(*alpine, "localhost:5000/ported"))
+    assert "loaded localhost:5000/ported:latest" in cluster.switchboard("image", "load", str(file)).stdout
+    assert says(cluster, "ported", "localhost:5000/ported", "Always") == "Completed"
+    assert "\nlocalhost:5000/ported:latest  " in cluster.switchboard("image", "list").stdout
+
+
 def test_what_is_no_image_is_refused_in_words(cluster: PrivateCluster, tmp_path: Path) -> None:
     for content, said in ((b"no archive" * 100, "not an image archive"), (b"", "not an image archive")):
         file = tmp_path / "file"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from switchboard.cluster import access, kubeconfig
 from switchboard.cluster.config import ClusterConfig
+from switchboard.cluster.supervise import start_time
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
 
@@ -161,6 +162,22 @@ def test_a_lock_that_nobody_gives_back_is_named(
     path = home / ".kube/config"
     path.parent.mkdir()
     path.with_name("config.lock").touch()
+    with pytest.raises(kubeconfig.Refused, match=r"config\.lock"):
+        kubeconfig.merge(cluster)
+
+
+def test_what_a_killed_start_left_is_no_obstacle(
+    home: Path, cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig, "_LOCK_PATIENCE", 0.05)
+    path = home / ".kube/config"
+    path.parent.mkdir()
+    lock, half = path.with_name("config.lock"), path.with_name(".config.switchboard-4194305")
+    lock.write_text("switchboard 4194305 7")  # a process that cannot be
+    half.write_text("half a file")
+    kubeconfig.merge(cluster)
+    assert [entry.name for entry in path.parent.iterdir()] == ["config"]
+    lock.write_text(f"switchboard {os.getpid()} {start_time(os.getpid())}")
     with pytest.raises(kubeconfig.Refused, match=r"config\.lock"):
         kubeconfig.merge(cluster)
 

@@ -119,6 +119,44 @@ def test_a_start_that_was_killed_is_finished_by_the_next(stopped: PrivateCluster
     assert footprint(stopped) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_start_that_is_ended_ends_what_works_for_it(stopped: PrivateCluster, number: signal.Signals) -> None:
+    """At the latest with the next stop. It is building images, which it cannot: nothing can be loaded from here."""
+    stopped.env["SWITCHBOARD_IMAGES_DIR"] = str(stopped.folder / "images")
+    before = footprint(stopped)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = stopped.popen("./switchboard", "up", "--no-egress", cwd=ROOT, **pipes)
+    assert process.stdout
+    for line in process.stdout:
+        if "downloading Debian packages" in line:
+            process.send_signal(number)
+            break
+    said = process.stdout.read() if number != signal.SIGKILL else ""
+    process.wait()
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert said.endswith("\nswitchboard up: interrupted; run it again to go on\n") and "Traceback" not in said
+        assert not [line for line in footprint(stopped)["processes"] if "images.job" in line]
+    stopped.switchboard("delete")
+    assert footprint(stopped) == before
+    assert not os.path.exists(stopped.env["SWITCHBOARD_STATE_DIR"])
+
+
+def test_a_damaged_store_is_named_with_what_can_be_done(stopped: PrivateCluster) -> None:
+    stopped.up()
+    stopped.kubectl("create", "configmap", "kept")
+    stopped.switchboard("down")
+    store = Path(stopped.env["SWITCHBOARD_STATE_DIR"], stopped.name, "store.db")
+    good = store.read_bytes()
+    store.write_bytes(b"x" * 4096 + good[4096:])
+    failed = stopped.switchboard("up", "--no-egress", check=False)
+    assert failed.returncode == 1
+    assert f"put a good copy of {store}" in failed.stderr and "switchboard delete" in failed.stderr
+    store.write_bytes(good)
+    stopped.up()
+    assert stopped.get("configmap", "kept")["metadata"]["name"] == "kept"
+
+
 @pytest.mark.parametrize("damage", ["everything", "link", "records"])
 def test_a_crashed_cluster_is_repaired(stopped: PrivateCluster, damage: str) -> None:
     before = footprint(stopped)

@@ -146,6 +146,29 @@ def test_a_new_supervisor_adopts_what_runs(stage: Stage) -> None:
     assert stage.pid("one", other_than=one)
 
 
+def test_of_two_supervisors_one_waits_for_the_others_end(stage: Stage) -> None:
+    stage.plan(one={})
+    stage.start()
+    one, first = stage.pid("one"), stage.supervisor
+    assert first
+    stage.start()
+    second = stage.supervisor
+    assert second
+    wait_for(lambda: str(stage.folder / "supervisor.lock") in opened(second.pid))
+    record = json.loads((stage.folder / "processes.json").read_text())
+    assert record["supervisor"]["pid"] == first.pid
+    first.kill()
+    first.wait()
+    wait_for(lambda: f"one runs already (pid {one})" in stage.log())
+    assert stage.pid("one") == one
+    wait_for(lambda: json.loads((stage.folder / "processes.json").read_text())["supervisor"]["pid"] == second.pid)
+
+
+def opened(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    return [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
+
+
 def test_a_changed_plan_changes_only_what_differs(stage: Stage) -> None:
     stage.plan(same={}, changed={}, removed={})
     stage.start()

@@ -165,6 +165,27 @@ def works(cluster: PrivateCluster) -> None:
     wait_for(lambda: len(pods(cluster)) == 2, what="the third pod to be gone")
 
 
+@pytest.mark.parametrize("pair", [("supervisor", "server"), ("supervisor", "node"), ("server", "node")])
+def test_who_looks_after_others_dies_together_with_who_looks_after_it(
+    serving: PrivateCluster, ways: dict[str, Asker], pair: tuple[str, str]
+) -> None:
+    before, kept = containers(serving), objects(serving)
+    old = {name: serving.pid(name) for name in pair}
+    for asker in ways.values():
+        asker.begin()
+    for pid in old.values():
+        os.kill(pid, signal.SIGKILL)
+    for name, pid in old.items():
+        wait_for(lambda: serving.pid(name) not in (0, pid), what=f"{name} to run again")  # noqa: B023
+    whole(serving)
+    assert all(asker.more() and not asker.failed for asker in ways.values())
+    assert containers(serving) == before
+    assert objects(serving) >= kept
+    own, ours = (os.readlink(f"/proc/{serving.pid(name)}/ns/net") for name in ("supervisor", "registry"))
+    assert own == ours, "on the host, whoever started it"
+    works(serving)
+
+
 def test_all_roles_at_once(serving: PrivateCluster, ways: dict[str, Asker], held: Asker) -> None:
     before, kept = containers(serving), objects(serving)
     old = {p["name"]: p["pid"] for p in serving.status()["processes"] if p["name"] != "supervisor"}

@@ -39,9 +39,13 @@ def simple(layout: Layout) -> Descriptor:
     return layout.add_image(Image(command=("/hello",)), [layer], "amd64")
 
 
-def docker_archive(tags: list[str] | None, *, layer: bytes = b"", **changes: Any) -> bytes:
+def docker_archive(
+    tags: list[str] | None, *, layer: bytes = b"", diff_ids: list[str] | None = None, **changes: Any
+) -> bytes:
     content = layer or tar({"hello": b"world"})
-    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+    layers = ["sha256:" + hashlib.sha256(content).hexdigest()] if diff_ids is None else diff_ids
+    root = {"type": "layers", "diff_ids": layers}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": root}).encode()
     entry = {"Config": "c.json", "RepoTags": tags, "Layers": ["l/layer.tar"]} | changes
     return tar({"c.json": config, "l/layer.tar": content, "manifest.json": json.dumps([entry]).encode()})
 
@@ -97,6 +101,8 @@ def test_a_layer_that_is_a_link_or_compressed_is_read(tmp_path: Path) -> None:
         (gzip.compress(docker_archive(["a:1"]))[:-40], "not an image archive"),
         (gzip.compress(docker_archive(["a:1"]))[:60] + b"x" * 200, "not an image archive"),
         (docker_archive(["a:1"])[:700], "not an image archive"),
+        (docker_archive(["a:1"], diff_ids=["sha256:" + "0" * 64]), "a layer of the image should be"),
+        (docker_archive(["a:1"], diff_ids=["sha256:" + "0" * 64] * 2), "2 layers and the archive 1"),
         (tar({"index.json": json.dumps({"manifests": [{"digest": "../../x"}]}).encode()}), "descriptor"),
         (tar({"index.json": b"{}", f"blobs/sha256/{'0' * 64}": b"other"}), "damaged|should be"),
     ],
@@ -140,11 +146,30 @@ def test_names_in_an_archive_never_lead_out_of_it(tmp_path: Path) -> None:
     assert not outside.exists()
 
 
+def test_docker_names_an_index_by_the_image_of_it_that_is_there(tmp_path: Path) -> None:
+    """What `docker save` writes of an image of many platforms, of which it has one: an index, and its own manifest."""
+    one = Layout(tmp_path / "one")
+    here = simple(one)
+    elsewhere = Descriptor(oci.MANIFEST, "sha256:" + "1" * 64, 9)
+    content = {"schemaVersion": 2, "manifests": [elsewhere.json(), here.json()]}
+    index = one.add(json.dumps(content).encode(), oci.INDEX)
+    config = one.read_json(here.digest)["config"]["digest"]
+    files = {f"blobs/sha256/{part.digest[7:]}": one.read(part.digest) for part in one.parts(index)}
+    noted = index.json() | {"annotations": {oci.REF_ANNOTATION: "v1"}}
+    entry = {"Config": f"blobs/sha256/{config[7:]}", "RepoTags": ["app:v1"], "Layers": []}
+    files |= {"index.json": json.dumps({"manifests": [noted]}).encode(), "manifest.json": json.dumps([entry]).encode()}
+    two = Layout(tmp_path / "two")
+    (image,) = archive.read(io.BytesIO(tar(files)), two)
+    assert (image.manifest.digest, [str(name) for name in image.names]) == (index.digest, ["docker.io/library/app:v1"])
+    assert two.read(here.digest) == one.read(here.digest)
+
+
 def test_published_images_are_listed_by_name(tmp_path: Path) -> None:
     layout, storage = Layout(tmp_path / "layout"), tmp_path / "storage"
     manifest = simple(layout)
-    for name in ("nginx:alpine", "ghcr.io/a/b:1"):
+    for name in ("nginx:alpine", "ghcr.io/a/b:1", "localhost:5000/c:2"):
         publish(layout, manifest, names.parse(name), storage)
         publish(layout, manifest, names.parse(name), storage)
-    assert published(storage) == {"docker.io/library/nginx:alpine": manifest.digest, "ghcr.io/a/b:1": manifest.digest}
-    assert hosts(storage) == {"docker.io", "ghcr.io"}
+    everything = ("docker.io/library/nginx:alpine", "ghcr.io/a/b:1", "localhost:5000/c:2")
+    assert published(storage) == dict.fromkeys(everything, manifest.digest)
+    assert hosts(storage) == {"docker.io", "ghcr.io", "localhost:5000"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from switchboard.cluster import config as configs
 from switchboard.cluster import kubeconfig, locks, stop, traces
 from switchboard.cluster.config import ClusterConfig
@@ -21,11 +23,13 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     """Stop the cluster; with --purge, or as `delete`, forget it."""
     made = parser(verb, "Stop the cluster and leave nothing of it running.", _EXAMPLES, name)
     made.add_argument("--purge", action="store_true", help="also forget objects, images, certificates and the context")
-    made.add_argument("--grace", type=float, default=stop.GRACE, metavar="SECONDS", help="for containers (default 2)")
+    made.add_argument(
+        "--grace", type=_seconds, default=stop.GRACE, metavar="SECONDS", help="for containers (default 2)"
+    )
     options = made.parse_args(words)
     purge = options.purge or verb == "delete"
     progress = Progress()
-    with locks.cluster(options.name):
+    with locks.cluster(options.name, lambda: progress.doing(locks.WAITING)):
         config = _find(options.name, purge)
         if config is None:
             progress.say(f"There is no cluster {options.name}; nothing to do")
@@ -44,6 +48,13 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             f"Cluster {config.name} is {'down' if something else 'not up'}; its objects stay (forget them: --purge)"
         )
     return 0
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to a day")
+    return value
 
 
 def _find(name: str, purge: bool) -> ClusterConfig | None:

@@ -23,7 +23,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     made = parser(verb, "Show what the cluster's own processes say (for pods: kubectl logs).", _EXAMPLES, name)
     made.add_argument("process", nargs="?", help="supervisor, containerd, server, registry, node, dns (default: all)")
     made.add_argument("-f", "--follow", action="store_true", help="go on as more comes")
-    made.add_argument("--tail", type=int, default=20, metavar="LINES", help="how many lines back (default 20)")
+    made.add_argument("--tail", type=int, default=20, metavar="LINES", help="how many lines back (default 20; -1: all)")
     options = made.parse_args(words)
     config = cluster(options)
     names = [SUPERVISOR, *(process.name for process in table(config))]

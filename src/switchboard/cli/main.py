@@ -5,6 +5,7 @@ quick verb's time is imports. Failures of the cluster come out as three lines: w
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from types import ModuleType
 
@@ -32,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb. Returns the exit status: 0 good, 1 failed, 2 wrongly called."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _take_name(words)
+    if words[:1] == ["--name"]:
+        print("switchboard: --name needs the name of a cluster\nwhat to do: switchboard --help", file=sys.stderr)
+        return 2
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -41,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"switchboard: there is no verb {verb!r}{_nearest(verb)}\n\n{usage()}", file=sys.stderr)
         return 2
-    return _run(verb, words, name)
+    return _run(verb, words, name, alone=arguments is None)
 
 
 def usage() -> str:
@@ -66,10 +70,12 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-def _run(verb: str, words: list[str], name: str | None) -> int:
+def _run(verb: str, words: list[str], name: str | None, *, alone: bool) -> int:
     from switchboard.cluster.errors import ClusterError
 
     module: ModuleType = importlib.import_module(f"switchboard.cli.{VERBS[verb][0]}")
+    if alone and verb not in _ROLES:  # roles have their own way to end
+        _listen_to_signals()
     try:
         status: int = module.run(verb, words, name)
         sys.stdout.flush()
@@ -86,6 +92,15 @@ def _run(verb: str, words: list[str], name: str | None) -> int:
         return fail(verb, f"not permitted: {error}", "run as root")
     except OSError as error:  # the disk is full, a file is where a folder should be
         return fail(verb, f"the system refused: {error}", "mend that, then run it again: it goes on where it was")
+
+
+def _listen_to_signals() -> None:
+    """What ends a verb from outside is an exception from now on, so that it gives back what it holds. Before, while
+    modules were imported, it ended the process at once: they do not bear an exception anywhere.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def fail(verb: str, message: str, advice: str = "") -> int:

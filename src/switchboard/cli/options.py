@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from typing import NoReturn
 
 from switchboard.cluster.config import ClusterConfig, default_name, load_existing
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose failures say what to do, as all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong, and where to read what is right. Ends the process with status 2."""
+        self.exit(2, f"{self.prog}: {message}\nwhat to do: {self.prog} --help says how it is called\n")
+
+
 def parser(verb: str, summary: str, examples: str, name: str | None) -> argparse.ArgumentParser:
     """A parser with `--name` and examples below its help."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=f"switchboard {verb}",
         description=summary,
         epilog=f"examples:\n{examples}",

@@ -222,7 +222,9 @@ class ClusterConfig:
             self.state.mkdir(parents=True, exist_ok=True, mode=0o755)
             write_file(self.state / "cluster.json", text)
         except OSError as error:
-            raise ClusterError(f"could not write {self.state}/cluster.json: {error}", "run as root") from error
+            elsewhere = "see that the folder can be written, or give another one in $SWITCHBOARD_STATE_DIR"
+            advice = "run as root" if os.geteuid() else elsewhere
+            raise ClusterError(f"could not write {self.state}/cluster.json: {error}", advice) from error
 
 
 def check_name(name: str) -> str:
@@ -287,7 +289,11 @@ def load_all() -> list[ClusterConfig]:
 
 
 def check_ranges(config: ClusterConfig) -> None:
-    """Raise ClusterError unless the ranges are IPv4 networks of a usable size that do not overlap."""
+    """Raise ClusterError unless the port is one, and the ranges are IPv4 networks of a usable size that do not
+    overlap.
+    """
+    if not 0 < config.api_port < 65536:
+        raise ClusterError(f"--api-port {config.api_port} is not a port", "give a number from 1 to 65535")
     named: dict[str, IPv4Network] = {}
     for option in ("node_subnet", "pod_cidr", "service_cidr"):
         text = getattr(config, option)

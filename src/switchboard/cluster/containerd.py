@@ -13,6 +13,8 @@ import socket
 import threading
 from pathlib import Path
 
+from switchboard.images.names import kept_as
+
 from .config import ClusterConfig, write_file
 from .errors import ClusterError
 
@@ -84,7 +86,7 @@ def hosts_file(config: ClusterConfig, host: str, *, upstream_first: bool = False
     """`hosts.toml` of one image host. The mirror keeps each host's images under the host's name, hence
     `override_path`.
     """
-    mirror = f"http://{config.mirror}/v2/{host}"
+    mirror = f"http://{config.mirror}/v2/{kept_as(host)}"
     entry = f'[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n  override_path = true\n'
     if not config.egress:
         # naming the mirror as the server too keeps containerd from trying the real one last

@@ -8,6 +8,7 @@ file that sets one. A file that cannot be understood is left alone. Only comment
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from .access import admin_entries, document
 from .config import ClusterConfig
 from .errors import ClusterError
+from .supervise import start_time
 
 if TYPE_CHECKING:
     import yaml
 
 _SECTIONS = ("clusters", "contexts", "users")
 _LOCK_PATIENCE = 2.0
+_OURS = "switchboard"
 
 
 class Refused(ClusterError):
@@ -152,7 +155,7 @@ def _change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 def _replace(path: Path, text: str) -> None:
     old = path.stat() if path.exists() else None
-    temporary = path.with_name(f".{path.name}.switchboard-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{_OURS}-{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -168,21 +171,38 @@ def _replace(path: Path, text: str) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """kubectl's own lock, a file `<config>.lock` that is made or not made."""
+    """kubectl's own lock, a file `<config>.lock` that is made or not made. Ours says whose it is, so that one whose
+    holder was killed is found.
+    """
     lock = path.with_name(path.name + ".lock")
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0))
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            os.write(descriptor, f"{_OURS} {os.getpid()} {start_time(os.getpid())}".encode())
+            os.close(descriptor)
             break
         except FileExistsError:
+            if _holder_is_dead(lock):
+                lock.unlink(missing_ok=True)
+                continue
             if time.monotonic() > deadline:
                 raise OSError(f"another program holds {lock}; remove it if none does") from None
             time.sleep(0.02)
     try:
+        for half in path.parent.glob(f".{glob.escape(path.name)}.{_OURS}-*"):
+            half.unlink(missing_ok=True)  # of one that was killed while it wrote
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+def _holder_is_dead(lock: Path) -> bool:
+    try:
+        whose, pid, start = lock.read_text().split()
+        return whose == _OURS and start_time(int(pid)) != int(start)
+    except (OSError, ValueError):
+        return False  # kubectl's, which is empty
 
 
 def _loader(base: type[yaml.SafeLoader]) -> type[yaml.SafeLoader]:

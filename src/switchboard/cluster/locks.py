@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,13 +16,15 @@ from typing import IO
 from . import config as configs
 from .errors import ClusterError
 
+WAITING = "waiting for another `up` or `down` of this cluster to end"
+
 
 @contextmanager
-def cluster(name: str) -> Iterator[None]:
-    """One start or stop of a cluster at a time; a second one waits. Raises ClusterError."""
+def cluster(name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """One start or stop of a cluster at a time; a second one waits, and calls `waiting` before. Raises ClusterError."""
     path = configs.run_base() / f".{configs.check_name(name)}.lock"
     try:
-        with _held(path):
+        with _held(path, waiting):
             yield
     except PermissionError as error:
         raise ClusterError(f"could not lock {path}: {error}", "run as root") from error
@@ -40,7 +42,8 @@ def choice() -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _held(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    said = False
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,13 @@ def _held(path: Path) -> Iterator[None]:
                 raise
             continue
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not said:
+                    waiting()
+                said = True
+                fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(path, file):
                 continue
             try:

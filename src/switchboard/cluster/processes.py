@@ -77,7 +77,7 @@ def python(module: str, function: str, *, tls: bool = True) -> tuple[str, ...]:
     if not tls:
         setup += "; sys.modules['ssl'] = None; import asyncio; del sys.modules['ssl']"
     code = f"{setup}; from {module} import {function} as f; sys.exit(f(sys.argv[1:]))"
-    return (sys.executable, "-I", "-S", "-c", code)
+    return (sys.executable, "-I", "-S", "-X", "utf8", "-c", code)
 
 
 def write_plan(config: ClusterConfig) -> None:

@@ -36,6 +36,8 @@ _SWITCH = 0.0005
 # several times while one request is answered.
 _COLLECT = 20_000
 
+_SERVERS_TURN = 0.5  # seconds after which the node, if the server did not, starts a supervisor anew
+
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -55,7 +57,9 @@ def node(arguments: list[str]) -> int:
 
     async def body() -> None:
         from . import wiring
+        from .supervisor import guard_supervisor
 
+        guard_supervisor(config, wait=_SERVERS_TURN)
         client = await _connected(config, "node", "switchboard-node")
         proxy_client = await _connected(config, "proxy", "switchboard-proxy")
         await wiring.run_node(client, proxy_client, config)

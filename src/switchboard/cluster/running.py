@@ -65,6 +65,7 @@ def strays(config: ClusterConfig) -> list[int]:
         f"{config.run}/containerd.toml",
         f"{config.run}/registry.yml",
         f"{config.state}/cluster.json",
+        f"{config.state}/registry",  # who makes the stand-in images
     }
     found = []
     for entry in os.listdir("/proc"):

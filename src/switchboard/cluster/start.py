@@ -14,14 +14,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from switchboard.compiled import load
+from switchboard.images.publish import hosts
 from switchboard.images.standins import are_published
 from switchboard.pki.ensure import ensure
 from switchboard.pki.plan import plan
+from switchboard.store.errors import StoreCorrupt
 
 from . import access, cgroups, cni, containerd, locks, mirror, network, processes, running, shutdown, stop, traces
 from . import config as configs
@@ -55,7 +58,7 @@ def up(wish: Wish, progress: Progress) -> Result:
             "a cluster needs namespaces, mounts and rules, which only root can make", "sudo ./switchboard up"
         )
     require(NEEDED)
-    with locks.cluster(wish.name):
+    with locks.cluster(wish.name, lambda: progress.doing(locks.WAITING)):
         if configs.load(wish.name) is None and (left := traces.left(wish.name)):
             progress.doing("stopping what runs of a cluster whose state is gone")
             stop.stop(left)
@@ -77,15 +80,15 @@ def up(wish: Wish, progress: Progress) -> Result:
         deaths = {name: entry.get("restarts", 0) for name, entry in _known(config).items()}
         _start_or_tell_supervisor(config)
         patience = Patience(config, deaths, time.monotonic() + _PATIENCE)
-        builder = _start_images(config) if wish.images else None
-        containerd_seconds = _wait_containerd(patience, progress, spawned)
-        _wait_ready(patience, progress, spawned, began)
-        ready = progress.elapsed
-        shutdown.register(config)
-        _wait_mirror(patience)
-        containerd.look_upstream(config)
-        if builder:
-            _wait_images(builder, progress, configs.command("up", config.name))
+        with _images(config, wish) as builder:
+            containerd_seconds = _wait_containerd(patience, progress, spawned)
+            _wait_ready(patience, progress, spawned, began)
+            ready = progress.elapsed
+            shutdown.register(config)
+            _wait_mirror(patience)
+            containerd.look_upstream(config)
+            if builder:
+                _wait_images(builder, progress, configs.command("up", config.name))
         _pull_pause(config)
         return Result(config, False, containerd_seconds, ready)
 
@@ -129,7 +132,7 @@ def prepare(config: ClusterConfig, progress: Progress) -> None:
     for problem in problems:
         progress.say(f"                {problem}")
     _make_room(progress)
-    containerd.write(config, _mirror_hosts(config))
+    containerd.write(config, hosts(config.state / "registry"))
     mirror.write(config)
     processes.write_plan(config)
 
@@ -141,13 +144,6 @@ def _make_room(progress: Progress) -> None:
             cgroups.make_room(root)
     except OSError as error:
         progress.say(f"  no controllers for containers in {root}: {error}; they may not start, or know no limits")
-
-
-def _mirror_hosts(config: ClusterConfig) -> set[str]:
-    try:
-        return set(os.listdir(config.state / "registry/docker/registry/v2/repositories"))
-    except FileNotFoundError:
-        return set()
 
 
 def _runs_as_wished(config: ClusterConfig, wish: Wish) -> bool:
@@ -221,7 +217,11 @@ class Patience:
             path = self.config.logs / f"{name}.log"
             lines += [f"the end of {path}:", *tail(path, 12)]
         again = configs.command("up", self.config.name)
-        raise ClusterError("\n".join(lines), f"mend what the log says, then run `{again}` again: it repairs")
+        advice = f"mend what the log says, then run `{again}` again: it repairs"
+        if any(StoreCorrupt.__name__ in line for line in lines):
+            store, delete = self.config.state / "store.db", configs.command("delete", self.config.name)
+            advice = f"put a good copy of {store} (and store.db-wal) there and run `{again}`, or begin anew: `{delete}`"
+        raise ClusterError("\n".join(lines), advice)
 
 
 def _known(config: ClusterConfig) -> dict[str, Any]:
@@ -278,24 +278,40 @@ def _wait_ready(patience: Patience, progress: Progress, since: float, began: flo
 
 
 def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a log; none when there is no such file. Raises PermissionError."""
+    """The last lines of a log, all of them when `count` is negative; none when there is no such file. Raises
+    PermissionError.
+    """
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
-            return file.read().decode(errors="replace").splitlines()[-count:]
+            if count >= 0:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - max(65536, count * 256)))
+            lines = file.read().decode(errors="replace").splitlines()
+            return lines if count < 0 else lines[max(0, len(lines) - count) :]
     except PermissionError:
         raise
     except OSError:
         return []
 
 
-def _start_images(config: ClusterConfig) -> subprocess.Popen[str] | None:
-    """Build the stand-in images beside everything else, unless the mirror has them."""
+@contextmanager
+def _images(config: ClusterConfig, wish: Wish) -> Iterator[subprocess.Popen[str] | None]:
+    """Build the stand-in images beside everything else, unless the mirror has them or nobody wants them; who is
+    interrupted interrupts that too.
+    """
+    builder = _start_images(config) if wish.images and not are_published(config.state / "registry") else None
+    try:
+        yield builder
+    except BaseException:
+        if builder:
+            builder.terminate()
+            builder.wait()
+        raise
+
+
+def _start_images(config: ClusterConfig) -> subprocess.Popen[str]:
     storage = config.state / "registry"
-    if are_published(storage):
-        return None
-    argv = processes.python("switchboard.images.build", "main")
-    return subprocess.Popen([*argv, str(config.images), str(storage)], stdout=subprocess.PIPE, text=True)
+    argv = [*processes.python("switchboard.images.job", "main"), str(config.images), str(storage)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def _wait_images(builder: subprocess.Popen[str], progress: Progress, again: str) -> None:

@@ -32,7 +32,12 @@ def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
     sandboxes = _sandboxes(config)
     _stop_supervisor(config)
     # orphans of a supervisor that died
-    stop_processes([*(process.pid for process in running.processes(config)), *running.strays(config)])
+    orphans = [process.pid for process in running.processes(config)]
+    (config.run / "processes.json").unlink(missing_ok=True)  # without it nobody starts another supervisor
+    stop_processes(orphans)
+    while strays := running.strays(config):  # among them a supervisor that was started just now, and what it started
+        if not stop_processes(strays):
+            break
     stop_containers(config, grace)
     remove_leftovers(config, sandboxes)
     shutdown.forget(config)
@@ -47,12 +52,13 @@ def purge(config: ClusterConfig) -> None:
     _remove_if_empty(config.state.parent)
 
 
-def stop_processes(pids: list[int]) -> None:
-    """End processes of ours that nobody supervises."""
+def stop_processes(pids: list[int]) -> bool:
+    """End processes of ours that nobody supervises; False when some cannot be ended."""
     _signal(pids, signal.SIGTERM)
-    if not wait_gone(pids, 5.0):
-        _signal(pids, signal.SIGKILL)
-        wait_gone(pids, 5.0)
+    if wait_gone(pids, 5.0):
+        return True
+    _signal(pids, signal.SIGKILL)
+    return wait_gone(pids, 5.0)
 
 
 def stop_containers(config: ClusterConfig, grace: float) -> None:

@@ -7,7 +7,7 @@ reads `plan.json`, writes `processes.json`, and waits on one pidfd per process:
 - SIGHUP: read the plan again; start, stop and restart what differs
 - SIGTERM: stop everything, highest wave first, and end
 - at its own start it adopts the processes that `processes.json` names and that still run: a supervisor may die and
-  be replaced
+  be replaced; a lock keeps two that were started at once from both doing so
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SETTLED = 2.0  # seconds after which starting is over
 FIRST_DELAY, LONGEST_DELAY, LONG_LIFE = 0.1, 10.0, 30.0
 LOG_LIMIT = 16 << 20
+TURN = 5.0  # seconds that one waits for another to end
 
 
 def log(text: str) -> None:
@@ -97,6 +98,9 @@ class Supervisor:
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "reread", True))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not self.is_alone():
+            log("another supervisor runs")
+            return
         self.poll.register(self.wake, select.POLLIN)
         self.read_plan()
         join_group(self.plan, "supervisor")
@@ -109,6 +113,20 @@ class Supervisor:
             self.start_due()
             self.wait(self.next_due())
         self.stop_all()
+
+    def is_alone(self) -> bool:
+        """Whether no other supervisor has this folder; holds a lock on it until the process ends."""
+        lock = os.open(f"{self.run_folder}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + TURN
+        while not self.stopping:
+            try:
+                os.lockf(lock, os.F_TLOCK, 0)  # of this process alone: those it starts do not inherit it
+                return True
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+        return False
 
     def read_plan(self) -> None:
         """Take `plan.json` for what should run."""
@@ -255,7 +273,10 @@ class Supervisor:
         waves = sorted({process.spec["wave"] for process in self.processes.values()}, reverse=True)
         for wave in waves:
             self.stop([process for process in self.processes.values() if process.spec["wave"] == wave])
-        os.unlink(f"{self.run_folder}/processes.json")
+        try:
+            os.unlink(f"{self.run_folder}/processes.json")
+        except FileNotFoundError:
+            pass  # who stops the cluster was quicker
         log("stopped")
 
     def stop(self, group: list[Process]) -> None:

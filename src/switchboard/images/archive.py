@@ -22,6 +22,8 @@ from . import names, oci
 from .errors import ImageError
 from .oci import Descriptor, Layout
 
+_AGAIN = "the archive is damaged; make it again"
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -110,15 +112,22 @@ def _read_layout(folder: Path, files: dict[str, Path], layout: Layout) -> list[L
         notes = raw.get("annotations") or {}
         given = notes.get(oci.NAME_ANNOTATION) or notes.get(oci.REF_ANNOTATION)
         found = [given] if given and ("/" in given or ":" in given or not tags) else []
-        if not found:
-            content = layout.read_json(descriptor.digest)
-            config = content.get("config")
-            digest = str(config.get("digest")) if isinstance(config, dict) else ""
-            found = tags.get(digest, [given] if given else [])
-        for part in layout.parts(descriptor):
+        parts = layout.parts(descriptor)
+        for part in parts:
             layout.require(part.digest)
+        if not found:  # Docker's names are those of configs: the image's own, or of an index the one that is there
+            digests = {part.digest for part in parts}
+            found = [tag for digest, some in tags.items() if digest in digests for tag in some]
+            found = found or ([given] if given else [])
         loaded.append(Loaded(descriptor, tuple(names.parse(name) for name in found)))
     return loaded
+
+
+def _layer_digests(config: dict[str, Any]) -> list[Any]:
+    """What an image's layers are when they are not compressed, by its config; empty when it does not say."""
+    root = config.get("rootfs")
+    found = root.get("diff_ids") if isinstance(root, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _docker_names(files: dict[str, Path]) -> dict[str, list[str]]:
@@ -139,14 +148,20 @@ def _read_docker(folder: Path, files: dict[str, Path], layout: Layout) -> list[L
             config_path = files[os.path.normpath(str(entry["Config"]))]
             layer_paths = [files[os.path.normpath(str(name))] for name in entry["Layers"] or ()]
         except KeyError as error:
-            raise ImageError(f"the archive lacks the file {error}", "the archive is damaged; make it again") from error
+            raise ImageError(f"the archive lacks the file {error}", _AGAIN) from error
         config = layout.add(config_path.read_bytes(), oci.DOCKER_CONFIG)
+        wanted = _layer_digests(layout.read_json(config.digest)) or [None] * len(layer_paths)
+        if len(wanted) != len(layer_paths):
+            raise ImageError(f"the image has {len(wanted)} layers and the archive {len(layer_paths)}", _AGAIN)
         layers = []
-        for path in layer_paths:
+        for path, digest in zip(layer_paths, wanted, strict=True):
             with open(path, "rb") as blob:
                 compressed = blob.read(2) == b"\x1f\x8b"
                 blob.seek(0)
-                layers.append(layout.add_stream(blob, oci.DOCKER_LAYER + (".gzip" if compressed else "")))
+                layer = layout.add_stream(blob, oci.DOCKER_LAYER + (".gzip" if compressed else ""))
+            if digest and not compressed and layer.digest != digest:
+                raise ImageError(f"a layer of the image should be {digest} and is {layer.digest}", _AGAIN)
+            layers.append(layer)
         manifest = layout.add_manifest(config, layers, oci.DOCKER_MANIFEST)
         loaded.append(Loaded(manifest, tuple(names.parse(name) for name in _tags(entry))))
     return loaded

@@ -29,7 +29,17 @@ class Name:
     @property
     def repository(self) -> str:
         """Where the mirror keeps it: each host's images under the host's name."""
-        return f"{self.host}/{self.path}"
+        return f"{kept_as(self.host)}/{self.path}"
+
+
+def kept_as(host: str) -> str:
+    """An image host as the first part of a repository's name, which knows neither ports nor capitals."""
+    return host.lower().replace(":", "__")
+
+
+def host_of(first: str) -> str:
+    """The image host that is kept under that name; no host's name has a `_`."""
+    return first.replace("__", ":")
 
 
 def parse(text: str) -> Name:

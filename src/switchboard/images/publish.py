@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .names import Name
+from .names import Name, host_of
 from .oci import Descriptor, Layout
 
 
@@ -33,16 +33,17 @@ def publish(layout: Layout, manifest: Descriptor, name: Name, storage: Path) -> 
 def published(storage: Path) -> dict[str, str]:
     """Every `host/path:tag` of the storage folder with its digest."""
     root = storage / "docker/registry/v2/repositories"
-    return {
-        f"{link.parents[4].relative_to(root)}:{link.parent.parent.name}": link.read_text()
-        for link in sorted(root.glob("**/_manifests/tags/*/current/link"))
-    }
+    found = {}
+    for link in sorted(root.glob("**/_manifests/tags/*/current/link")):
+        host, *path = link.parents[4].relative_to(root).parts
+        found[f"{'/'.join([host_of(host), *path])}:{link.parent.parent.name}"] = link.read_text()
+    return found
 
 
 def hosts(storage: Path) -> set[str]:
     """The image hosts the storage folder has anything of."""
     try:
-        return set(os.listdir(storage / "docker/registry/v2/repositories"))
+        return {host_of(name) for name in os.listdir(storage / "docker/registry/v2/repositories")}
     except FileNotFoundError:
         return set()
 
