@@ -213,6 +213,19 @@ async def test_advice_becomes_a_warning(api: ApiServer) -> None:
     assert ("warning", '299 - "advice about s"') in response.headers
 
 
+async def test_services_move_out_of_the_first_range(api: ApiServer) -> None:
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert (await api.call("POST", cidrs, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.97.0.0/24"]}}))[0] == 201
+    _, old = await api.call("POST", SERVICES, service("old", clusterIP="10.96.7.7"))
+    assert (await api.call("DELETE", cidrs + "/kubernetes"))[0] == 200
+    for n in range(5):
+        status, made = await api.call("POST", SERVICES, service(f"s{n}"))
+        assert status == 201 and made["spec"]["clusterIP"].startswith("10.97.0.")
+    assert (await api.call("POST", SERVICES, service("late", clusterIP="10.96.7.8")))[0] == 422
+    status, kept = await api.call("PATCH", SERVICES + "/old", {"spec": {"type": "NodePort"}}, MERGE)
+    assert status == 200 and kept["spec"]["clusterIP"] == old["spec"]["clusterIP"]
+
+
 async def test_an_address_of_somebody_else_holds_no_range(api: ApiServer) -> None:
     cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
     assert (await api.call("POST", cidrs, {"metadata": {"name": "x"}, "spec": {"cidrs": ["10.97.0.0/24"]}}))[0] == 201

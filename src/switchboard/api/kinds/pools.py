@@ -23,6 +23,7 @@ from switchboard.store.record import Event
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
+    from switchboard.store.record import Record
 
 Object = dict[str, Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -32,6 +33,7 @@ CIDRS = "/networking.k8s.io/servicecidrs/"
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
 NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
+_DEFAULT = "kubernetes"  # name of the ServiceCIDR of the settings
 _TRIES = 64
 
 
@@ -131,11 +133,11 @@ class Pools:
 
     def _ranges(self, family: str) -> list[Cidr]:
         if self._cidrs is None:
-            found = list(self._app.settings.service_cidrs)
-            for record in self._app.store.scan(CIDRS):
-                obj = decode(record.value)
-                if "deletionTimestamp" not in obj["metadata"]:
-                    found += (obj.get("spec") or {}).get("cidrs") or ()
+            objects = {obj["metadata"]["name"]: obj for obj in map(_decoded, self._app.store.scan(CIDRS))}
+            standing = [obj for obj in objects.values() if "deletionTimestamp" not in obj["metadata"]]
+            found = [text for obj in standing for text in (obj.get("spec") or {}).get("cidrs") or ()]
+            if _DEFAULT not in objects or objects[_DEFAULT] in standing:  # it is on its way in, or there
+                found = [*self._app.settings.service_cidrs, *found]
             self._cidrs = [Cidr(text) for text in dict.fromkeys(found)]
             self._counted = self._app.store.revision
             for record in self._app.store.scan(ADDRESSES):
@@ -246,6 +248,10 @@ class Pools:
     def free_ports(self, ports: set[int]) -> None:
         """Give ports back."""
         self._ports -= ports
+
+
+def _decoded(record: Record) -> Object:
+    return decode(record.value)
 
 
 def drop(app: App, key: str) -> None:
