@@ -93,6 +93,7 @@ async def test_metrics_and_health(api: ApiServer) -> None:
     assert isinstance(text, bytes)
     wanted = 'apiserver_request_total{code="200",dry_run="",group="",resource="configmaps",scope="namespace"'
     assert wanted.encode() in text
+    assert b'\nkubernetes_build_info{major="1",' in text
     assert (await api.call("GET", "/livez/ping"))[1] == b"ok"
     _, verbose = await api.call("GET", "/readyz?verbose")
     assert verbose.endswith(b"readyz check passed\n")
@@ -101,10 +102,17 @@ async def test_metrics_and_health(api: ApiServer) -> None:
     assert {f"[+]poststarthook/{name} ok" for name in hooks} | {"[+]informer-sync ok"} <= checks
     for path in ("/livez", "/healthz"):
         assert b"[+]poststarthook/crd-informer-synced ok\n" in (await api.call("GET", f"{path}?verbose"))[1]
+    slis = (await api.call("GET", "/metrics/slis"))[1].decode().splitlines()
+    assert 'kubernetes_healthcheck{name="ping",type="livez"} 1' in slis
+    assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 2' in slis
     api.app.ready = False
     assert b"[-]poststarthook/crd-informer-synced failed" in (await api.call("GET", "/healthz"))[1]
     assert (await api.call("GET", "/readyz"))[0] == 500
     assert (await api.call("GET", "/livez"))[0] == 200
+    slis = (await api.call("GET", "/metrics/slis"))[1].decode().splitlines()
+    assert 'kubernetes_healthcheck{name="informer-sync",type="readyz"} 0' in slis
+    assert 'kubernetes_healthchecks_total{name="informer-sync",status="error",type="readyz"} 1' in slis
+    assert 'kubernetes_healthchecks_total{name="informer-sync",status="success",type="readyz"} 1' in slis
 
 
 async def test_a_restart_keeps_everything(tmp_path) -> None:  # type: ignore[no-untyped-def]

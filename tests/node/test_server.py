@@ -204,12 +204,27 @@ async def test_numbers_and_lists(node: Node) -> None:
     summary = json.loads((await get(node, "/stats/summary"))[1])
     assert summary["node"]["nodeName"] == "one"
     assert summary["pods"][0]["podRef"]["name"] == "talk"
+    (status,) = (await node.client.get(PODS, "talk", "default"))["status"]["containerStatuses"]
+    assert summary["pods"][0]["startTime"] <= status["state"]["running"]["startedAt"]
+    assert summary["pods"][0]["containers"][0]["startTime"] == status["state"]["running"]["startedAt"]
     assert summary["pods"][0]["containers"][0]["memory"]["workingSetBytes"] > 0
     assert (
         'container_memory_working_set_bytes{container="c",namespace="default",pod="talk"}'
         in (await get(node, "/metrics/resource"))[1]
     )
     assert "kubelet_running_pods 1" in (await get(node, "/metrics"))[1]
+    assert 'kubelet_node_name{node="one"} 1' in (await get(node, "/metrics"))[1]
+    where = f'container="c",id="{(id_ := status["containerID"].removeprefix("containerd://"))}"'
+    where += f',image="{status["imageID"]}",name="{id_}",namespace="default",pod="talk"'
+    cadvisor = (await get(node, "/metrics/cadvisor"))[1]
+    assert f"container_memory_working_set_bytes{{{where}}}" in cadvisor
+    assert f'container_cpu_usage_seconds_total{{{where},cpu="total"}}' in cadvisor
+    assert f"container_start_time_seconds{{{where}}}" in cadvisor
+    assert "\nmachine_cpu_cores " in cadvisor
+    assert await get(node, "/healthz") == (200, "ok")
+    slis = (await get(node, "/metrics/slis"))[1]
+    assert 'kubernetes_healthcheck{name="syncloop",type="healthz"} 1' in slis
+    assert (await get(node, "/metrics/nothing"))[0] == 404
     assert json.loads((await get(node, "/configz"))[1])["kubeletconfig"]["clusterDNS"] == ["10.96.0.10"]
     async with https(node) as http:
         ran = await http.request("POST", await base(node) + "/run/default/talk/c?cmd=echo+hi", timeout=10)

@@ -69,6 +69,13 @@ def names(app: App) -> list[str]:
     return list(_READY)
 
 
+def _run(app: App, base: str, name: str, check: Check) -> bool:
+    """A check's result, which `/metrics/slis` tells as well."""
+    passed = check(app)
+    app.metrics.checks.count(name, base, passed)
+    return passed
+
+
 def answer(app: App, path: str, *, verbose: bool, excluded: list[str]) -> Response:
     """The answer of a health path."""
     base, _, single = path.strip("/").partition("/")
@@ -77,12 +84,13 @@ def answer(app: App, path: str, *, verbose: bool, excluded: list[str]) -> Respon
         check = checks.get(single)
         if check is None:
             return answers.text("404 page not found\n", 404)
-        return answers.text("ok") if check(app) else answers.text(f"internal server error: {single} failed\n", 500)
+        passed = _run(app, base, single, check)
+        return answers.text("ok") if passed else answers.text(f"internal server error: {single} failed\n", 500)
     lines, failed = [], []
     for name, check in checks.items():
         if name in excluded:
             lines.append(f"[+]{name} excluded: ok")
-        elif check(app):
+        elif _run(app, base, name, check):
             lines.append(f"[+]{name} ok")
         else:
             failed.append(name)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from switchboard.api import flowdumps
+from switchboard.objects.healthchecks import Healthchecks
 
 if TYPE_CHECKING:
     from switchboard.api.app import App
@@ -65,6 +66,7 @@ class Metrics:
         self._counted: dict[_Key, _Counted] = {}
         self._found: dict[tuple[Kind, str, str, bool, bool], _Counted] = {}
         self._started = time.time()
+        self.checks = Healthchecks()
 
     def observe(self, request: Request, call: Call | None, code: int, started: float) -> None:
         """Count one answered request."""

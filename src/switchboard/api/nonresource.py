@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Answer = Callable[[Request], "Response | Awaitable[Response]"]
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # as Go names them
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _NO_METHOD = "the server does not allow this method on the requested resource"
 
 
@@ -58,6 +59,15 @@ def version() -> dict[str, Any]:
     }
 
 
+@cache
+def _build_info() -> str:
+    """What `/version` says, as dashboards look for it among the metrics."""
+    words = {"".join(f"_{c.lower()}" if c.isupper() else c for c in key): value for key, value in version().items()}
+    inside = ",".join(f'{key}="{value}"' for key, value in words.items() if key[:8] not in ("emulatio", "min_comp"))
+    kind = "# TYPE kubernetes_build_info gauge\n"
+    return f"# HELP kubernetes_build_info Which version runs.\n{kind}kubernetes_build_info{{{inside}}} 1\n"
+
+
 class NonResource:
     """The table of everything that is not a resource."""
 
@@ -68,6 +78,7 @@ class NonResource:
             "/version": self._version,
             "/version/": self._version,
             "/metrics": self._metrics,
+            "/metrics/slis": self._slis,
             "/": self._root,
             "/index.html": self._root,
             oidc.CONFIGURATION: issuer.configuration,
@@ -127,9 +138,10 @@ class NonResource:
         return answers.encoded(request, [body, b"\n"], accepted=accept(request.headers.get("accept")), pretty=True)
 
     def _metrics(self, request: Request) -> Response:
-        return answers.text(
-            self._app.metrics.render(self._app), content_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return answers.text(_build_info() + self._app.metrics.render(self._app), content_type=_METRICS)
+
+    def _slis(self, request: Request) -> Response:
+        return answers.text(self._app.metrics.checks.render(), content_type=_METRICS)
 
     def _flows(self, request: Request) -> Response:
         details = bool(query.parse(request.query).get("includeRequestDetails"))
@@ -149,7 +161,16 @@ class NonResource:
             "/openapi/v2",
             "/openapi/v3",
         }
-        paths |= {"/openid/v1/jwks", "/version", "/metrics", "/healthz", "/livez", "/readyz", *flowdumps.DUMPS}
+        paths |= {
+            "/openid/v1/jwks",
+            "/version",
+            "/metrics",
+            "/metrics/slis",
+            "/healthz",
+            "/livez",
+            "/readyz",
+            *flowdumps.DUMPS,
+        }
         registry = self._app.registry
         for group in registry.groups():
             if group:

@@ -21,6 +21,7 @@ from switchboard.node.observed import Container, Observed
 from switchboard.node.runtime import CriRuntime, RuntimeFailure
 from switchboard.node.settings import NodeSettings
 from switchboard.node.streams import Streams, asked_for
+from switchboard.objects.healthchecks import Healthchecks
 from switchboard.transport.messages import Request, Response
 from switchboard.transport.server import Server
 
@@ -77,6 +78,7 @@ class NodeServer:
         self.listening = asyncio.Event()
         self._runtime, self._settings, self._lookup = runtime, settings, lookup
         self._streams = Streams(runtime)
+        self._checks = Healthchecks()
         self._routes: dict[str, Callable[[Request, list[str], dict[str, str]], Awaitable[Response]]] = {
             "healthz": self._healthz,
             "pods": self._pods,
@@ -135,6 +137,8 @@ class NodeServer:
     # Paths
 
     async def _healthz(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
+        for name in parts or ("ping", "log", "syncloop"):
+            self._checks.count(name, "healthz", True)
         return text(200, "ok")
 
     async def _pods(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
@@ -264,15 +268,18 @@ class NodeServer:
     async def _stats(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         if parts and parts[0] != "summary":
             raise Refused(404, "404 page not found")
-        return as_json(
-            stats.summary(self._settings.name, await self._runtime.container_stats(), stats.node(), time.time())
-        )
+        containers, pods = await self._runtime.container_stats(), self._lookup.pods()
+        return as_json(stats.summary(self._settings.name, containers, stats.node(), pods, time.time()))
 
     async def _metrics(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         kind = parts[0] if parts else ""
-        if kind not in ("", "resource", "cadvisor", "probes"):
+        if kind not in ("", "resource", "cadvisor", "probes", "slis"):
             raise Refused(404, "404 page not found")
-        body = stats.metrics(kind, await self._runtime.container_stats(), stats.node(), self._lookup.pods())
+        if kind == "slis":
+            body = self._checks.render()
+        else:
+            containers, pods = await self._runtime.container_stats(), self._lookup.pods()
+            body = stats.metrics(kind, self._settings.name, containers, stats.node(), pods)
         return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], body.encode())
 
 
