@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes import REGISTRY, changed, made, pod_spec, problems, settled
 
-from switchboard.objects import validate
+from switchboard.objects import names, validate
 from switchboard.objects.errors import FieldError, StatusError
 from switchboard.objects.types import definitions
 
@@ -412,3 +412,50 @@ def test_whatever_is_well_typed_is_judged_without_a_crash(data: st.DataObject) -
         validate.update(kind, obj, obj, "status"),
     ):
         assert all(error.field is not None and error.message for error in found)
+
+
+BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+
+
+@pytest.mark.parametrize(
+    ("text", "unambiguous", "canonical"),
+    [
+        ("1.0.0.0/8", "", ""),
+        ("0.0.0.0/0", "", ""),
+        ("2001:4860:4860::/48", "", ""),
+        ("::1/128", "", ""),
+        ("2a00:79e0:2:0::/64", "", 'must be in canonical form ("2a00:79e0:2::/64")'),
+        ("2001:DB8::/64", "", 'must be in canonical form ("2001:db8::/64")'),
+        ("1.1.01.0/24", "must not have leading 0s in IP", "must not have leading 0s in IP"),
+        ("192.168.0.0/016", "must not have leading 0s in prefix length", "must not have leading 0s in prefix length"),
+        *(
+            (text, told, told)
+            for told, texts in (
+                ("must not have an IPv4-mapped IPv6 address", ("::ffff:1.1.1.0/24", "::ffff:1.1.1.0/120")),
+                ("must not have bits set beyond the prefix length", ("1.2.3.4/24", "2001:db8::1/64")),
+                (BAD_CIDR, ("", "a", "1.2.3.4", "192.168.0.1/healthz", "192.168.0.1/0/99", "192.168.0.0/-16")),
+                (BAD_CIDR, ("192.168.0.0/+16", "1.2.3.0/33", "::/129", "1.2.3.0/\u0662")),
+            )
+            for text in texts
+        ),
+    ],
+)
+def test_networks(text: str, unambiguous: str, canonical: str) -> None:
+    assert names.cidr(text) == ([unambiguous] if unambiguous else [])
+    assert names.canonical_cidr(text) == ([canonical] if canonical else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1.2.3.4", ""),
+        ("::", ""),
+        ("0:0:0:0:0:0:0:0", 'must be in canonical form ("::")'),
+        ("1234::ABCD", 'must be in canonical form ("1234::abcd")'),
+        ("1.1.1.01", "must not have leading 0s"),
+        ("::ffff:1.1.1.1", "must not be an IPv4-mapped IPv6 address"),
+        *((text, names.BAD_IP) for text in ("", "1.2.3.400", "1.2.3.4:80", "[::1]", "fe80::1%eth0", "1.2.3.0/24")),
+    ],
+)
+def test_canonical_addresses(text: str, told: str) -> None:
+    assert names.canonical_ip(text) == ([told] if told else [])

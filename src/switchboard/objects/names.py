@@ -322,24 +322,41 @@ def _ip(text: str) -> list[str]:
 
 
 def parse_cidr(text: str) -> IPv4Network | IPv6Network | None:
-    """A network, host bits allowed, or None."""
-    try:
-        _, slash, bits = text.partition("/")
-        if not slash or not bits.isascii() or not bits.isdigit():
-            return None
-        return ip_network(text, strict=False)
-    except ValueError:
+    """A network as Go's lenient parser reads it (host bits and leading zeros are ignored), or None."""
+    start, slash, bits = text.partition("/")
+    address = _parse_ip(start)
+    if not slash or not bits.isascii() or not bits.isdigit() or address is None or int(bits) > address.max_prefixlen:
         return None
+    return ip_network((int(address).to_bytes(address.max_prefixlen // 8, "big"), int(bits)), strict=False)
 
 
 def cidr(text: str) -> list[str]:
     """A valid, unambiguous CIDR: no host bits, no leading zeros."""
     network = parse_cidr(text)
     if network is None:
-        address, slash, bits = text.partition("/")
-        if slash and bits.isdigit() and _parse_ip(address) is not None and int(bits) <= 32:
-            return ["must not have leading 0s"]
         return [BAD_CIDR]
-    if _parse_ip(text.partition("/")[0]) != network.network_address:
+    start, _, bits = text.partition("/")
+    address = _parse_ip(start)
+    if isinstance(address, IPv4Address) and str(address) != start:
+        return ["must not have leading 0s in IP"]
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if bits != str(int(bits)):
+        return ["must not have leading 0s in prefix length"]
+    if address != network.network_address:
         return ["must not have bits set beyond the prefix length"]
     return []
+
+
+def canonical_ip(text: str) -> list[str]:
+    """An address in the one form that newer fields take."""
+    return ip(text) or _canonical(text, str(parse_ip(text)))
+
+
+def canonical_cidr(text: str) -> list[str]:
+    """A CIDR in the one form that newer fields take."""
+    return cidr(text) or _canonical(text, str(parse_cidr(text)))
+
+
+def _canonical(text: str, form: str) -> list[str]:
+    return [] if form == text else [f'must be in canonical form ("{form}")']

@@ -126,7 +126,7 @@ _RULES: dict[tuple[str, str], Rules] = {
     (_NETWORK, "IngressClass"): Rules(network.ingress_class, change=network.ingress_class_update),
     (_NETWORK, "NetworkPolicy"): Rules(network.network_policy),
     (_NETWORK, "ServiceCIDR"): Rules(network.service_cidr, change=network.service_cidr_update),
-    (_NETWORK, "IPAddress"): Rules(network.ip_address, change=network.ip_address_update, name=network.ip_name),
+    (_NETWORK, "IPAddress"): Rules(network.ip_address, change=network.ip_address_update, name=names.canonical_ip),
     (_RBAC, "Role"): Rules(policy.role, name=_SEGMENT),
     (_RBAC, "ClusterRole"): Rules(policy.role, name=_SEGMENT),
     (_RBAC, "RoleBinding"): Rules(policy.binding, change=policy.binding_update, name=_SEGMENT),

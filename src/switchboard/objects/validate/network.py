@@ -230,7 +230,7 @@ def service_cidr(obj: Object, errs: Errors) -> None:
         errs.invalid("spec.cidrs", {"CIDRs": networks}, told)
         return
     for i, text in enumerate(networks):
-        errs.check(f"spec.cidrs[{i}]", text, names.cidr)
+        errs.check(f"spec.cidrs[{i}]", text, names.canonical_cidr)
 
 
 def service_cidr_update(obj: Object, old: Object, errs: Errors) -> None:
@@ -265,11 +265,3 @@ def ip_address_update(obj: Object, old: Object, errs: Errors) -> None:
     now, then = (obj.get("spec") or {}).get("parentRef"), (old.get("spec") or {}).get("parentRef")
     if now != then:
         errs.invalid("spec.parentRef", now, IMMUTABLE)
-
-
-def ip_name(text: str) -> list[str]:
-    """The name of an IPAddress object is an address in canonical form."""
-    parsed = names.parse_ip(text)
-    if parsed is None:
-        return [names.BAD_IP]
-    return [] if str(parsed) == text else [f'must be in canonical form ("{parsed}")']
