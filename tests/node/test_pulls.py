@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,9 +51,9 @@ async def landed() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_pods_lack_is_pulled_once_and_joined() -> None:
+async def test_what_pods_lack_is_pulled_once_and_joined(tmp_path: Path) -> None:
     runtime = Runtime("there")
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     first = pod("1", {"image": "web"}, {"image": "there"}, inits=({"image": "tool"},))
     second = pod("2", {"image": "web"}, {"image": "own", "imagePullPolicy": "Never"}, {"image": "No Name"})
     for each in (first, second):
@@ -63,10 +64,10 @@ async def test_what_pods_lack_is_pulled_once_and_joined() -> None:
     assert sorted(runtime.pulls) == ["tool", "web"]
 
 
-async def test_what_failed_is_not_tried_again_ahead_of_its_time() -> None:
+async def test_what_failed_is_not_tried_again_ahead_of_its_time(tmp_path: Path) -> None:
     runtime = Runtime(missing=("gone",))
     runtime.go.set()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     its = pod("1", {"image": "gone"})
     await images.ahead(its, [])  # says nothing
     await landed()
@@ -93,10 +94,10 @@ PRESENT = 'Container image "web" already present on machine and can be accessed 
 
 
 @pytest.mark.parametrize("policy", ["IfNotPresent", "Always"])
-async def test_what_was_pulled_ahead_is_said_to_be_pulled_once(policy: str) -> None:
+async def test_what_was_pulled_ahead_is_said_to_be_pulled_once(policy: str, tmp_path: Path) -> None:
     runtime, told = Runtime(), Told()
     runtime.go.set()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     container = {"image": "web", "imagePullPolicy": policy}
     first, second = pod("1", container), pod("2", {"image": "web"})
     await images.ahead(first, [])
@@ -108,9 +109,9 @@ async def test_what_was_pulled_ahead_is_said_to_be_pulled_once(policy: str) -> N
     assert told.events[2:] == [("Pulled", PRESENT)] * 2
 
 
-async def test_what_lands_while_it_is_waited_for_is_said_once() -> None:
+async def test_what_lands_while_it_is_waited_for_is_said_once(tmp_path: Path) -> None:
     runtime, told = Runtime(), Told()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     its = pod("1", {"image": "web"})
     await images.ahead(its, [])
     ensured = asyncio.ensure_future(images.ensure(its, {"image": "web"}, [], told.say))
@@ -121,10 +122,10 @@ async def test_what_lands_while_it_is_waited_for_is_said_once() -> None:
     assert [message for _, message in told.events] == ['Pulling image "web"', PULLED, PRESENT]
 
 
-async def test_always_pulls_what_is_here_and_never_what_is_not() -> None:
+async def test_always_pulls_what_is_here_and_never_what_is_not(tmp_path: Path) -> None:
     runtime, told = Runtime("web"), Told()
     runtime.go.set()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     await images.ensure(pod("1"), {"image": "web", "imagePullPolicy": "Always"}, [], told.say)
     await images.ensure(pod("1"), {"image": "web", "imagePullPolicy": "Never"}, [], told.say)
     assert [message for _, message in told.events] == ['Pulling image "web"', PULLED, PRESENT]
@@ -134,19 +135,19 @@ async def test_always_pulls_what_is_here_and_never_what_is_not() -> None:
     assert told.events[-1][1] == "Error: ErrImageNeverPull" and runtime.pulls == ["web"]
 
 
-async def test_an_image_that_cannot_be_looked_at() -> None:
+async def test_an_image_that_cannot_be_looked_at(tmp_path: Path) -> None:
     told = Told()
     with pytest.raises(PullFailure) as failure:
-        await Images(Runtime()).ensure(pod("1"), {"image": "broken"}, [], told.say)  # type: ignore[arg-type]
+        await Images(Runtime(), tmp_path).ensure(pod("1"), {"image": "broken"}, [], told.say)  # type: ignore[arg-type]
     why = 'Failed to inspect image "broken": rpc error: code = Unknown desc = no disk'
     assert (failure.value.reason, str(failure.value)) == ("ImageInspectError", why)
     assert told.events == [("InspectFailed", why), ("Failed", "Error: ImageInspectError")]
 
 
-async def test_a_pod_that_goes_is_forgotten() -> None:
+async def test_a_pod_that_goes_is_forgotten(tmp_path: Path) -> None:
     runtime, told = Runtime(missing=("gone",)), Told()
     runtime.go.set()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     its = pod("1", {"image": "web"}, {"image": "gone"})
     for _ in range(3):
         with pytest.raises(PullFailure):
@@ -167,10 +168,10 @@ def secret(uid: str, password: str) -> dict[str, Any]:
     return {"metadata": {"uid": uid}, "data": {".dockerconfigjson": base64.b64encode(config.encode()).decode()}}
 
 
-async def test_what_a_secret_opened_is_for_those_who_have_it() -> None:
+async def test_what_a_secret_opened_is_for_those_who_have_it(tmp_path: Path) -> None:
     runtime, told = Runtime("old", password="right"), Told()
     runtime.go.set()
-    images = Images(runtime)  # type: ignore[arg-type]
+    images = Images(runtime, tmp_path)  # type: ignore[arg-type]
     web, never = {"image": "web"}, {"image": "web", "imagePullPolicy": "Never"}
 
     async def tried(uid: str, container: dict[str, str], *secrets: dict[str, Any]) -> str:

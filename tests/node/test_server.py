@@ -7,6 +7,9 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
 
 from switchboard.client.resources import PODS
 from switchboard.testing.node import NODE_IP, Node, container
@@ -162,6 +165,16 @@ async def test_exec_over_spdy_and_websocket(node: Node) -> None:
     for path in ("attach/default/talk/c", "exec/default/talk/c?command=true&tty=1&error=1"):
         assert await get(node, f"/{path}") == (400, "you must specify at least 1 of stdin, stdout, stderr")
     assert (await get(node, "/exec/default/talk/c?output=1"))[0] == 400
+
+
+async def test_streams_into_what_ended_a_moment_ago(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    await node.apply("brief", {"command": ["true"]}, restartPolicy="Never")
+    pod = await node.phase("brief", "Succeeded")
+    for ident in (container(pod)["containerID"].rpartition("/")[2], "0" * 64):
+        monkeypatch.setattr(node.agent.server, "_running", lambda parts, missing, id_=ident: SimpleNamespace(id=id_))
+        attached = await get(node, "/attach/default/brief/c?output=1&input=1&tty=1")
+        assert attached == (500, "container c not found in pod brief_default")
+        assert await get(node, "/exec/default/brief/c?command=true&output=1") == (500, 'container not found ("c")')
 
 
 async def test_port_forward_and_dial_reach_the_pod(node: Node) -> None:

@@ -41,7 +41,8 @@ class Agent:
         self._runtime = CriRuntime(str(settings.cri_socket))
         self._recorder = EventRecorder(client, "kubelet", host=settings.name)
         self._volumes = Volumes(client, settings)
-        self._maker = Maker(client, self._runtime, settings, Images(self._runtime), self._volumes, Watching(client))
+        self._images = Images(self._runtime, settings.root_dir / "image_manager")
+        self._maker = Maker(client, self._runtime, settings, self._images, self._volumes, Watching(client))
         self._pods: Informer[Object] = Informer(client, PODS, field_selector=f"spec.nodeName={settings.name}")
         self.server = NodeServer(self._runtime, settings, self)
         self._workers: dict[str, PodWorker] = {}  # by UID
@@ -99,6 +100,7 @@ class Agent:
         while True:
             try:
                 await self._remove_orphans()
+                await self._images.prune()
             except RuntimeFailure as error:
                 log.warning("orphans: %s", error)
             await asyncio.sleep(_ORPHANS)

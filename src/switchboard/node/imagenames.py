@@ -21,11 +21,7 @@ def fault(image: str) -> str:
     """Why `image` is no image name; "" when it is one."""
     if _IDENT.fullmatch(image):
         return f"invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"
-    first, slash, rest = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
-        host, remote = first, rest
-    else:
-        host, remote = "docker.io/library" if not slash else "docker.io", image
+    host, remote = _split(image)
     path = remote.partition("@")[0].partition(":")[0]
     if path != path.lower():
         return f"{_PLAIN}: repository name ({path}) must be lowercase"
@@ -34,3 +30,18 @@ def fault(image: str) -> str:
     if len(f"{host}/{path}") > _LONGEST:
         return f"repository name must not be more than {_LONGEST} characters"
     return ""
+
+
+def repository(image: str) -> str:
+    """The whole name, with its host, without tag and digest."""
+    host, path = _split(image.partition("@")[0])
+    name, colon, tag = path.rpartition(":")
+    return f"{host}/{name if colon and '/' not in tag else path}"
+
+
+def _split(image: str) -> tuple[str, str]:
+    """Host (with what Docker Hub's own images have before their name) and the rest."""
+    first, slash, rest = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        return first, rest
+    return ("docker.io" if slash else "docker.io/library"), image

@@ -6,16 +6,20 @@ Source: pkg/kubelet/images/image_manager.go.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from switchboard.node import imagenames
 from switchboard.node.backoff import Backoff
-from switchboard.node.pullsecrets import PulledWith, credentials
+from switchboard.node.pullrecords import PullRecords
+from switchboard.node.pullsecrets import credentials
 from switchboard.node.runtime import CriRuntime, RuntimeFailure, RuntimeGone
 from switchboard.objects import durations
 
+log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _SOON = 1.0  # seconds after a failed pull until the pod is looked at again, and found to be backing off
 Say = Callable[[str, str, str], None]  # event type, reason, message
@@ -37,13 +41,13 @@ class Pulled(NamedTuple):
 
 
 class Images:
-    """Pulls for all pods of a node; one image is pulled once at a time."""
+    """Pulls for all pods of a node; one image is pulled once at a time. `folder` keeps what was pulled with what."""
 
-    def __init__(self, runtime: CriRuntime) -> None:
+    def __init__(self, runtime: CriRuntime, folder: Path) -> None:
         self._runtime = runtime
         self._backoff = Backoff()
         self._failed: dict[str, tuple[float, str]] = {}  # pod and image -> when, why
-        self._pulled_with = PulledWith()
+        self._records = PullRecords(folder)
         self._flights: dict[str, asyncio.Task[Pulled]] = {}
         self._ahead: dict[str, Pulled] = {}  # pod and image -> what was pulled for it, and is still to be said
 
@@ -88,7 +92,9 @@ class Images:
         key = f"{pod['metadata']['uid']}/{image}"
         ahead = self._ahead.pop(key, None)
         here = await self._inspect(image, say) if policy != "Always" or ahead is not None else None
-        mine = here is not None and self._pulled_with.opens(str(here["id"]), image, secrets)
+        if self._records.left_over:
+            await self._settle()
+        mine = here is not None and self._records.opens(str(here["id"]), image, secrets)
         if here is not None and mine and (policy == "Never" or ahead is None):
             words = f'Container image "{image}" already present on machine and can be accessed by the pod'
             say("Normal", "Pulled", words)
@@ -109,6 +115,23 @@ class Images:
             say("Warning", "Failed", "Error: ImagePullBackOff")
             raise PullFailure("ImagePullBackOff", f'Back-off pulling image "{image}": {why}', left)
         return await self._pull(key, image, secrets, say)
+
+    async def _settle(self) -> None:
+        """See what became of pulls that were under way when the node's process ended."""
+        for image in list(self._records.left_over):
+            try:
+                here = await self._runtime.image_status(image)
+            except RuntimeGone:
+                raise
+            except RuntimeFailure as error:
+                log.warning("whether image %s is here cannot be told: %s", image, error)
+                continue
+            self._records.settle(image, str(here["id"]) if here is not None else None)
+
+    async def prune(self) -> None:
+        """Forget with what images were pulled that are no longer here. Raises RuntimeFailure."""
+        before = time.time()
+        self._records.prune({str(image["id"]) for image in await self._runtime.list_images()}, before)
 
     async def _inspect(self, image: str, say: Say) -> Object | None:
         try:
@@ -158,14 +181,19 @@ class Images:
     async def _try_all(self, image: str, secrets: list[Object]) -> Pulled:
         started = time.monotonic()
         failure: RuntimeFailure | None = None
-        for credential in [*credentials(image, secrets), None]:
-            try:
-                reference = await self._runtime.pull_image(image, credential.auth if credential is not None else None)
-            except RuntimeFailure as error:
-                failure = failure or error
-                continue
-            self._pulled_with.add(reference, credential)
-            return Pulled(reference, time.monotonic() - started)
+        self._records.begin(image)
+        try:
+            for credential in [*credentials(image, secrets), None]:
+                try:
+                    auth = credential.auth if credential is not None else None
+                    reference = await self._runtime.pull_image(image, auth)
+                except RuntimeFailure as error:
+                    failure = failure or error
+                    continue
+                self._records.add(image, reference, credential)
+                return Pulled(reference, time.monotonic() - started)
+        finally:
+            self._records.end(image)
         assert failure is not None
         raise failure
 

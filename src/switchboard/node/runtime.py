@@ -18,7 +18,7 @@ from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from switchboard.node import shims
-from switchboard.node.cri import codec
+from switchboard.node.cri import CREATED, RUNNING, codec
 from switchboard.node.places import Places
 
 Message = dict[str, Any]
@@ -215,6 +215,15 @@ class CriRuntime:
         """ContainerStatus."""
         status: Message = (await self.call("ContainerStatus", {"container_id": id_})).get("status", {})
         return status
+
+    async def is_running(self, id_: str) -> bool:
+        """Whether a container runs now; false when there is none of that id."""
+        try:
+            return bool((await self.container_status(id_)).get("state", CREATED) == RUNNING)
+        except RuntimeFailure as error:
+            if error.code == "NOT_FOUND":
+                return False
+            raise
 
     async def pid(self, id_: str) -> int:
         """Process id of a container's first process; 0 when the runtime does not say, or it is gone."""

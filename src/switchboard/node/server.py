@@ -214,13 +214,25 @@ class NodeServer:
             raise Refused(400, "you must specify at least 1 command")
         if not asked_for(query):
             raise Refused(400, _NO_STREAM)
-        return await self._streams.exec(request, self._running(parts).id, command, query)
+        missing = f'container not found ("{parts[-1]}")'
+        ident = self._running(parts, missing).id
+        return await self._unless_ended(ident, missing, self._streams.exec(request, ident, command, query))
 
     async def _attach(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         if not asked_for(query):
             raise Refused(400, _NO_STREAM)
         missing = f"container {parts[-1]} not found in pod {'_'.join(parts[1::-1])}"
-        return await self._streams.attach(request, self._running(parts, missing).id, query)
+        ident = self._running(parts, missing).id
+        return await self._unless_ended(ident, missing, self._streams.attach(request, ident, query))
+
+    async def _unless_ended(self, ident: str, missing: str, work: Awaitable[Response]) -> Response:
+        """A stream into a container, which may have ended since we last looked: upstream looks for each stream."""
+        try:
+            return await work
+        except RuntimeFailure:
+            if await self._runtime.is_running(ident):
+                raise
+            raise Refused(500, missing) from None
 
     async def _port_forward(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         pod = self._pod_of(parts)
@@ -233,7 +245,8 @@ class NodeServer:
 
     async def _run(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         command = query.get("cmd", "").split(" ")
-        code, out, err = await self._runtime.exec(self._running(parts).id, command, 0)
+        missing = f'container not found ("{parts[-1]}")'
+        code, out, err = await self._runtime.exec(self._running(parts, missing).id, command, 0)
         if code:
             raise Refused(
                 500, f"command '{' '.join(command)}' exited with {code}: {(out + err).decode('utf-8', 'replace')}"
@@ -253,7 +266,7 @@ class NodeServer:
             raise Refused(404, "pod does not exist")
         return pod
 
-    def _running(self, parts: list[str], missing: str = "") -> Container:
+    def _running(self, parts: list[str], missing: str) -> Container:
         """`/<namespace>/<pod>[/<uid>]/<container>` -> the running container of that name; `missing` is what is said
         when there is none (kubelet_pods.go GetExec, GetAttach)."""
         if len(parts) not in (3, 4):
@@ -262,7 +275,7 @@ class NodeServer:
         seen = self._lookup.seen(pod["metadata"]["uid"])
         latest = seen.latest(parts[-1]) if seen is not None else None
         if latest is None or not latest.running:
-            raise Refused(500, missing or f'container not found ("{parts[-1]}")')
+            raise Refused(500, missing)
         return latest
 
     async def _stats(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
