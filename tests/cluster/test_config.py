@@ -174,6 +174,11 @@ def test_an_audit_log_needs_a_policy_that_can_be_read(base: Path) -> None:
     policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
     made = decided(str(policy))
     assert (made.audit_policy, made.audit_log) == (str(policy), str(log))
-    plans = [processes.plan(config)["processes"] for config in (made, replace(made, audit_log=""))]
-    changed = [one["name"] for one, other in zip(*plans, strict=True) if one != other]
-    assert changed == ["server"]  # which is started anew, and nothing else
+    for other in (replace(made, audit_log=""), replace(made, audit_max_age=3)):
+        plans = [processes.plan(config)["processes"] for config in (made, other)]
+        changed = [one["name"] for one, two in zip(*plans, strict=True) if one != two]
+        assert changed == ["server"]  # which is started anew, and nothing else
+    given = {"audit_policy": str(policy), "audit_log": str(log)}
+    limited = wishes.Wish("audited", **given, audit_max_size=1, audit_max_backups=2)
+    found = wishes.decide(limited, Progress(StringIO()))
+    assert (found.audit_max_size, found.audit_max_backups, found.audit_max_age) == (1, 2, 0)

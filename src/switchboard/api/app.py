@@ -17,6 +17,7 @@ from switchboard.api import answers, audit, authn, conversion, deadlines, impers
 from switchboard.api.admission import plugins
 from switchboard.api.aggregation import Aggregation
 from switchboard.api.asked import attributes_of, verb_of
+from switchboard.api.auditlog import AuditLog
 from switchboard.api.authn import Authentication
 from switchboard.api.authz import Attributes, Decision, Masters, Union, refusal
 from switchboard.api.call import Call
@@ -119,8 +120,9 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self.oldest_snapshot = 0  # the first revision whose state is still listed
         self.ready = False
-        given = self.settings.audit_policy, self.settings.audit_log
-        self.audit = audit.Audit(self, Path(given[0]), Path(given[1])) if all(given) else None
+        policy, log = self.settings.audit_policy, self.settings.audit_log
+        rotated = AuditLog(log, self.settings.audit_rotation) if policy and log else None
+        self.audit = audit.Audit(self, Path(policy), rotated) if rotated is not None else None
 
     # The way of a request
 

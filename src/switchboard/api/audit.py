@@ -1,7 +1,7 @@
 """The audit log: one line of JSON (`audit.k8s.io/v1` Event) for each stage of the requests that a policy names.
 
 Without a policy there is no `Audit`, and requests go by it at the price of one look. Lines of one turn of the event
-loop are written together; the file is opened anew each time, so that it can be moved away by whoever rotates it.
+loop are written together (`auditlog.py`).
 Source: `apiserver/pkg/endpoints/filters/audit.go`, `apiserver/pkg/audit`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ import msgspec
 
 from switchboard.api import auditpolicy, yamlbody
 from switchboard.api.asked import verb_of
+from switchboard.api.auditlog import AuditLog
 from switchboard.api.auditpolicy import Wanted
 from switchboard.api.authz import Decision
 from switchboard.api.identity import Identity
@@ -207,11 +207,10 @@ def _without_managers(obj: Any) -> Any:
 class Audit:
     """The log of one server."""
 
-    def __init__(self, app: App, policy: Path, path: Path) -> None:
-        self._app, self._path = app, path
+    def __init__(self, app: App, policy: Path, log: AuditLog) -> None:
+        self._app, self._log = app, log
         self._policy = auditpolicy.load(policy)
         self._lines: list[bytes] = []
-        self._append(b"")  # whether it can be written shows now
 
     async def handle(self, request: Request) -> Response:
         """As `App.handle`."""
@@ -283,20 +282,9 @@ class Audit:
     def _flush(self) -> None:
         data, self._lines = b"".join(self._lines), []
         try:
-            self._append(data)
+            self._log.write(data)
         except OSError as e:
             _log.error("the audit log cannot be written: %s", e)
-
-    def _append(self, data: bytes) -> None:
-        if str(self._path) == "-":
-            os.write(1, data)
-            return
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
 
 
 async def _stream(chunks: AsyncIterator[bytes], over: Callable[[], None]) -> AsyncIterator[bytes]:

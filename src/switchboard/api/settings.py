@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from switchboard.api.auditlog import Rotation
 from switchboard.api.identity import Identity
 
 KUBERNETES_VERSION = "1.36.2"
@@ -18,7 +19,7 @@ class Settings:
     (none when the address is empty). Durations are in seconds. `proxy_client` (files of
     certificate and key, signed by `proxy_ca`, PEM) is what servers behind this one know it by. Requests are
     written down in `audit_log` (a path, "-" for standard output) as the policy in the file `audit_policy` says, if both
-    are given.
+    are given, and put aside as `audit_rotation` says.
     """
 
     service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
@@ -40,3 +41,4 @@ class Settings:
     proxy_ca: str = ""
     audit_policy: str = ""
     audit_log: str = ""
+    audit_rotation: Rotation = field(default_factory=Rotation)

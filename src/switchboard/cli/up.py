@@ -39,6 +39,9 @@ def run(verb: str, words: list[str], name: str | None) -> int:
             faithful=options.faithful,
             audit_policy=_absolute(options.audit_policy_file),
             audit_log=_absolute(options.audit_log_path),
+            audit_max_size=options.audit_log_maxsize,
+            audit_max_backups=options.audit_log_maxbackup,
+            audit_max_age=options.audit_log_maxage,
             node_subnet=options.node_subnet,
             pod_cidr=options.pod_cidr,
             service_cidr=options.service_cidr,
@@ -86,6 +89,15 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     made.add_argument("--audit-policy-file", metavar="FILE", help='what the audit log is about (off: "")')
     made.add_argument("--audit-log-path", metavar="FILE", help='where the audit log is written (off: "")')
     made.add_argument(
+        "--audit-log-maxsize", type=_count, metavar="MB", help="size at which it is put aside and begun anew (0: 100)"
+    )
+    made.add_argument(
+        "--audit-log-maxbackup", type=_count, metavar="N", help="how many of those put aside are kept (0: all)"
+    )
+    made.add_argument(
+        "--audit-log-maxage", type=_count, metavar="DAYS", help="for how long they are kept (0: for ever)"
+    )
+    made.add_argument(
         "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"
     )
     made.add_argument("--pod-cidr", metavar="CIDR", help="first start only: default 10.244.0.0/16")
@@ -102,6 +114,13 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     )
     made.add_argument("--images", action=switch, default=True, help="make the stand-in images for the mirror (default)")
     return made.parse_args(words)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} can't be a negative number")
+    return number
 
 
 def _absolute(path: str | None) -> str | None:

@@ -73,6 +73,9 @@ class ClusterConfig:
     faithful: bool = False  # upstream's choice where ours is kinder: drops, and pods that end before their endpoints
     audit_policy: str = ""  # files of the audit log's policy and of the log itself; without both there is none
     audit_log: str = ""
+    audit_max_size: int = 0  # megabytes; 100 when 0
+    audit_max_backups: int = 0  # how many full ones are kept, and for how many days; all, and for ever, when 0
+    audit_max_age: int = 0
 
     @property
     def subnet(self) -> IPv4Network:
@@ -330,26 +333,10 @@ def free_subnet(taken: Iterable[IPv4Network]) -> str:
     raise ClusterError("every network from 192.168.49.0/24 to 192.168.99.0/24 is in use here", "give --node-subnet")
 
 
-def with_switches(
-    config: ClusterConfig,
-    *,
-    egress: bool | None,
-    host_access: bool | None,
-    load_balancer: bool | None,
-    faithful: bool | None,
-    audit_policy: str | None,
-    audit_log: str | None,
-) -> ClusterConfig:
+def with_switches(config: ClusterConfig, **given: bool | str | int | None) -> ClusterConfig:
     """The cluster with the switches that were given; None keeps what was."""
-    return replace(
-        config,
-        egress=config.egress if egress is None else egress,
-        host_access=config.host_access if host_access is None else host_access,
-        load_balancer=config.load_balancer if load_balancer is None else load_balancer,
-        faithful=config.faithful if faithful is None else faithful,
-        audit_policy=config.audit_policy if audit_policy is None else audit_policy,
-        audit_log=config.audit_log if audit_log is None else audit_log,
-    )
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(config, **changed)
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> None:

@@ -123,7 +123,8 @@ def _role(
 
 def _server_switches(config: ClusterConfig) -> dict[str, str]:
     """What the server is started anew for when it changes."""
-    audit = f"{config.audit_policy} {config.audit_log}".strip()
+    limits = (config.audit_max_size, config.audit_max_backups, config.audit_max_age)
+    audit = " ".join(map(str, (config.audit_policy, config.audit_log, *limits))) if config.audit_log else ""
     return {"SWITCHBOARD_LOAD_BALANCER": str(config.load_balancer).lower(), "SWITCHBOARD_AUDIT": audit}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from switchboard.api import audit
 from switchboard.api.app import App
+from switchboard.api.auditlog import Rotation
 from switchboard.api.identity import AUTHENTICATED, MASTERS, Identity
 from switchboard.api.keyspace import index
 from switchboard.api.settings import Settings
@@ -95,6 +96,7 @@ def _settings(config: ClusterConfig) -> Settings:
         proxy_ca=(config.pki / "front-proxy-ca.crt").read_text(),
         audit_policy=config.audit_policy,
         audit_log=config.audit_log,
+        audit_rotation=Rotation(config.audit_max_size, config.audit_max_backups, config.audit_max_age),
     )
 
 

@@ -29,6 +29,9 @@ class Wish:
     faithful: bool | None = None
     audit_policy: str | None = None
     audit_log: str | None = None
+    audit_max_size: int | None = None
+    audit_max_backups: int | None = None
+    audit_max_age: int | None = None
     node_subnet: str | None = None
     pod_cidr: str | None = None
     service_cidr: str | None = None
@@ -94,6 +97,9 @@ def _switched(config: ClusterConfig, wish: Wish) -> ClusterConfig:
         faithful=wish.faithful,
         audit_policy=wish.audit_policy,
         audit_log=wish.audit_log,
+        audit_max_size=wish.audit_max_size,
+        audit_max_backups=wish.audit_max_backups,
+        audit_max_age=wish.audit_max_age,
     )
     if bool(switched.audit_policy) != bool(switched.audit_log):
         raise ClusterError("an audit log needs a policy and a path", "give --audit-policy-file and --audit-log-path")
