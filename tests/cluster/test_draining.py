@@ -10,7 +10,10 @@ import pytest
 from switchboard.cluster import wiring
 from switchboard.proxy.sync import Way
 
-POD = {"metadata": {"namespace": "t", "name": "p"}, "spec": {}, "status": {"podIP": "10.244.0.5"}}
+POD = {"metadata": {"namespace": "t", "name": "p"}, "spec": {}, "status": {"podIPs": [{"ip": "10.244.0.5"}]}}
+DUAL = POD | {"status": {"podIPs": [{"ip": "10.244.0.9"}, {"ip": "fd00::5"}]}}
+
+BUSY = {"10.244.0.5", "fd00::5"}
 
 
 class Slow:
@@ -23,11 +26,11 @@ class Slow:
         return time.monotonic() - self._began
 
     def way_to(self, namespace: str, address: str) -> Way:
-        assert (namespace, address) == ("t", "10.244.0.5")
-        return self._way if self._past() < self._hears else Way.NONE
+        assert namespace == "t"
+        return self._way if address in BUSY and self._past() < self._hears else Way.NONE
 
     def talks_to(self, address: str) -> bool:
-        return self._hears <= self._past() < self._hears + self._talks
+        return address in BUSY and self._hears <= self._past() < self._hears + self._talks
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,9 @@ async def test_a_pod_is_told_to_end_when_nobody_sends_to_it(proxy: Any, least: f
     began = time.monotonic()
     await wiring.drain_of(proxy())(POD)
     assert least <= time.monotonic() - began < most
+
+
+async def test_every_address_of_a_pod_is_waited_for() -> None:
+    began = time.monotonic()
+    await wiring.drain_of(Slow(Way.CLOSING, 0.3, 0.2))(DUAL)  # type: ignore[arg-type]
+    assert time.monotonic() - began >= 0.5

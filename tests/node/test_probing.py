@@ -89,6 +89,28 @@ async def test_a_probe_that_takes_too_long_has_failed(node: Node) -> None:
     assert said[0]["message"] == 'Readiness probe failed: command timed out: "sleep 10" timed out after 1s'
 
 
+async def test_an_agent_that_starts_again_keeps_what_it_told(node: Node) -> None:
+    """Until a probe finds otherwise: a node that is updated takes no pod out of its Services."""
+    held = {"exec": {"command": ["sh", "-c", "while [ -e /hold ]; do sleep 0.1; done; test -e /ready"]}}
+    held |= {"periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60}  # type: ignore[dict-item]
+    up = {"exec": {"command": ["test", "-e", "/ready"]}, "periodSeconds": 1, "failureThreshold": 60}
+    await node.apply("kept", {"command": ["sleep", "1000"], "readinessProbe": held, "startupProbe": up})
+    await node.phase("kept", "Running")
+    await node.sh("kept", "touch /ready")
+    before = await node.ready("kept", 5)
+    await node.sh("kept", "touch /hold")
+    await node.stop()
+    node.start()
+    await node.apply("after", {"command": ["sleep", "1000"]})
+    await node.ready("after")
+    pod = await node.pod("kept")
+    assert pod is not None and container(pod)["started"] and container(pod)["ready"]
+    assert pod["status"]["conditions"] == before["status"]["conditions"]
+    await node.sh("kept", "rm /ready /hold")
+    pod = await node.until("kept", lambda p: condition(p, "Ready") == "False", 5)
+    assert container(pod)["started"]
+
+
 async def test_readiness_gates_wait_for_somebody_else(node: Node) -> None:
     from switchboard.client.resources import PODS
 

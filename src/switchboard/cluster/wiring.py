@@ -119,16 +119,17 @@ def drain_of(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, Non
     from switchboard.proxy.sync import Way
 
     async def drain(pod: dict[str, Any]) -> None:
-        address = (pod.get("status") or {}).get("podIP")
+        addresses = [one["ip"] for one in (pod.get("status") or {}).get("podIPs") or ()]
         began, namespace = time.monotonic(), pod["metadata"]["namespace"]
-        while address and (way := proxy.way_to(namespace, address)) is not Way.NONE:
-            if time.monotonic() - began > (_KEPT_LIMIT if way is Way.KEPT else _CLOSING_LIMIT):
-                break
-            await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
-        if not address or pod["spec"].get("hostNetwork"):
+        for address in addresses:
+            while (way := proxy.way_to(namespace, address)) is not Way.NONE:
+                if time.monotonic() - began > (_KEPT_LIMIT if way is Way.KEPT else _CLOSING_LIMIT):
+                    break
+                await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
+        if pod["spec"].get("hostNetwork"):
             return  # connections to the node's address are not the pod's alone
         deadline, pause = time.monotonic() + _TALK_LIMIT, 0.002
-        while time.monotonic() < deadline and proxy.talks_to(address):
+        while time.monotonic() < deadline and any(proxy.talks_to(address) for address in addresses):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.05)
 

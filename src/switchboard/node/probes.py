@@ -35,16 +35,22 @@ class Probes:
         self._listening: set[asyncio.Task[None]] = set()
         self._awaited = False
 
-    def follow(self, spec: Object, container: Container, ip: str) -> None:
-        """Begin with a running container; one that is followed already goes on."""
+    def follow(self, spec: Object, container: Container, ip: str, told: Object | None = None) -> None:
+        """Begin with a running container; one that is followed already goes on.
+
+        What the API was `told` of this very container stays until a probe finds otherwise: a node's agent that starts
+        again takes no pod out of its Services.
+        """
         ident = container.id
         if ident in self._tasks:
             return
-        self.started[ident] = "startupProbe" not in spec
-        self.ready[ident] = self.started[ident] and "readinessProbe" not in spec
+        same = told is not None and str(told.get("containerID", "")).endswith(f"//{ident}")
+        known = told if told is not None and same else {}
+        self.started[ident] = "startupProbe" not in spec or known.get("started") is True
+        self.ready[ident] = self.started[ident] and ("readinessProbe" not in spec or known.get("ready") is True)
         watch = [asyncio.ensure_future(self._watch(spec, ident, ip, container.started))] if _probed(spec) else []
         left = self._listen - max(0.0, time.time() - container.started)
-        if self.ready[ident] and left > 0 and (ports := declared(spec)):
+        if self.ready[ident] and not known.get("ready") and left > 0 and (ports := declared(spec)):
             self.ready[ident] = False
             watch.append(asyncio.ensure_future(self._listens(ident, ports, left)))
             self._listening.add(watch[-1])
@@ -73,7 +79,7 @@ class Probes:
         self.drop(set())
 
     async def _watch(self, spec: Object, ident: str, ip: str, began: float) -> None:
-        if "startupProbe" in spec:
+        if not self.started[ident]:
             if not await self._startup(spec, ident, ip, began):
                 return
             self.started[ident] = True

@@ -19,6 +19,7 @@ from switchboard.client.resources import PODS
 from switchboard.node import configs
 from switchboard.node.changes import matters, urgent
 from switchboard.node.cleanup import remove_cgroups, remove_files
+from switchboard.node.lost import told_of
 from switchboard.node.making import Maker, StartFailure
 from switchboard.node.observed import Observed
 from switchboard.node.observing import Observer
@@ -401,7 +402,7 @@ class PodWorker:
             latest = self.seen.latest(spec["name"])
             if latest is not None and latest.running:
                 running.add(latest.id)
-                self._probes.follow(spec, latest, ip)
+                self._probes.follow(spec, latest, ip, told_of(self.pod, spec["name"]))
         self._probes.drop(running)
 
     def _report(self) -> None:
