@@ -208,7 +208,7 @@ async def test_where_the_server_is_and_by_what_it_is_known() -> None:
 
 
 async def test_advice_becomes_a_warning(api: ApiServer) -> None:
-    api.app.advisers.append(lambda obj: [f"advice about {obj['metadata']['name']}"])
+    api.app.advisers.append(lambda obj, old: [f"advice about {obj['metadata']['name']}"])
     response = await api.request("POST", SERVICES, service("s"))
     assert ("warning", '299 - "advice about s"') in response.headers
 

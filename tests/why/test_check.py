@@ -115,6 +115,69 @@ def test_pods_in_another_namespace() -> None:
     assert found and "in namespace prod" in found.message and found.weight >= LATER
 
 
+def test_pods_in_another_namespace_that_nobody_there_asks_for_are_named_at_once() -> None:
+    there = [pod("p", {"app": "shop"}, namespace="prod"), pod("q", {"app": "shop"}, namespace="test")]
+    asks = service("shop", {"app": "shop"})
+    found = explain(asks, Evidence([], [], [], there, {"prod"}))
+    assert found and "namespace test" in found.message and found.weight >= NOW
+    found = explain(asks, Evidence([], [], [], there, {"prod", "test"}))
+    assert found and LATER <= found.weight < NOW, "other installations of the same: here it may be on its way"
+    there[1]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = explain(asks, Evidence([], [], [], there, ()))
+    assert found and "namespace prod" in found.message
+
+
+def test_the_nearest_here_comes_before_strangers_elsewhere() -> None:
+    there = [pod("p", {"app": "api"}, namespace="prod")]
+    found = explain(service("backend-service", {"app": "api"}), Evidence(*BACKEND, (), there, {"prod"}))
+    assert found and found.message.endswith("2 pods of Deployment backend-deployment have app=backend")
+
+
+def test_labels_of_a_workload_that_its_pods_do_not_get() -> None:
+    pods, made = workload("shop", {"tier": "x"})
+    made[0]["metadata"]["labels"] = {"app": "shop"}
+    elsewhere = [pod("p", {"app": "shop"}, namespace="prod")]
+    found = explain(service("entry", {"app": "shop"}), Evidence(pods, made, (), elsewhere))
+    assert found and found.weight >= NOW
+    assert found.message == (
+        "selector app=shop matches no pod: Deployment shop has these labels itself, while its pod template has tier=x "
+        "(a Service looks at the labels of pods)"
+    )
+    made[1]["metadata"]["labels"] = {"app": "shop"}
+    found = explain(service("entry", {"app": "shop"}), Evidence([], made[1:]))
+    assert found is None, "a ReplicaSet has what its Deployment gave it"
+
+
+@pytest.mark.parametrize(
+    ("name", "selector", "labels", "group", "served", "at_once"),
+    [
+        (
+            "shop-web",
+            {"app": "shop", "component": "web"},
+            {"app": "shop", "component": "worker"},
+            "shop-worker",
+            0,
+            False,
+        ),
+        ("shop-web", {"app": "shop", "component": "web"}, {"app": "shop", "component": "wbe"}, "shop-worker", 0, True),
+        ("web-green", {"app": "web-green"}, {"app": "web-blue"}, "web-blue", 1, False),
+        ("web2", {"app": "web2"}, {"app": "web1"}, "web1", 1, False),
+        ("kz-web-service", {"app": "web", "env": "dev"}, {"app": "web"}, "web-deployment", 1, False),
+        ("kz-web-service", {"app": "web", "env": "dev"}, {"app": "web"}, "web-deployment", 0, True),
+        ("web", {"app": "web", "version": "v1"}, {"app": "web", "version": "v2"}, "web", 1, True),
+        ("backend-two", {"app": "api"}, {"app": "backend"}, "backend-deployment", 1, True),
+        ("cart", {"app": "basket"}, {"app": "cart"}, "server", 1, True),
+        ("entry", {"app": "cart"}, {"app": "basket"}, "cart", 1, True),
+    ],
+)
+def test_a_variant_of_what_runs_may_be_on_its_way(
+    name: str, selector: dict[str, str], labels: dict[str, str], group: str, served: int, at_once: bool
+) -> None:
+    others = [service("other", labels)] * served
+    found = explain(service(name, selector), Evidence(*workload(group, labels, 2, 80), others))
+    assert (found is not None and found.weight >= NOW) is at_once
+
+
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
 def test_distance_is_a_metric_up_to_its_limit(a: str, b: str) -> None:
     assert distance(a, b) == distance(b, a)

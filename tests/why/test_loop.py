@@ -110,7 +110,10 @@ async def test_loss_and_return_are_told(monkeypatch: Any) -> None:
         await asyncio.sleep(0.001)
     copies.pod("web-1", app="web")
     piece = named("web-x", {"kubernetes.io/service-name": "web"}, endpoints=[{"addresses": ["10.0.0.1"]}], ports=[])
-    copies.slices._set("t/web-x", piece)
+    copies.slices._set("t/web-x", piece)  # as it is while no pod has the port
+    await copies.settled()
+    assert len(copies.says.events) == 1
+    copies.slices._set("t/web-x", {**piece, "ports": [{"port": 80}]})
     while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     task.cancel()
@@ -133,7 +136,9 @@ async def test_failing_pods_are_told_once_and_their_recovery_too(monkeypatch: An
             await asyncio.sleep(0.001)
         await copies.settled()
     assert copies.says.events == [("web", "NoReadyPods")]
-    piece = named("web-x", {"kubernetes.io/service-name": "web"}, endpoints=[{"addresses": ["10.0.0.1"]}], ports=[])
+    piece = named(
+        "web-x", {"kubernetes.io/service-name": "web"}, endpoints=[{"addresses": ["10.0.0.1"]}], ports=[{"port": 80}]
+    )
     copies.pods._set("t/web-1", named("web-1", {"app": "web"}, spec={}, status={"phase": "Running"}))
     copies.slices._set("t/web-x", piece)
     while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110

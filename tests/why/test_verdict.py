@@ -8,6 +8,7 @@ import pytest
 
 from switchboard.why.advice import service_warnings
 from switchboard.why.check import LATER, NOW, Evidence
+from switchboard.why.kinship import matches
 from switchboard.why.verdict import ailment, why
 
 Object = dict[str, Any]
@@ -83,15 +84,60 @@ class World:
     def evidence(self, service: Object) -> Evidence:
         return Evidence(self.pods, ())
 
+    def selected(self, service: Object) -> list[Object]:
+        return [p for p in self.pods if matches(service["spec"]["selector"], p["metadata"]["labels"])]
+
 
 def test_the_warning_names_the_port_and_only_what_is_plain_is_a_warning() -> None:
     world: Any = World(pod())
     two = service({"port": 80, "targetPort": 8080}, {"port": 81, "targetPort": "web"})
-    assert service_warnings(two, world) == [
+    assert service_warnings(two, None, world) == [
         "Service web has no endpoints for port 81: targetPort web is no port of pod web-1, which names http (8080)"
     ]
     world = World(pod(**waiting("CrashLoopBackOff")))
-    assert service_warnings(service(), world) == []
+    assert service_warnings(service(), None, world) == []
+
+
+def test_a_service_that_loses_its_pods_is_warned_of_although_they_are_strangers() -> None:
+    world: Any = World(pod(ready=True))
+    asks = service(selector={"app": "orders"})
+    asks["metadata"]["name"] = "orders"
+    assert service_warnings(asks, None, world) == [], "its pods may be on their way"
+    (text,) = service_warnings(asks, {**asks, "spec": service()["spec"]}, world)
+    assert text.endswith("selector app=orders matches no pod, while pod web-1 has app=web")
+    assert service_warnings(asks, asks, world) == []
+
+
+def test_a_target_port_that_no_pod_declares_is_a_doubt() -> None:
+    given = service({"port": 80, "targetPort": 9000})
+    found = why(given, Evidence([pod(ready=True), pod("web-2", ready=True)], ()))
+    assert found and (found.reason, found.weight) == ("UndeclaredTargetPort", NOW)
+    assert found.message.startswith(
+        "targetPort 9000 is no port that pod web-2 declares (8080): connections are refused"
+    )
+    world: Any = World(pod(ready=True))
+    both = service({"port": 8080}, {"port": 81, "targetPort": 9000})
+    assert service_warnings(both, None, world)[0].startswith("Service web may not answer for port 81: targetPort 9000")
+
+
+@pytest.mark.parametrize(
+    ("given", "pods"),
+    [
+        (service({"port": 80, "targetPort": 8080}), [pod(ready=True)]),
+        (service({"port": 8080}), [pod(ready=True)]),
+        (service({"port": 80, "targetPort": 9000}), [pod(ready=True), pod("b", ports=[{"containerPort": 9000}])]),
+        (service({"port": 80, "targetPort": 9000}, clusterIP="None"), [pod(ready=True)]),
+        (service({"port": 53, "protocol": "UDP"}), [pod(ready=True)]),
+        (
+            service({"port": 53, "protocol": "UDP"}),
+            [pod(ready=True, ports=[{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 8080}])],
+        ),
+    ],
+)
+def test_ports_that_some_pod_declares_and_pods_that_declare_none_are_not_spoken_of(
+    given: Object, pods: list[Object]
+) -> None:
+    assert said(given, *pods) == ""
 
 
 def test_what_has_ended_answers_no_more() -> None:

@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 Object = dict[str, Any]
 Handler = Callable[[Call], "Response | Awaitable[Response]"]
 _Unbegun = Coroutine[Any, Any, Response]
-Adviser = Callable[[Object], "list[str] | Awaitable[list[str]]"]
+Adviser = Callable[[Object, "Object | None"], "list[str] | Awaitable[list[str]]"]
 
 NO_RESOURCE = "the server could not find the requested resource"
 NO_METHOD = "the server does not allow this method on the requested resource"
@@ -326,13 +326,13 @@ class App:
         else:
             strategy.prepare_sub(call, obj, old)
 
-    async def advise(self, call: Call, obj: Object) -> None:
-        """Let the advisers add warnings after a Service was written."""
+    async def advise(self, call: Call, obj: Object, old: Object | None) -> None:
+        """Let the advisers add warnings after a Service was written (over `old`)."""
         if call.kind.plural != "services" or call.kind.group or call.sub or call.dry_run:
             return
         for adviser in self.advisers:
             try:
-                advice = adviser(obj)
+                advice = adviser(obj, old)
                 for text in advice if isinstance(advice, list) else await advice:
                     call.warn(text)
             except Exception:

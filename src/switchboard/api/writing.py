@@ -81,7 +81,7 @@ async def insert(call: Call, obj: Object, *, tracked: bool = False) -> bytes:
         pending = _store_new(call, obj, claims)
         if pending is None:
             return plain_bytes(call, obj)
-        return await _stored(call, obj, claims, pending)
+        return await _stored(call, obj, None, claims, pending)
     except BaseException:
         claims.rollback()
         raise
@@ -101,14 +101,14 @@ def _store_new(call: Call, obj: Object, claims: Claims) -> Awaitable[Record] | N
     return store.put(key, sealed(call, obj), expect=None)
 
 
-async def _stored(call: Call, obj: Object, claims: Claims, pending: Awaitable[Record]) -> bytes:
+async def _stored(call: Call, obj: Object, old: Object | None, claims: Claims, pending: Awaitable[Record]) -> bytes:
     """The stored bytes, once they and all that was claimed with them are durable."""
     for wait in claims.waits:
         await wait
     record = await pending
     claims.commit()
     if call.app.advisers:
-        await call.app.advise(call, obj)
+        await call.app.advise(call, obj, old)
     return record.value
 
 
@@ -247,7 +247,7 @@ async def _store_changed(call: Call, head: Record, obj: Object, old: Object, cla
     if app.store.head(head.key) is not head:
         raise Changed(head.key, app.store.head(head.key))
     claims.store()
-    return await _stored(call, obj, claims, app.store.put(head.key, sealed(call, obj), expect=head))
+    return await _stored(call, obj, old, claims, app.store.put(head.key, sealed(call, obj), expect=head))
 
 
 async def _store_finished(call: Call, head: Record, obj: Object, claims: Claims) -> bytes:

@@ -226,5 +226,5 @@ async def _advice(client: Client, app: App, copies: Cache) -> None:
 
     workloads = [copies.informer(res) for res in (r.DEPLOYMENTS, r.STATEFULSETS, r.DAEMONSETS, r.REPLICASETS)]
     world = World(copies.informer(r.SERVICES), copies.informer(r.PODS), copies.informer(r.ENDPOINTSLICES), workloads)
-    app.advisers.append(lambda service: service_warnings(service, world))
+    app.advisers.append(lambda service, old: service_warnings(service, old, world))
     await Watcher(client, world, EventRecorder(client, "switchboard-advice")).run()

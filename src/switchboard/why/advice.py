@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from switchboard.why.check import NOW, Object
+from switchboard.why.check import LATER, NOW, Object
 from switchboard.why.verdict import why
 from switchboard.why.world import World
 
 
-def service_warnings(service: Object, world: World) -> list[str]:
-    """Warnings for a Service that was just written: at most one, and only when the cause is plain."""
+def service_warnings(service: Object, old: Object | None, world: World) -> list[str]:
+    """Warnings for a Service that was just written over `old`: at most one, and only when the cause is plain."""
     finding = why(service, world.evidence(service))
-    if finding is None or finding.weight < NOW:
+    if finding is None or finding.weight < (LATER if _lost(service, old, world) else NOW):
         return []
-    return [f"Service {service['metadata']['name']} has no endpoints{finding.scope}: {finding.message}"]
+    return [f"Service {service['metadata']['name']} {finding.claim}{finding.scope}: {finding.message}"]
+
+
+def _lost(service: Object, old: Object | None, world: World) -> bool:
+    """Whether another selector is what took the Service's pods away: nobody waits for such a Service's pods."""
+    if old is None or old["spec"].get("selector") == service["spec"].get("selector"):
+        return False
+    return bool(world.selected(old)) and not world.selected(service)

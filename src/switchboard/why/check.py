@@ -11,12 +11,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchboard.why.kinship import are_kin, looks_like, matches, pairs
+from switchboard.why.kinship import are_kin, looks_like, matches, pairs, says
 
 Object = dict[str, Any]
 
 NOW = 4  # enough to warn while the request is answered: more than sharing a label key with some neighbour
 LATER = 2  # enough for an Event once the Service has stood without pods for a while
+
+_SLIP = 3  # a value or key that is most probably a slip of the other
 
 # Ports that half of all images declare say little about kinship.
 _COMMON_PORTS = frozenset({80, 443, 8080, 8443})
@@ -35,12 +37,13 @@ class Evidence:
     workloads: Collection[Object]  # Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, ReplicationControllers
     services: Collection[Object] = ()
     elsewhere: Collection[Object] = ()  # pods of other namespaces
+    claimed: Collection[str] = ()  # namespaces of `elsewhere` where Services of their own select what this one asks for
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Why a Service has no endpoints: a machine reason, a sentence, how sure (compare with NOW and LATER), which of its
-    ports when not all (" for port 80"), and for how many seconds it may be so before it is worth saying.
+    ports when not all (" for port 80"), for how many seconds it may be so before it is worth saying, and what is wrong.
     """
 
     reason: str
@@ -48,6 +51,7 @@ class Finding:
     weight: int
     scope: str = ""
     patience: float = 0.0
+    claim: str = "has no endpoints"
 
 
 @dataclass(slots=True)
@@ -76,7 +80,9 @@ def explain(service: Object, evidence: Evidence) -> Finding | None:
     awaited = [w for w in evidence.workloads if matches(selector, _template_labels(w))]
     if awaited:
         return _idle(selector, awaited)
-    return _elsewhere(service, selector, evidence) or _nearest(service, selector, evidence)
+    found = [_unpassed(selector, evidence), _nearest(service, selector, evidence)]
+    found.append(_elsewhere(service, selector, evidence))
+    return max((f for f in found if f), key=lambda f: f.weight, default=None)
 
 
 def selects_nothing(service: Object, pods: Iterable[Object]) -> bool:
@@ -99,23 +105,40 @@ def _idle(selector: Mapping[str, str], awaited: Iterable[Object]) -> Finding | N
     return Finding("NoPods", f"selector {pairs(selector)} matches {what}, which is scaled to 0 replicas", LATER)
 
 
+def _unpassed(selector: Mapping[str, str], evidence: Evidence) -> Finding | None:
+    """A workload has the labels itself and does not pass them on to its pods."""
+    for workload in evidence.workloads:
+        meta = workload["metadata"]
+        labels = _labels(workload)
+        if matches(selector, labels) and not any(r.get("controller") for r in meta.get("ownerReferences") or ()):
+            kind, inner = workload.get("kind", "workload"), _template_labels(workload)
+            there = pairs(inner) if inner else "no labels"
+            message = (
+                f"selector {pairs(selector)} matches no pod: {kind} {meta['name']} has these labels itself, while its "
+                f"pod template has {there} (a Service looks at the labels of pods)"
+            )
+            return Finding("SelectorMatchesNoPods", message, 4 * NOW)
+    return None
+
+
 def _elsewhere(service: Object, selector: Mapping[str, str], evidence: Evidence) -> Finding | None:
     """The pods exist, but in another namespace: a selector never reaches across."""
     spaces: dict[str, int] = {}
     for pod in evidence.elsewhere:
-        if matches(selector, _labels(pod)):
+        if matches(selector, _labels(pod)) and not pod["metadata"].get("deletionTimestamp"):
             space = pod["metadata"]["namespace"]
             spaces[space] = spaces.get(space, 0) + 1
     if not spaces:
         return None
     here = service["metadata"].get("namespace", "default")
-    space, count = max(spaces.items(), key=lambda item: item[1])
+    space, count = max(spaces.items(), key=lambda item: (item[0] not in evidence.claimed, item[1]))
     noun = "1 pod has" if count == 1 else f"{count} pods have"
     message = (
         f"selector {pairs(selector)} matches no pod in namespace {here}, while {noun} these labels in "
         f"namespace {space} (a Service selects pods of its own namespace only)"
     )
-    return Finding("SelectorMatchesNoPods", message, LATER + 1)
+    # What has a Service of its own there is another installation of the same thing, as in test and production.
+    return Finding("SelectorMatchesNoPods", message, LATER + 1 if space in evidence.claimed else NOW + 1)
 
 
 def _nearest(service: Object, selector: Mapping[str, str], evidence: Evidence) -> Finding | None:
@@ -135,20 +158,47 @@ def _weigh(service: Object, selector: Mapping[str, str], group: _Group) -> int:
         if group.labels.get(key) == value:
             same += 1
         elif key in group.labels:
-            near = max(near, 3 if looks_like(value, group.labels[key]) else 1)
+            near = max(near, _SLIP if looks_like(value, group.labels[key]) else 1)
         elif value in group.labels.values() or any(
             looks_like(key, k) and looks_like(value, v) for k, v in group.labels.items()
         ):
-            near = max(near, 3)
+            near = max(near, _SLIP)
     if not same and not near:
         return 0
     weight = near + (3 if same else 0)
-    if are_kin(service["metadata"]["name"], group.name):
+    if _are_kin(service, selector, group):
         weight += 3
     targets = {p.get("targetPort", p.get("port")) for p in service.get("spec", {}).get("ports") or ()}
     if shared := targets & group.ports:
         weight += 1 if shared <= _COMMON_PORTS else 2
-    return weight + (0 if group.served else 1)
+    weight += 0 if group.served else 1
+    return min(weight, NOW - 1) if near < _SLIP and _is_to_come(service, selector, group) else weight
+
+
+def _are_kin(service: Object, selector: Mapping[str, str], group: _Group) -> bool:
+    """Whether the Service and the group are called by one word, in their names or in the labels that differ."""
+    name = service["metadata"]["name"]
+    if are_kin(name, group.name):
+        return True
+    return any(
+        says(group.name, value) or (key in group.labels and says(name, group.labels[key]))
+        for key, value in selector.items()
+        if group.labels.get(key) != value
+    )
+
+
+def _is_to_come(service: Object, selector: Mapping[str, str], group: _Group) -> bool:
+    """Whether the Service may well be older than its pods, although it has a label in common with these.
+
+    So it is when it bears the word that it asks for and the group does not (`shop-web` asks for `component=web`, the
+    group is `shop-worker`), and when others want the group and it does not have the label at all (a second variant of
+    what runs already).
+    """
+    missing = {key: value for key, value in selector.items() if group.labels.get(key) != value}
+    name = service["metadata"]["name"]
+    if all(says(name, value) and not says(group.name, value) for value in missing.values()):
+        return True
+    return group.served and not any(key in group.labels for key in missing)
 
 
 def _difference(selector: Mapping[str, str], labels: Mapping[str, str]) -> str:

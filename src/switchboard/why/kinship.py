@@ -22,6 +22,12 @@ def are_kin(one: str, other: str) -> bool:
     return bool(tokens(one) & tokens(other))
 
 
+def says(name: str, value: str) -> bool:
+    """Whether an object's name has every telling word of a label's value: `shop-web` says `web`."""
+    words = tokens(value)
+    return bool(words) and words <= tokens(name)
+
+
 def distance(a: str, b: str, limit: int = 2) -> int:
     """Edit distance (insert, delete, replace, swap of neighbours), or `limit + 1` where it is larger."""
     if abs(len(a) - len(b)) > limit:
@@ -41,15 +47,22 @@ def distance(a: str, b: str, limit: int = 2) -> int:
 
 
 def looks_like(a: str, b: str) -> bool:
-    """Whether one value is probably a slip of the other: case, separator, plural, one or two letters of a long word."""
+    """Whether one value is probably a slip of the other: case, separator, plural, one or two letters of a long word.
+
+    Another number is meant: `web1` and `web2` stand side by side.
+    """
     if a == b:
         return True
     x, y = re.sub(r"[-._]", "", a.lower()), re.sub(r"[-._]", "", b.lower())
     if x == y:
         return True
+    if re.sub(r"\d", "", x) == re.sub(r"\d", "", y):
+        return False
     shorter = min(len(x), len(y))
     if shorter >= 3 and (x.startswith(y) or y.startswith(x)):
         return True
+    if shorter == 3 and sorted(x) == sorted(y):  # two letters changed places
+        return distance(x, y) == 1
     return distance(x, y) <= (2 if shorter >= 6 else 1 if shorter >= 4 else 0)
 
 

@@ -20,7 +20,7 @@ GRACE = 1.0
 LAG = 0.02  # seconds until a change of a pod is looked at: packets wait for what others make of it
 _CROWD = 256  # pods of a namespace from which on it takes longer: a Service that selects none is compared with all
 _WARNED = "SelectorMatchesNoPods"
-_OTHERS = ("NoSuchTargetPort", "NoReadyPods")  # pods match, and give no endpoint
+_OTHERS = ("NoSuchTargetPort", "UndeclaredTargetPort", "NoReadyPods")  # pods match, and give no endpoint that answers
 _MENDED = "SelectorMatchesPods"
 
 
@@ -121,7 +121,7 @@ class Watcher:
         finding = why(service, evidence)
         if finding is None or finding.weight < LATER:
             self._since.pop(key, None)
-            self._tell_mended(key, service, space, name)
+            self._tell_mended(key, service)
             return None
         now = asyncio.get_running_loop().time()
         waited = now - self._since.setdefault(key, now)
@@ -134,8 +134,8 @@ class Watcher:
             self._recorder.event(service, "Warning", reason, finding.message)
         return None
 
-    def _tell_mended(self, key: str, service: Object, space: str, name: str) -> None:
-        addresses = self._world.ready_addresses(space, name) if key in self._said else []
+    def _tell_mended(self, key: str, service: Object) -> None:
+        addresses = self._world.ready_addresses(service) if key in self._said else []
         if addresses:
             del self._said[key]
             shown = ", ".join(addresses[:3]) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")

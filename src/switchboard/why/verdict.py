@@ -31,7 +31,8 @@ def why(service: Object, evidence: Evidence) -> Finding | None:
         return None
     if selects_nothing(service, evidence.pods):
         return explain(service, evidence)
-    return _unnamed(service, evidence) or _ended(service, evidence) or _unready(service, evidence)
+    found = _unnamed(service, evidence) or _ended(service, evidence) or _unready(service, evidence)
+    return found or _undeclared(service, evidence)
 
 
 def names_ports(service: Object) -> bool:
@@ -107,15 +108,50 @@ def _unnamed(service: Object, evidence: Evidence) -> Finding | None:
     return None
 
 
+def _undeclared(service: Object, evidence: Evidence) -> Finding | None:
+    """A port whose targetPort is none of those that the selected pods declare, although they declare some.
+
+    Declaring is a courtesy: something may listen there all the same, so this is said as a doubt.
+    """
+    ports: list[Object] = service["spec"].get("ports") or []
+    if service["spec"].get("clusterIP") == "None":
+        return None  # clients come to the pods' own ports
+    for port in ports:
+        target, protocol = port.get("targetPort") or port["port"], port.get("protocol") or "TCP"
+        if isinstance(target, str):
+            continue
+        declared: set[int] = set()
+        pod = None
+        for pod in _matching(service, evidence):
+            numbers = {number for _, number, spoken in _declared(pod) if spoken == protocol}
+            if not numbers or target in numbers:
+                break
+            declared |= numbers
+        else:
+            if pod is None:
+                return None
+            kind, name = owner_of(pod, evidence.workloads)
+            who = f"pod {name} declares" if kind == "Pod" else f"the pods of {kind} {name} declare"
+            message = (
+                f"targetPort {target} is no port that {who} ({', '.join(map(str, sorted(declared)))}): "
+                "connections are refused unless something listens there all the same"
+            )
+            scope = f" for port {port['port']}" if len(ports) > 1 else ""
+            return Finding("UndeclaredTargetPort", message, NOW, scope, claim="may not answer")
+    return None
+
+
 def _named_ports(pod: Object, protocol: str) -> dict[str, int]:
+    return {name: number for name, number, spoken in _declared(pod) if name and spoken == protocol}
+
+
+def _declared(pod: Object) -> Iterator[tuple[str, int, str]]:
+    """Name, number and protocol of every port that the pod's containers declare."""
     spec = pod.get("spec", {})
     sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    return {
-        port["name"]: port["containerPort"]
-        for container in [*(spec.get("containers") or ()), *sidecars]
-        for port in container.get("ports") or ()
-        if port.get("name") and (port.get("protocol") or "TCP") == protocol
-    }
+    for container in [*(spec.get("containers") or ()), *sidecars]:
+        for port in container.get("ports") or ():
+            yield port.get("name", ""), port["containerPort"], port.get("protocol") or "TCP"
 
 
 def _ended(service: Object, evidence: Evidence) -> Finding | None:

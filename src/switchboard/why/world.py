@@ -39,13 +39,21 @@ class World:
         """
         space = service["metadata"].get("namespace", "default")
         selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
-        selected = [pod for pod in self._labelled(space, selector) if matches(selector, _labels(pod))]
+        selected = self.selected(service)
+        elsewhere = [] if selected else self._elsewhere(selector)
         return Evidence(
             pods=selected or self.pods.by(PLACES, space),
             workloads=list(self._workloads(space)),
             services=self.services.by(SPACE, space),
-            elsewhere=() if selected else self._elsewhere(selector),
+            elsewhere=elsewhere,
+            claimed={p["metadata"]["namespace"] for p in elsewhere if any(True for _ in self.selecting(p))},
         )
+
+    def selected(self, service: Object) -> list[Object]:
+        """The pods that the Service selects."""
+        space = service["metadata"].get("namespace", "default")
+        selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
+        return [pod for pod in self._labelled(space, selector) if matches(selector, _labels(pod))]
 
     def crowd(self, space: str) -> int:
         """How many pods a namespace has."""
@@ -56,9 +64,10 @@ class World:
         return labelled(self.pods, space, selector.items()) if selector else ()
 
     def _elsewhere(self, selector: dict[str, str]) -> list[Object]:
-        """As `_labelled`, of all namespaces."""
+        """Pods of all namespaces that the selector matches."""
         spaces = [where for where in self.pods.values(PLACES) if "/" not in where]
-        return [pod for space in spaces for pod in self._labelled(space, selector)]
+        found = (pod for space in spaces for pod in self._labelled(space, selector))
+        return [pod for pod in found if matches(selector, _labels(pod))]
 
     def selecting(self, pod: Object) -> Iterator[Object]:
         """The Services whose selector matches the pod."""
@@ -68,11 +77,13 @@ class World:
                 if matches(service["spec"]["selector"], labels):
                     yield service
 
-    def ready_addresses(self, space: str, name: str) -> list[str]:
+    def ready_addresses(self, service: Object) -> list[str]:
         """`address:port` of every ready endpoint of a Service, as `kubectl get endpoints` prints them."""
         found: list[str] = []
-        for piece in self.slices.by(_SERVICE, f"{space}/{name}"):
-            ports = [p.get("port") for p in piece.get("ports") or ()] or [None]
+        meta = service["metadata"]
+        portless = not service["spec"].get("ports")  # a headless one may be; any other's slices are not settled yet
+        for piece in self.slices.by(_SERVICE, f"{meta.get('namespace', '')}/{meta['name']}"):
+            ports = [p.get("port") for p in piece.get("ports") or ()] or ([None] if portless else [])
             for endpoint in piece.get("endpoints") or ():
                 if (endpoint.get("conditions") or {}).get("ready") is not False:
                     found += [f"{a}:{p}" if p else a for a in endpoint["addresses"][:1] for p in ports]
