@@ -174,9 +174,14 @@ async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
     app = api.app
     app.pools.drop_address(address)  # a crash between two commits
     await app.pools.put_address("10.96.7.7", "IPv4", "ns", "gone")
+    _, other = await api.call("POST", SERVICES, service("other"))
+    mistaken = f"{ADDRESSES}/{other['spec']['clusterIP']}"
+    app.pools.drop_address(other["spec"]["clusterIP"])
+    await app.pools.put_address(other["spec"]["clusterIP"], "IPv4", "ns", "s")
     await asyncio.gather(*repair_addresses(app))
     app.pools.load()
     assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 200
+    assert (await api.call("GET", mistaken))[1]["spec"]["parentRef"]["name"] == "other"
     await api.gone(f"{ADDRESSES}/10.96.7.7")
     with pytest.raises(PoolError, match="already allocated"):
         app.pools.take_port(port, Claims())

@@ -292,7 +292,7 @@ def _endpoints(app: App) -> list[Awaitable[Any]]:
 
 
 def repair_addresses(app: App) -> list[Awaitable[Any]]:
-    """IPAddresses without their Service go; Services without their IPAddress get it."""
+    """IPAddresses without their Service go; Services without their IPAddress, or with another's, get it."""
     waits: list[Awaitable[Any]] = []
     held: dict[str, tuple[str, str]] = {}
     for record in app.store.scan("/core/services/"):
@@ -307,7 +307,13 @@ def repair_addresses(app: App) -> list[Awaitable[Any]]:
         if ours and name not in held and name != service_address(app):
             app.pools.drop_address(name)
     for address, (namespace, name) in held.items():
-        if app.store.head(ADDRESSES + address) is None:
+        head = app.store.head(ADDRESSES + address)
+        if head is None or _belongs_to_another(decode(head.value), namespace, name):
             family = f"IPv{ipaddress.ip_address(address).version}"
-            waits.append(app.pools.put_address(address, family, namespace, name))
+            waits.append(app.pools.put_address(address, family, namespace, name, instead=head))
     return waits
+
+
+def _belongs_to_another(obj: Object, namespace: str, name: str) -> bool:
+    parent = (obj.get("spec") or {}).get("parentRef") or {}
+    return (parent.get("resource"), parent.get("namespace"), parent.get("name")) != ("services", namespace, name)

@@ -193,7 +193,9 @@ class Pools:
         claims.waits.append(self.put_address(address, family, namespace, name))
         claims.on_failure(lambda: self.drop_address(address))
 
-    def put_address(self, address: str, family: str, namespace: str, name: str) -> Any:
+    def put_address(
+        self, address: str, family: str, namespace: str, name: str, *, instead: Record | None = None
+    ) -> Any:
         """Queue the IPAddress object of a Service's address; returns the store's awaitable."""
         obj: Object = {
             "kind": "IPAddress",
@@ -212,7 +214,7 @@ class Pools:
             obj["metadata"]["resourceVersion"] = str(revision)
             return encode(obj)
 
-        return self._app.store.put(ADDRESSES + address, seal, expect=None)
+        return self._app.store.put(ADDRESSES + address, seal, expect=instead)
 
     def drop_address(self, address: str) -> None:
         """Queue the removal of an address that a Service gave up; an absent one is fine."""
@@ -255,10 +257,11 @@ def _decoded(record: Record) -> Object:
 
 
 def drop(app: App, key: str) -> None:
-    """Queue the removal of what goes with a Service; an absent one is fine, finalizers keep it."""
+    """Queue the removal of what goes with a Service; an absent one is fine."""
     head = app.store.head(key)
-    if head is None or (obj := decode(head.value))["metadata"].get("finalizers"):
+    if head is None:
         return
+    obj = decode(head.value)
 
     def seal(revision: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(revision)
