@@ -204,7 +204,14 @@ class TestServices:
                 late = await w.get(SERVICES, "late")
                 return not late["status"]["loadBalancer"] and not late["metadata"].get("finalizers")
 
+            async def told(reason: str, message: str) -> bool:
+                return message in await w.events(reason)
+
             await w.until(released)
+            await w.until(lambda: told("Type", "LoadBalancer -> ClusterIP"))
+            await w.until(lambda: told("DeletingLoadBalancer", "Deleting load balancer"))
+            await w.patch(SERVICES, "first", {"spec": {"externalTrafficPolicy": "Local"}})
+            await w.until(lambda: told("ExternalTrafficPolicy", "Cluster -> Local"))
 
     async def test_a_provider_that_is_turned_off(self) -> None:
         """What we made is taken back, so that nobody waits for us; nothing new is made, and others' finalizers stay."""

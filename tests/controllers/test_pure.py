@@ -30,7 +30,7 @@ from switchboard.controllers import (
 )
 from switchboard.controllers.cron_times import after
 from switchboard.controllers.hashing import safe, template_hash
-from switchboard.controllers.loadbalancer import AddressPool, LoadBalancerError
+from switchboard.controllers.loadbalancer import AddressPool, LoadBalancerError, told_changes
 from switchboard.controllers.ownergraph import Graph, Owner, judge, node_of
 from switchboard.controllers.times import seconds, stamp
 from switchboard.objects import cron, selectors
@@ -553,3 +553,26 @@ class TestOwnerGraph:
         verdict = judge(self.node("x", "a", "b"), dict(zip("ab", states, strict=True)), dependents)
         kept: list[Owner] | None = verdict.keep
         assert ([o.uid for o in kept] if kept is not None else None, verdict.policy) == (keep, policy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ({"type": "ClusterIP"}, {"type": "NodePort"}, []),
+        ({"type": "ClusterIP"}, {"type": "LoadBalancer"}, [("Type", "ClusterIP -> LoadBalancer")]),
+        ({"type": "ClusterIP"}, {"type": "LoadBalancer", "loadBalancerClass": "a/b"}, []),
+        ({}, {"ports": [{"port": 1}]}, []),
+        (
+            {"loadBalancerSourceRanges": ["10.0.0.0/8"]},
+            {"loadBalancerSourceRanges": ["10.0.0.0/8", "192.0.2.0/24"], "healthCheckNodePort": 30000},
+            [("LoadBalancerSourceRanges", "[10.0.0.0/8] -> [10.0.0.0/8 192.0.2.0/24]")],
+        ),
+        ({}, {"loadBalancerIP": "192.0.2.1"}, [("LoadbalancerIP", " -> 192.0.2.1")]),
+        ({}, {"healthCheckNodePort": 30000}, [("HealthCheckNodePort", "0 -> 30000")]),
+    ],
+)
+def test_what_is_told_of_a_changed_load_balancer(
+    old: dict[str, Any], new: dict[str, Any], told: list[tuple[str, str]]
+) -> None:
+    before, after = ({"metadata": {}, "spec": {"type": "LoadBalancer", **spec}} for spec in (old, new))
+    assert list(told_changes(before, after)) == told

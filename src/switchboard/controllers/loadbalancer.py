@@ -12,7 +12,7 @@ the finalizer was written: a Service must not wait for somebody who will not com
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final, Protocol
 
 from switchboard.client.resources import SERVICES
@@ -69,6 +69,34 @@ def addresses(service: Object) -> list[str]:
     """Addresses that stand in a Service's status."""
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     return [entry["ip"] for entry in ingress if entry.get("ip")]
+
+
+def told_changes(old: Object, new: Object) -> Iterator[tuple[str, str]]:
+    """Reason and message of the Event about what a change means for a load balancer (needsUpdate of the source)."""
+    if not wants(old) and not wants(new):
+        return
+    before, after = old["spec"], new["spec"]
+    if before.get("type") != after.get("type"):
+        yield "Type", f"{before.get('type')} -> {after.get('type')}"
+        return
+    for reason, field, empty in _TOLD:
+        was, now = before.get(field) or empty, after.get(field) or empty
+        if was != now:
+            yield reason, f"{_go(was)} -> {_go(now)}"
+            return
+
+
+_TOLD: Final[tuple[tuple[str, str, Any], ...]] = (
+    ("LoadBalancerSourceRanges", "loadBalancerSourceRanges", []),
+    ("LoadbalancerIP", "loadBalancerIP", ""),
+    ("ExternalTrafficPolicy", "externalTrafficPolicy", ""),
+    ("HealthCheckNodePort", "healthCheckNodePort", 0),
+)
+
+
+def _go(value: Any) -> str:
+    """As Go prints a list of words, or a word."""
+    return f"[{' '.join(value)}]" if isinstance(value, list) else str(value)
 
 
 class AddressPool:
@@ -136,6 +164,9 @@ class LoadBalancerController(Controller):
         self._said: dict[str, str] = {}
 
     def _main_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and self._provider is not None:
+            for reason, message in told_changes(old, new):
+                self.say(new, "Normal", reason, message)
         if new is not None and (holds(new) or (wants(new) and self._provider is not None)):
             super()._main_changed(old, new)
         if old is not None and addresses(old) and (new is None or addresses(new) != addresses(old)):
@@ -199,13 +230,16 @@ class LoadBalancerController(Controller):
 
     async def _release(self, service: Object, provider: Provider) -> None:
         """The Service goes, or is of another type now. Its status was cleared by the change of type."""
+        leaving = bool(service["metadata"].get("deletionTimestamp"))
+        if not leaving:
+            self.say(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer")
         try:
             await provider.release(service)
         except LoadBalancerError as error:
             text = f"Error syncing load balancer: failed to delete load balancer: {error}"
             self.say(service, "Warning", "SyncLoadBalancerFailed", text)
             raise
-        if not service["metadata"].get("deletionTimestamp"):
+        if not leaving:
             self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
         await self._keep(service, [name for name in _finalizers(service) if name != FINALIZER])
 
