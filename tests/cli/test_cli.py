@@ -120,6 +120,38 @@ def test_who_calls_a_verb_wrongly_is_told_where_it_is_written(
     assert re.search(r"^what to do: switchboard .*--help", error, re.M)
 
 
+@pytest.mark.parametrize(
+    ("as_typed", "shown"),
+    [("./switchboard", "./switchboard"), ("/my clusters/switchboard", "'/my clusters/switchboard'")],
+)
+def test_what_we_say_to_type_can_be_typed(
+    as_typed: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHBOARD_CALLED", as_typed)
+    assert main(["ip"]) == 1
+    assert capsys.readouterr().err.endswith(f"what to do: start it: {shown} up\n")
+    with pytest.raises(SystemExit):
+        main(["help", "image"])
+    examples = capsys.readouterr().out.partition("examples:\n")[2]
+    assert f"docker save myapp:1 | {shown} image load -\n  {shown} image list" in examples
+    assert main(["kubectl", "--help"]) == 0
+    assert f"\n  {shown} kubectl get pods -A\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "- x", "{", "kind: Config"])
+@pytest.mark.parametrize("verb", ["dns", "proxy", "node"])
+def test_a_role_without_a_kubeconfig_says_so(
+    base: Path, verb: str, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = base / "of-some-cluster"
+    if content:
+        path.write_text(content)
+    words = {"dns": [], "proxy": ["--node-name=x"], "node": ["--node-name=x", "--node-ip=127.0.0.1"]}[verb]
+    assert main([verb, "--kubeconfig", str(path), *words]) == 1
+    error = capsys.readouterr().err
+    assert str(path) in error.partition("\nwhat to do: ")[0] and "kubeconfig prints one" in error
+
+
 @pytest.mark.parametrize("port", ["0", "-1", "65536"])
 def test_a_port_there_cannot_be_is_refused_before_anything_is_made(
     base: Path, port: str, capsys: pytest.CaptureFixture[str]

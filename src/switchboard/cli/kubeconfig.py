@@ -10,7 +10,7 @@ from .options import cluster, parser
 
 _EXAMPLES = """\
   switchboard kubeconfig >cluster.yaml
-  KUBECONFIG=<(switchboard kubeconfig) kubectl get nodes"""
+  kubectl --kubeconfig cluster.yaml get nodes"""
 
 
 def run(verb: str, words: list[str], name: str | None) -> int:

@@ -8,6 +8,8 @@ from switchboard.cluster import running
 from switchboard.cluster.config import command, default_name, load_existing
 from switchboard.cluster.errors import ClusterError
 
+from .options import as_called
+
 _HELP = """\
 usage: switchboard [--name CLUSTER] kubectl ARGUMENTS...
 
@@ -26,7 +28,7 @@ _ALONE_OPTIONS = frozenset({"--help", "-h", "--client", "--client=true"})
 def run(verb: str, words: list[str], name: str | None) -> int:
     """Become kubectl, with the cluster's own kubeconfig."""
     if words[:1] in (["--help"], ["-h"]):
-        print(_HELP)
+        print(as_called(_HELP))
         return 0
     if words[:1] == ["--"]:
         words = words[1:]

@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     if words[:1] == ["--name"]:
         print("switchboard: --name needs the name of a cluster\nwhat to do: switchboard --help", file=sys.stderr)
         return 2
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

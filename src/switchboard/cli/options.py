@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NoReturn
 
-from switchboard.cluster.config import ClusterConfig, default_name, load_existing
+from switchboard.cluster.config import ClusterConfig, called, default_name, load_existing
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,7 +22,7 @@ def parser(verb: str, summary: str, examples: str, name: str | None) -> argparse
     made = Parser(
         prog=f"switchboard {verb}",
         description=summary,
-        epilog=f"examples:\n{examples}",
+        epilog=f"examples:\n{as_called(examples)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
@@ -38,6 +39,6 @@ def cluster(options: argparse.Namespace) -> ClusterConfig:
     return load_existing(options.name)
 
 
-def launcher() -> str:
-    """How a person calls us: for the commands we suggest."""
-    return "./switchboard"
+def as_called(examples: str) -> str:
+    """Examples with the command as the person called it."""
+    return re.sub(r"(?m)(^ *|[|`(] *|&& )switchboard(?= )", lambda found: found[1] + called(), examples)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from switchboard.client.kubeconfig import KubeconfigError
 from switchboard.cluster import roles
+from switchboard.cluster.config import called
+from switchboard.cluster.errors import ClusterError
+from switchboard.store.errors import StoreError
 
 from .options import cluster, parser
 
@@ -25,7 +29,17 @@ _SUMMARY = {
 
 
 def run(verb: str, words: list[str], name: str | None) -> int:
-    """Run the role until SIGTERM."""
+    """Run the role until SIGTERM. Raises ClusterError when it cannot begin."""
+    try:
+        return _run(verb, words, name)
+    except KubeconfigError as error:
+        advice = f"give the kubeconfig of a cluster that runs ({called()} kubeconfig prints one)"
+        raise ClusterError(str(error), advice) from error
+    except StoreError as error:
+        raise ClusterError(str(error), "stop who has it, or mend what this says") from error
+
+
+def _run(verb: str, words: list[str], name: str | None) -> int:
     made = parser(verb, _SUMMARY[verb], _EXAMPLES[verb], name)
     if verb == "server":
         made.add_argument("--state", type=Path, required=True, help="the cluster's state folder")

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from switchboard.cluster import kubeconfig
-from switchboard.cluster.config import DEFAULT_NAME, ClusterConfig
+from switchboard.cluster.config import DEFAULT_NAME, ClusterConfig, called
 from switchboard.cluster.progress import Progress
 from switchboard.cluster.start import up
 from switchboard.cluster.wishes import Wish
 
-from .options import launcher, parser
+from .options import parser
 
 _EXAMPLES = """\
   switchboard up                          start, pods may reach the network
@@ -144,7 +144,7 @@ def _next(config: ClusterConfig, where: str, progress: Progress) -> None:
         progress.say(f'kubectl uses it: context "{config.name}" in {where}')
         kubectl = "kubectl"
     else:
-        kubectl = f"{launcher()}{option} kubectl"  # what comes after `kubectl` is kubectl's
+        kubectl = f"{called()}{option} kubectl"  # what comes after `kubectl` is kubectl's
     progress.say("Try:")
     progress.say(f"  {kubectl} create deployment web --image=nginx:alpine --replicas=3")
     progress.say(f"  {kubectl} expose deployment web --port=80 --type=NodePort")

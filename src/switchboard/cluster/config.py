@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -45,10 +46,15 @@ def default_name() -> str:
     return os.environ.get("SWITCHBOARD_CLUSTER", DEFAULT_NAME)
 
 
+def called() -> str:
+    """How the person called us, `./switchboard` say, so that what we tell them to type can be typed."""
+    return shlex.quote(os.environ.get("SWITCHBOARD_CALLED") or "switchboard")
+
+
 def command(words: str, name: str) -> str:
     """What to type for a verb of the cluster of that name: for advice. Named also where the environment names it: it
     may do so for one command only."""
-    return f"switchboard {words}" + ("" if name == DEFAULT_NAME else f" --name {name}")
+    return f"{called()} {words}" + ("" if name == DEFAULT_NAME else f" --name {name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .access import admin_entries, document
-from .config import ClusterConfig
+from .config import ClusterConfig, called
 from .errors import ClusterError
 from .supervise import start_time
 
@@ -98,7 +98,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def _refused(path: Path, why: str) -> Refused:
     return Refused(
-        f"{path} was left as it is: {why}", "mend or move it, or use the cluster's own: switchboard kubeconfig"
+        f"{path} was left as it is: {why}", f"mend or move it, or use the cluster's own: {called()} kubeconfig"
     )
 
 

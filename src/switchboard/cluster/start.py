@@ -55,7 +55,8 @@ def up(wish: Wish, progress: Progress) -> Result:
     """Start the cluster, or make sure that it runs as wished. Raises ClusterError."""
     if os.geteuid() != 0:
         raise ClusterError(
-            "a cluster needs namespaces, mounts and rules, which only root can make", "sudo ./switchboard up"
+            "a cluster needs namespaces, mounts and rules, which only root can make",
+            f"sudo {configs.command('up', wish.name)}",
         )
     require(NEEDED)
     with locks.cluster(wish.name, lambda: progress.doing(locks.WAITING)):
