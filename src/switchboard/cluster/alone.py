@@ -40,6 +40,8 @@ def node(options: argparse.Namespace) -> int:
         from switchboard.proxy.settings import ProxySettings
         from switchboard.proxy.sync import Proxy
 
+        from .wiring import drain_of
+
         settings = NodeSettings(
             name=options.node_name,
             ip=options.node_ip,
@@ -54,9 +56,11 @@ def node(options: argparse.Namespace) -> int:
             client_ca=options.client_ca,
         )
         client = Client.from_kubeconfig(options.kubeconfig, user_agent="switchboard-node")
-        jobs = [Agent(client, settings).run()]
-        if not options.no_proxy:
-            jobs.append(Proxy(client, ProxySettings(node_name=options.node_name)).run())
-        await asyncio.gather(*jobs)
+        if options.no_proxy:
+            await Agent(client, settings).run()
+            return
+        proxy = Proxy(client, ProxySettings(node_name=options.node_name))
+        agent = Agent(client, settings, drain=drain_of(proxy, settings.drain_seconds))
+        await asyncio.gather(agent.run(), proxy.run())
 
     return roles.run(body)

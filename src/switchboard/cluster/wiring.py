@@ -108,13 +108,13 @@ async def run_node(client: Client, proxy_client: Client, config: ClusterConfig) 
         group.create_task(proxy.run(), name="proxy")
 
 
-def drain_of(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
+def drain_of(proxy: Proxy, least: float = 0.0) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]]:
     """A pod is told to end only when no new connection is sent to it any more and those that are open had time to end:
     no request is lost in a rolling update, whatever the pod does when it is told.
 
     Node and proxy live in one process, so this is known rather than guessed. It takes some milliseconds, or as long as
     controllers need when the machine is busy; then, while connections are in use, at most `_TALK_LIMIT`. A connection
-    that is silent for two seconds is not waited for.
+    that is silent for two seconds is not waited for. `least`: seconds that proxies of other nodes are given.
     """
     from switchboard.proxy.sync import Way
 
@@ -128,6 +128,7 @@ def drain_of(proxy: Proxy) -> Callable[[dict[str, Any]], Coroutine[Any, Any, Non
                 await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
         if pod["spec"].get("hostNetwork"):
             return  # connections to the node's address are not the pod's alone
+        await asyncio.sleep(began + least - time.monotonic())
         deadline, pause = time.monotonic() + _TALK_LIMIT, 0.002
         while time.monotonic() < deadline and any(proxy.talks_to(address) for address in addresses):
             await asyncio.sleep(pause)

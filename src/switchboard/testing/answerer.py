@@ -1,8 +1,9 @@
 """A program for test pods: answers on several ports, and says who it is, who asked and what was asked.
 
 Sent into a pod as text (`source()`), so it uses the standard library alone. Words: `http:8080`, `https:8443:/folder`
-(with tls.crt and tls.key), `udp:8081`, `slow:8090` (an answer takes a second). HTTP answers are one line, `name client
-method path`, but `/page` is a small HTML document with a link. SIGTERM ends it at once, whoever waits for an answer.
+(with tls.crt and tls.key), `udp:8081`, `slow:8090` (an answer takes a second), and `http6`, `udp6`, `slow6` on IPv6.
+HTTP answers are one line, `name client method path`, but `/page` is a small HTML document with a link. SIGTERM ends it
+at once, whoever waits for an answer.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def serve(word: str) -> None:
     if kind in ("udp", "udp6"):
         server = (Udp6 if kind == "udp6" else Udp)(where, Datagrams)
     else:
-        server = (Http6 if kind == "http6" else Http)(where, Slow if kind == "slow" else Answer)
+        server = (Http6 if kind.endswith("6") else Http)(where, Slow if kind.startswith("slow") else Answer)
         if kind == "https":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(f"{folder[0]}/tls.crt", f"{folder[0]}/tls.key")
