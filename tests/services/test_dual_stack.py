@@ -130,3 +130,25 @@ def test_local_policy_and_nobody_there(dual: Space) -> None:
     for by in ("host", "client", "node"):
         wait_for(lambda by=by: dual.fetch(url, by=by) == ["curl:7"], what=f"a refusal of {by}")  # type: ignore[misc]
     assert dual.fetch(at(made["clusterIP"])) == ["curl:7"]
+
+
+def test_no_request_of_ipv6_is_lost(dual: Space) -> None:
+    """A rolling restart under load: connections of a pod's second address are waited for as well."""
+    names = {"app": "roll"}
+    pod = dual.pod("roll", "http:8080", "http6:8080", "slow6:8090", labels=names)
+    template = {"metadata": {"labels": names}, "spec": pod["spec"] | {"terminationGracePeriodSeconds": 30}}
+    spec = {"replicas": 2, "selector": {"matchLabels": names}, "template": template}
+    dual.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "roll"}, "spec": spec})
+    ports = [{"port": 80, "targetPort": 8080, "name": "fast"}, {"port": 81, "targetPort": 8090, "name": "slow"}]
+    ip = dual.service("roll", *ports, selector=names, ipFamilyPolicy="SingleStack", ipFamilies=["IPv6"])["spec"]
+    dual.kubectl("rollout", "status", "deployment/roll", "--timeout=60s")
+    dual.until_names(at(ip["clusterIP"]), {"roll"})
+
+    def restart() -> None:
+        dual.kubectl("rollout", "restart", "deployment/roll")
+        dual.kubectl("rollout", "status", "deployment/roll", "--timeout=60s")
+        wait_for(lambda: len(dual.items("pods", "app=roll")) == 2, what="the old ones to be gone")
+
+    tally = dual.asked_while(restart, at(ip["clusterIP"]), "3", at(ip["clusterIP"], 81), "3")
+    dual.kubectl("delete", "deployment", "roll", "--wait=false")
+    assert tally.pop("ok") > 50 and tally == {}

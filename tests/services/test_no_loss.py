@@ -6,14 +6,10 @@ The pods end at once when told to, in the middle of an answer if there is one: w
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from switchboard.testing import load
 from switchboard.testing.space import Space
 from switchboard.testing.waiting import wait_for
 
@@ -70,22 +66,8 @@ def delete_one(space: Space) -> None:
 @pytest.mark.parametrize("disturb", [restart, scale_down, scale_up, delete_one])
 def test_no_request_is_lost(space: Space, rolling: str, disturb: Callable[[Space], None]) -> None:
     words = (f"http://{rolling}:80/", "4", f"http://{rolling}:81/", "4")
-    tally = asked_while(space, lambda: disturb(space), *words)
+    tally = space.asked_while(lambda: disturb(space), *words)
     assert tally.pop("ok") > 100 and tally == {}
-
-
-def asked_while(space: Space, disturb: Callable[[], None], *words: str) -> dict[str, int]:
-    """How requests from the node ended, by kind."""
-    path, load_words = f"--net=/run/netns/{space.cluster.name}", (sys.executable, load.__file__, *words)
-    asking = space.cluster.popen(
-        "nsenter", path, "--", *load_words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert asking.stdout is not None
-    assert asking.stdout.readline() == "going\n"
-    disturb()
-    said, _ = asking.communicate("\n", timeout=60)
-    tally: dict[str, int] = json.loads(said)
-    return tally
 
 
 def test_without_a_probe_nobody_is_sent_to_who_does_not_listen_yet(space: Space) -> None:
@@ -105,7 +87,7 @@ def test_without_a_probe_nobody_is_sent_to_who_does_not_listen_yet(space: Space)
         space.kubectl("rollout", "restart", "deployment/late")
         space.kubectl("rollout", "status", "deployment/late", "--timeout=60s")
 
-    tally = asked_while(space, rollout, f"http://{ip}/", "4")
+    tally = space.asked_while(rollout, f"http://{ip}/", "4")
     space.kubectl("delete", "deployment", "late", "--wait=false")
     assert tally.pop("ok") > 100 and tally == {}
 

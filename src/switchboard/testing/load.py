@@ -21,7 +21,7 @@ _PAUSE = 0.004
 
 def request(host: str, port: int, path: str) -> str:
     """One request: `ok`, or what went wrong."""
-    with socket.socket() as made:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as made:
         made.settimeout(5)
         try:
             made.connect((host, port))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from . import answerer
+from . import answerer, load
 from .cluster import PrivateCluster
 from .waiting import wait_for
 
@@ -111,6 +112,19 @@ class Space:
     def until_names(self, url: str, wanted: set[str], seconds: float = 20, **more: Any) -> None:
         """Wait until exactly these pods answer at an URL."""
         wait_for(lambda: self.names(url, **more) == wanted, seconds, what=f"{sorted(wanted)} at {url}")
+
+    def asked_while(self, disturb: Callable[[], None], *words: str) -> dict[str, int]:
+        """How requests from the node ended, by kind, while something was done; `words` as `load` takes them."""
+        path, load_words = f"--net=/run/netns/{self.cluster.name}", (sys.executable, load.__file__, *words)
+        asking = self.cluster.popen(
+            "nsenter", path, "--", *load_words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "going\n"
+        disturb()
+        said, _ = asking.communicate("\n", timeout=60)
+        tally: dict[str, int] = json.loads(said)
+        return tally
 
     # what there is
 
