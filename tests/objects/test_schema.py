@@ -52,7 +52,8 @@ def test_strict_error_text() -> None:
         ),
         ({"ports": [{"port": 80.5}]}, "cannot unmarshal number 80.5 into Go struct field"),
         ({"ports": [{"port": 2**31}]}, "cannot unmarshal number 2147483648 into Go struct field"),
-        ({"ports": {"port": 1}}, "cannot unmarshal object into Go struct field ServiceSpec.spec.ports of type []"),
+        ({"ports": {"port": 1}}, "Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"),
+        ({"externalIPs": "1.2.3.4"}, "string into Go struct field ServiceSpec.spec.externalIPs of type []string"),
         ({"type": 5}, "cannot unmarshal number into Go struct field ServiceSpec.spec.type of type string"),
         ({"publishNotReadyAddresses": "yes"}, "cannot unmarshal string into Go struct field"),
         (

@@ -269,7 +269,7 @@ def _entry(schema: Schema, resolve: Resolve, reach: Callable[[str], Walk], *, dr
         return _Any, scalars.number, False
     if kind == "array":
         items = _entry(schema.get("items", {}), resolve, reach, drop=False)
-        return list, _list_walk(items, _empty_of(schema.get("items", {}))), drop
+        return list, _list_walk(items, _empty_of(schema.get("items", {})), _go_ref(schema.get("items", {}))), drop
     if "properties" in schema:
         return dict, _object_walk(schema, resolve, "", reach), drop
     if isinstance(schema.get("additionalProperties"), dict):
@@ -305,12 +305,18 @@ def _entry_walk(entry: _Entry) -> Walk:
     return walk
 
 
-def _list_walk(items: _Entry, empty: Callable[[], Any]) -> Walk:
+def _go_ref(schema: Schema) -> str:
+    """The Go name of the struct that a schema refers to, as messages have it: `v1.ServicePort`; "" for other types."""
+    ref: str = schema.get("$ref", "")
+    return ".".join(ref.rsplit(".", 2)[-2:]) if ref and ref not in _SPECIAL else ""
+
+
+def _list_walk(items: _Entry, empty: Callable[[], Any], struct: str) -> Walk:
     expected, fn, _ = items
 
     def walk(values: Any, unknown: list[str]) -> Any:
         if values.__class__ is not list:
-            raise WrongType(word(values), "[]" + scalars.go_type(expected))
+            raise WrongType(word(values), "[]" + (struct or scalars.go_type(expected)))
         for i, value in enumerate(values):
             if value is None:
                 values[i] = value = empty()
