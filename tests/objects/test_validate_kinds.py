@@ -86,7 +86,7 @@ def cron(schedule: str, **spec: Any) -> dict[str, Any]:
         ),
         (
             job(template={"spec": pod_spec()}),
-            ['spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: "OnFailure", "Never"'],
+            ['spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'],
         ),
         (cron("*/5 * * * *", timeZone="Europe/Berlin"), []),
         (cron("x"), ['spec.schedule: Invalid value: "x": expected exactly 5 fields, found 1: [x]']),

@@ -25,6 +25,8 @@ from switchboard.objects.validate import (
     endpoints,
     flowcontrol,
     generic,
+    jobs,
+    jobstatus,
     metadata,
     network,
     pod_update,
@@ -108,7 +110,7 @@ _RULES: dict[tuple[str, str], Rules] = {
         workloads.stateful_set, change=workloads.stateful_set_update, status=_counts("StatefulSet")
     ),
     ("apps", "ControllerRevision"): Rules(core.controller_revision, change=core.controller_revision_update),
-    ("batch", "Job"): Rules(batch.job, change=batch.job_update),
+    ("batch", "Job"): Rules(jobs.job, change=jobs.job_update, status=jobstatus.job_status),
     ("batch", "CronJob"): Rules(batch.cron_job),
     ("policy", "PodDisruptionBudget"): Rules(batch.budget),
     ("autoscaling", "HorizontalPodAutoscaler"): Rules(batch.autoscaler),

@@ -1,4 +1,4 @@
-"""Rules for Jobs, CronJobs, disruption budgets and autoscalers (pkg/apis/{batch,policy,autoscaling}/validation)."""
+"""Rules for CronJobs, disruption budgets and autoscalers (pkg/apis/{batch,policy,autoscaling}/validation)."""
 
 from __future__ import annotations
 
@@ -6,110 +6,11 @@ from functools import cache
 from typing import Any
 
 from switchboard.objects import cron, names, quantity
-from switchboard.objects.validate import addresses, labels, pods
-from switchboard.objects.validate.fields import IMMUTABLE, Errors, go_struct
+from switchboard.objects.validate import addresses, jobs, labels
+from switchboard.objects.validate.fields import Errors, go_struct
 
 Object = dict[str, Any]
-_NUMBERS = (
-    "parallelism",
-    "completions",
-    "activeDeadlineSeconds",
-    "backoffLimit",
-    "ttlSecondsAfterFinished",
-    "backoffLimitPerIndex",
-    "maxFailedIndexes",
-)
 _ZONE_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_+-"
-
-
-def job(obj: Object, errs: Errors) -> None:
-    """batch/v1 Job."""
-    spec = obj.get("spec") or {}
-    job_spec(spec, "spec", errs)
-    if not spec.get("manualSelector") and not spec.get("selector"):
-        return
-    own = (spec.get("template") or {}).get("metadata") or {}
-    if spec.get("selector") is None:
-        errs.required("spec.selector")
-    else:
-        labels.selector(spec["selector"], "spec.selector", errs)
-        if labels.matches(spec["selector"], own.get("labels")) is False:
-            errs.invalid(
-                "spec.template.metadata.labels", own.get("labels"), "`selector` does not match template `labels`"
-            )
-
-
-def job_spec(spec: Object, path: str, errs: Errors) -> None:
-    """What a Job and a CronJob's template share."""
-    for name in _NUMBERS:
-        errs.not_negative(f"{path}.{name}", spec.get(name))
-    mode = spec.get("completionMode")
-    if mode is not None:
-        if mode not in ("NonIndexed", "Indexed"):
-            errs.unsupported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed"))
-        if mode == "Indexed":
-            _indexed(spec, path, errs)
-    if mode != "Indexed":
-        for name in ("backoffLimitPerIndex", "maxFailedIndexes"):
-            if name in spec:
-                errs.invalid(f"{path}.{name}", spec[name], "requires indexed completion mode")
-    replacement = spec.get("podReplacementPolicy")
-    if replacement is not None:
-        allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
-        if replacement not in allowed:
-            errs.unsupported(f"{path}.podReplacementPolicy", replacement, allowed)
-    if spec.get("managedBy"):
-        errs.check(f"{path}.managedBy", spec["managedBy"], names.domain_prefixed_path)
-    body = spec.get("template") or {}
-    pods.template(body, f"{path}.template", errs)
-    policy = (body.get("spec") or {}).get("restartPolicy")
-    here = f"{path}.template.spec.restartPolicy"
-    if policy == "Always":
-        errs.unsupported(here, policy, ("OnFailure", "Never"))
-    elif "podFailurePolicy" in spec and policy != "Never":
-        errs.invalid(here, policy, 'only "Never" is supported when podFailurePolicy is specified')
-
-
-def _indexed(spec: Object, path: str, errs: Errors) -> None:
-    if spec.get("completions") is None:
-        errs.required(f"{path}.completions", "when completion mode is Indexed")
-        return
-    if (spec.get("parallelism") or 0) > 100000 and spec["completions"] > 100000:
-        errs.invalid(
-            f"{path}.parallelism",
-            spec["parallelism"],
-            "must be less than or equal to 100000 when completion mode is Indexed",
-        )
-
-
-def job_update(obj: Object, old: Object, errs: Errors) -> None:
-    """What of a Job does not change: selector, template, completion mode, completions (unless indexed)."""
-    spec, before = obj.get("spec") or {}, old.get("spec") or {}
-    frozen = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    if spec.get("completions") != before.get("completions"):
-        elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
-        if not elastic:
-            errs.invalid("spec.completions", spec.get("completions"), IMMUTABLE)
-    for name in frozen:
-        if spec.get(name) != before.get(name):
-            errs.invalid(f"spec.{name}", spec.get(name), IMMUTABLE)
-    now, then = spec.get("template"), before.get("template")
-    if now == then:
-        return
-    started = (old.get("status") or {}).get("startTime")
-    if before.get("suspend") and not started and _frozen_template(now) == _frozen_template(then):
-        return  # scheduling directives of a job that never started may change (KEP-2926)
-    errs.invalid("spec.template", go_struct(now or {}), IMMUTABLE)
-
-
-def _frozen_template(body: Object | None) -> Object:
-    spec = {
-        k: v
-        for k, v in ((body or {}).get("spec") or {}).items()
-        if k not in ("nodeSelector", "tolerations", "affinity", "schedulingGates")
-    }
-    meta = {k: v for k, v in ((body or {}).get("metadata") or {}).items() if k not in ("labels", "annotations")}
-    return {"spec": spec, "metadata": meta}
 
 
 @cache
@@ -138,7 +39,7 @@ def cron_job(obj: Object, errs: Errors) -> None:
     for field in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
         errs.not_negative(f"spec.{field}", spec.get(field))
     inner = (spec.get("jobTemplate") or {}).get("spec") or {}
-    job_spec(inner, "spec.jobTemplate.spec", errs)
+    jobs.template_spec(inner, "spec.jobTemplate.spec", errs)
     if len(name) > 52:
         errs.invalid("metadata.name", name, names.too_long(52))
 

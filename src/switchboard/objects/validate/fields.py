@@ -49,6 +49,10 @@ class Errors(list[FieldError]):
         text = value if isinstance(value, Raw) else shown(value)
         self._add("FieldValueInvalid", path, f"Invalid value: {text}", detail)
 
+    def wrong(self, path: str, detail: str) -> None:
+        """A value that may not be, and is not quoted."""
+        self._add("FieldValueInvalid", path, "Invalid value", detail)
+
     def wrong_type(self, path: str, actual: str, detail: str) -> None:
         """A value of another JSON type than the schema's; `actual` names its type."""
         self._add("FieldValueTypeInvalid", path, f"Invalid value: {shown(actual)}", detail)
