@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -198,6 +199,24 @@ def test_the_launcher_is_quick_when_there_is_nothing_to_install() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Switchboard:")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("trap", ["", "trap '' INT HUP; "])
+def test_signals_that_are_ignored_stay_ignored(base: Path, trap: str) -> None:
+    """The program that kubectl's place is given to sees what the caller of `switchboard kubectl` had."""
+    folder = base / "bin"
+    folder.mkdir()
+    (folder / "kubectl").write_text("#!/bin/sh\ngrep SigIgn /proc/self/status\n")
+    (folder / "kubectl").chmod(0o755)
+    config = configs.new(configs.DEFAULT_NAME)
+    config.save()
+    (config.state / "kubeconfig").write_text("{}")
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    argv = ["sh", "-c", f'{trap}exec "$0" kubectl options', str(ROOT / "switchboard")]
+    ignored = int(subprocess.run(argv, capture_output=True, text=True, env=env, check=True).stdout.split()[1], 16)
+    for number in (signal.SIGINT, signal.SIGHUP):  # as for this very process, which may run in the background
+        wanted = bool(trap) or signal.getsignal(number) is signal.SIG_IGN
+        assert bool(ignored >> (number - 1) & 1) == wanted, number
 
 
 @pytest.mark.parametrize("how", ["link", "relative", "path"])
