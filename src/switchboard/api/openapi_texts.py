@@ -49,7 +49,10 @@ class Texts:
         words = self.of(name)
         itself = words.get(ITSELF)
         if _GVK in schema:
-            words, itself = TEXTS | (_LIST if name.endswith("List") else {}) | words, itself or _default(name)
+            words = TEXTS | (_LIST if name.endswith("List") else {}) | words
+        if not itself and name.endswith("List"):
+            kind = name.rpartition(".")[2]
+            itself = f"{kind} is a list of {kind.removesuffix('List')} objects."
         out: Schema = {"description": itself} | schema if itself else dict(schema)
         if "properties" in schema:
             fields: Schema = schema["properties"]
@@ -81,11 +84,3 @@ def lines(group: str) -> Iterator[tuple[list[str], str, str]]:
             elif line:
                 key, _, words = line.partition(": ")
                 yield names, key, words
-
-
-def _default(name: str) -> str:
-    """One sentence about a kind of which nothing is said."""
-    group, version, kind = name.split(".")[-3:]
-    if kind.endswith("List"):
-        return f"{kind} is a list of {kind.removesuffix('List')} objects."
-    return f"{kind} of {group}/{version}."
