@@ -34,15 +34,18 @@ class Texts:
 
     def __init__(self) -> None:
         self._group = ""
-        self._words: dict[str, dict[str, str]] = {}  # of that group alone: definitions come sorted by name
+        self._parts: dict[str, list[str]] = {}  # of that group alone: definitions come sorted by name
 
     def of(self, name: str) -> dict[str, str]:
         """What is said of a definition (`io.k8s.api.core.v1.Pod`): by field, and of itself by `ITSELF`."""
         prefix, _, kind = name.rpartition(".")
         group = ".".join(prefix.split(".")[-2:])
         if group != self._group:
-            self._group, self._words = group, read(group)
-        return self._words.get(kind, {})
+            self._group, self._parts = group, {}
+            for names, lines in parts(group):
+                for each in names:
+                    self._parts.setdefault(each, []).append(lines)
+        return dict(line for lines in self._parts.get(kind, ()) for line in said(lines))
 
     def described(self, name: str, schema: Schema) -> Schema:
         """A schema of the type table with the words on it and on its fields."""
@@ -62,25 +65,19 @@ class Texts:
         return out
 
 
-def read(group: str) -> dict[str, dict[str, str]]:
-    """The words on the definitions of a group-version (`core.v1`)."""
-    found: dict[str, dict[str, str]] = {}
-    for names, key, words in lines(group):
-        for name in names:
-            found.setdefault(name, {})[key] = words
-    return found
-
-
-def lines(group: str) -> Iterator[tuple[list[str], str, str]]:
-    """Definitions, field and words, line by line."""
+def parts(group: str) -> Iterator[tuple[list[str], str]]:
+    """What the files of a group-version (`core.v1`) say: definitions, and the lines about them."""
     folder = resources.files(__package__) / "texts"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if not file.name.startswith(f"{group}."):
-            continue
-        names: list[str] = []
-        for line in file.read_text().splitlines():
-            if line.startswith("["):
-                names = line.strip("[]").split()
-            elif line:
-                key, _, words = line.partition(": ")
-                yield names, key, words
+        if file.name.startswith(f"{group}."):
+            for part in ("\n" + file.read_text()).split("\n[")[1:]:
+                names, _, lines = part.partition("]\n")
+                yield names.split(), lines
+
+
+def said(lines: str) -> Iterator[tuple[str, str]]:
+    """Field and words, line by line."""
+    for line in lines.splitlines():
+        key, _, words = line.partition(": ")
+        if line:
+            yield key, words
