@@ -37,7 +37,6 @@ class Evidence:
     workloads: Collection[Object]  # Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, ReplicationControllers
     services: Collection[Object] = ()
     elsewhere: Collection[Object] = ()  # pods of other namespaces
-    claimed: Collection[str] = ()  # namespaces of `elsewhere` where Services of their own select what this one asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +130,14 @@ def _elsewhere(service: Object, selector: Mapping[str, str], evidence: Evidence)
     if not spaces:
         return None
     here = service["metadata"].get("namespace", "default")
-    space, count = max(spaces.items(), key=lambda item: (item[0] not in evidence.claimed, item[1]))
+    space, count = max(spaces.items(), key=lambda item: item[1])
     noun = "1 pod has" if count == 1 else f"{count} pods have"
     message = (
         f"selector {pairs(selector)} matches no pod in namespace {here}, while {noun} these labels in "
         f"namespace {space} (a Service selects pods of its own namespace only)"
     )
-    # What has a Service of its own there is another installation of the same thing, as in test and production.
-    return Finding("SelectorMatchesNoPods", message, LATER + 1 if space in evidence.claimed else NOW + 1)
+    # Not at once: it may be another installation of the same thing, as in test and production.
+    return Finding("SelectorMatchesNoPods", message, LATER + 1)
 
 
 def _nearest(service: Object, selector: Mapping[str, str], evidence: Evidence) -> Finding | None:
@@ -172,7 +171,7 @@ def _weigh(service: Object, selector: Mapping[str, str], group: _Group) -> int:
     if shared := targets & group.ports:
         weight += 1 if shared <= _COMMON_PORTS else 2
     weight += 0 if group.served else 1
-    return min(weight, NOW - 1) if near < _SLIP and _is_to_come(service, selector, group) else weight
+    return min(weight, NOW - 1) if _is_to_come(service, selector, group, near) else weight
 
 
 def _are_kin(service: Object, selector: Mapping[str, str], group: _Group) -> bool:
@@ -187,18 +186,18 @@ def _are_kin(service: Object, selector: Mapping[str, str], group: _Group) -> boo
     )
 
 
-def _is_to_come(service: Object, selector: Mapping[str, str], group: _Group) -> bool:
+def _is_to_come(service: Object, selector: Mapping[str, str], group: _Group, near: int) -> bool:
     """Whether the Service may well be older than its pods, although it has a label in common with these.
 
     So it is when it bears the word that it asks for and the group does not (`shop-web` asks for `component=web`, the
     group is `shop-worker`), and when others want the group and it does not have the label at all (a second variant of
-    what runs already).
+    what runs already). What looks like a slip is one, unless others want the group and the Service bears the word.
     """
     missing = {key: value for key, value in selector.items() if group.labels.get(key) != value}
     name = service["metadata"]["name"]
     if all(says(name, value) and not says(group.name, value) for value in missing.values()):
-        return True
-    return group.served and not any(key in group.labels for key in missing)
+        return group.served or near < _SLIP
+    return near < _SLIP and group.served and not any(key in group.labels for key in missing)
 
 
 def _difference(selector: Mapping[str, str], labels: Mapping[str, str]) -> str:

@@ -40,13 +40,11 @@ class World:
         space = service["metadata"].get("namespace", "default")
         selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
         selected = self.selected(service)
-        elsewhere = [] if selected else self._elsewhere(selector)
         return Evidence(
             pods=selected or self.pods.by(PLACES, space),
             workloads=list(self._workloads(space)),
             services=self.services.by(SPACE, space),
-            elsewhere=elsewhere,
-            claimed={p["metadata"]["namespace"] for p in elsewhere if any(True for _ in self.selecting(p))},
+            elsewhere=() if selected else self._elsewhere(selector),
         )
 
     def selected(self, service: Object) -> list[Object]:
