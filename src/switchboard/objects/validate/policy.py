@@ -255,17 +255,6 @@ def volume_update(obj: Object, old: Object, errs: Errors) -> None:
         errs.invalid("spec.volumeMode", spec.get("volumeMode"), IMMUTABLE)
 
 
-def csi_driver(obj: Object, errs: Errors) -> None:
-    """storage.k8s.io/v1 CSIDriver."""
-    spec = obj.get("spec") or {}
-    for name in ("attachRequired", "podInfoOnMount", "storageCapacity"):
-        if spec.get(name) is None:
-            errs.required(f"spec.{name}")
-    for mode in spec.get("volumeLifecycleModes") or ():
-        if mode not in ("Persistent", "Ephemeral"):
-            errs.unsupported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
-
-
 def runtime_class(obj: Object, errs: Errors) -> None:
     """node.k8s.io/v1 RuntimeClass."""
     for message in names.dns_label(obj.get("handler") or ""):
