@@ -129,6 +129,8 @@ def test_the_nearest_here_comes_before_strangers_elsewhere() -> None:
     there = [pod("p", {"app": "api"}, namespace="prod")]
     found = explain(service("backend-service", {"app": "api"}), Evidence(*BACKEND, (), there))
     assert found and found.message.endswith("2 pods of Deployment backend-deployment have app=backend")
+    found = explain(service("orders", {"app": "api"}, 80), Evidence(*WEB, (), there))
+    assert found and "namespace prod" in found.message, "what has exactly these labels is nearer than a stranger here"
 
 
 def test_labels_of_a_workload_that_its_pods_do_not_get() -> None:

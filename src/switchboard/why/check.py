@@ -79,9 +79,9 @@ def explain(service: Object, evidence: Evidence) -> Finding | None:
     awaited = [w for w in evidence.workloads if matches(selector, _template_labels(w))]
     if awaited:
         return _idle(selector, awaited)
-    found = [_unpassed(selector, evidence), _nearest(service, selector, evidence)]
-    found.append(_elsewhere(service, selector, evidence))
-    return max((f for f in found if f), key=lambda f: f.weight, default=None)
+    found = [_unpassed(selector, evidence), _elsewhere(service, selector, evidence)]
+    found.append(_nearest(service, selector, evidence))
+    return max((f for f in found if f), key=lambda f: f.weight, default=None)  # the first of equals
 
 
 def selects_nothing(service: Object, pods: Iterable[Object]) -> bool:
