@@ -79,6 +79,20 @@ BAD = [
 ]
 
 
+def on_node(**more: Any) -> Object:
+    return made("v1", "PersistentVolume", spec={"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1"}, **more})
+
+
+BAD += [
+    (on_node(hostPath={"path": "/a/../b"}), "spec.hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"),
+    (
+        on_node(hostPath={"path": "/./"}, persistentVolumeReclaimPolicy="Recycle"),
+        "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+    ),
+    (on_node(hostPath={}), "spec.hostPath.path: Required value"),
+]
+
+
 @pytest.mark.parametrize(("obj", "error"), BAD)
 def test_what_may_not_be_said(obj: Object, error: str) -> None:
     assert problems(obj) == [error]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from posixpath import normpath
 from typing import Any
 
 from switchboard.objects import names, quantity
 from switchboard.objects.validate import labels
 from switchboard.objects.validate.fields import IMMUTABLE, Errors
 from switchboard.objects.validate.metadata import path_segment
+from switchboard.objects.validate.mounts import no_backsteps
+from switchboard.objects.validate.volumes import host_path
 
 Object = dict[str, Any]
 _RBAC = "rbac.authorization.k8s.io"
@@ -240,10 +243,26 @@ def volume(obj: Object, errs: Errors) -> None:
         errs.required("spec", "must specify a volume type")
     if "local" in spec and not spec.get("nodeAffinity"):
         errs.required("spec.nodeAffinity", "Local volume requires node affinity")
-    if "hostPath" in spec and not spec["hostPath"].get("path"):
-        errs.required("spec.hostPath.path")
+    _on_node(spec, errs)
     if spec.get("volumeMode") is not None and spec["volumeMode"] not in ("Block", "Filesystem"):
         errs.unsupported("spec.volumeMode", spec["volumeMode"], ("Block", "Filesystem"))
+
+
+def _on_node(spec: Object, errs: Errors) -> None:
+    """Sources that are paths of a node."""
+    source = spec.get("hostPath")
+    if source is not None:
+        host_path(source, "spec.hostPath", errs)
+        root = normpath(source.get("path") or ".").lstrip("/") == ""
+        if root and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+            text = "may not be 'recycle' for a hostPath mount of '/'"
+            errs.forbidden("spec.persistentVolumeReclaimPolicy", text)
+    local = spec.get("local")
+    if local is not None:
+        if not local.get("path"):
+            errs.required("spec.local.path")
+        else:
+            no_backsteps(local["path"], "spec.local.path", errs)
 
 
 def volume_update(obj: Object, old: Object, errs: Errors) -> None:

@@ -85,7 +85,8 @@ def _empty_dir(source: Object, path: str, errs: Errors) -> None:
         errs.forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")
 
 
-def _host_path(source: Object, path: str, errs: Errors) -> None:
+def host_path(source: Object, path: str, errs: Errors) -> None:
+    """A file or folder of the node, in a pod or a PersistentVolume."""
     where = source.get("path") or ""
     if not where:
         errs.required(f"{path}.path")
@@ -216,7 +217,7 @@ def _ephemeral(source: Object, path: str, errs: Errors) -> None:
 
 _CHECKS = {
     "emptyDir": _empty_dir,
-    "hostPath": _host_path,
+    "hostPath": host_path,
     "secret": _secret,
     "configMap": _config_map,
     "downwardAPI": _downward,
