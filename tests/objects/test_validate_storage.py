@@ -28,7 +28,7 @@ ATTACHED = {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName":
     "obj",
     [
         of("CSIDriver", spec={"fsGroupPolicy": "File", "tokenRequests": [{"audience": ""}, {"audience": "a"}]}),
-        node(driver(topologyKeys=["a/b", "c"], allocatable={"count": 0}), driver(name="other")),
+        node(driver(topologyKeys=["a/b", "c"], allocatable={"count": 0}), driver(name="Other.Example.com")),
         of("CSIStorageCapacity", storageClassName="c", capacity="0", nodeTopology={"matchLabels": {"a": "b"}}),
         of("VolumeAttributesClass", driverName="D.example.com", parameters={"a": ""}),
         of("VolumeAttachment", spec=ATTACHED),
@@ -56,6 +56,8 @@ BAD = [
         of("CSIDriver", spec={"nodeAllocatableUpdatePeriodSeconds": 9}),
         "spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 9: must be greater than or equal to 10 seconds",
     ),
+    (node(driver(name="d" * 64)), "spec.drivers[0].name: Too long: may not be more than 63 bytes"),
+    (of("VolumeAttachment", spec={**ATTACHED, "attacher": ""}), "spec.attacher: Required value"),
     (node(driver(), driver()), 'spec.drivers[1].name: Duplicate value: "d.example.com"'),
     (node(driver(topologyKeys=["a", "a"])), 'spec.drivers[0]: Duplicate value: "a"'),
     (node(driver(nodeID="")), "spec.drivers[0].nodeID: Required value"),

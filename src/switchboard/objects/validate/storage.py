@@ -10,9 +10,20 @@ from switchboard.objects.validate.fields import NOT_NEGATIVE, Errors, go_struct
 
 Object = dict[str, Any]
 
-_NODE_ID_LENGTH = 192
+_NODE_ID_LENGTH, _DRIVER_LENGTH = 192, 63
 _MAX_PARAMETERS, _MAX_PARAMETER_BYTES = 512, 256 * 1024
 _LEAST_EXPIRATION, _LEAST_PERIOD = 600, 10  # seconds
+
+
+def _driver_name(name: str, path: str, errs: Errors) -> None:
+    """A driver's name where others speak of it: a subdomain in letters of any case."""
+    if not name:
+        errs.required(path)
+        return
+    if len(name.encode()) > _DRIVER_LENGTH:
+        errs.too_long(path, _DRIVER_LENGTH)
+    for message in names.dns_subdomain(name.lower()):
+        errs.invalid(path, name, message)
 
 
 def csi_driver(obj: Object, errs: Errors) -> None:
@@ -65,7 +76,7 @@ def csi_node(obj: Object, errs: Errors) -> None:
     seen: set[str] = set()
     for i, driver in enumerate((obj.get("spec") or {}).get("drivers") or ()):
         path, name, node = f"spec.drivers[{i}]", driver.get("name") or "", driver.get("nodeID") or ""
-        errs.check(f"{path}.name", name, names.dns_subdomain)
+        _driver_name(name, f"{path}.name", errs)
         if not node:
             errs.required(f"{path}.nodeID")
         elif len(node.encode()) > _NODE_ID_LENGTH:
@@ -139,7 +150,7 @@ def attachment(obj: Object, errs: Errors) -> None:
     """storage.k8s.io/v1 VolumeAttachment."""
     spec = obj.get("spec") or {}
     volume = (spec.get("source") or {}).get("persistentVolumeName")
-    errs.check("spec.attacher", spec.get("attacher") or "", names.dns_subdomain)
+    _driver_name(spec.get("attacher") or "", "spec.attacher", errs)
     errs.check("spec.nodeName", spec.get("nodeName") or "", names.dns_subdomain)
     if volume is not None:
         errs.check("spec.source.persistentVolumeName", volume, names.dns_subdomain)
