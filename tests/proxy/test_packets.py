@@ -317,7 +317,7 @@ def test_udp_flow_follows_its_endpoint(
 
 
 @pytest.mark.parametrize(("vip", "family"), [(VIP, 0), (VIP6, 1)])
-def test_who_is_talked_to_through_a_service(world: World, apply: Apply, vip: str, family: int) -> None:
+def test_who_is_talked_to_through_a_service(world: World, plane: Plane, apply: Apply, vip: str, family: int) -> None:
     from switchboard.proxy.conntrack import Conntrack
 
     version = [socket.AF_INET, socket.AF_INET6][family]
@@ -328,6 +328,16 @@ def test_who_is_talked_to_through_a_service(world: World, apply: Apply, vip: str
         wait_for(lambda: table.talking(mine) == 0)  # connections of other tests fall silent
         with world.pods["a"].run(lambda: socket.create_connection((vip, 80), 2)), listener.accept()[0]:
             assert (table.talking(mine), table.talking(other)) == (1, 0)
+        wait_for(lambda: table.talking(mine) == 0)
+        world.out.ip("route", "add", PODS["b"][family], "via", (NODE4, NODE6)[family])
+        near, straight = world.node.run(lambda: plane.near(mine)), (PODS["b"][family], 9010)
+        try:
+            # what another node's proxy sends here looks like this; what the node and its pods do is no Service's
+            for space, found in ((world.node, 0), (world.pods["a"], 0), (world.out, 1)):
+                with space.run(lambda: socket.create_connection(straight, 2)), listener.accept()[0]:
+                    assert table.talking(mine, near) == found, space.name
+        finally:
+            world.out.ip("route", "del", PODS["b"][family])
     table.close()
 
 

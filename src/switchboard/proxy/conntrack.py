@@ -166,10 +166,12 @@ class Conntrack:
             if original[2] == protocol:
                 yield data[slice(*found[1])], Flows(protocol, original[1], original[4], reply[0], reply[3])
 
-    def talking(self, address: bytes) -> int:
+    def talking(self, address: bytes, near: Callable[[bytes], bool] = lambda _: True) -> int:
         """How many TCP connections through a Service to this address are open and not silent for `_SILENT` seconds.
 
-        Connections straight to it (probes, say) are nobody's business. Silence shows in the time a flow has left.
+        Connections straight to it are nobody's business where they come from `near`, this node (probes, say); others
+        may have come through the Service on another node, whose proxy has sent them here. Silence
+        shows in the time a flow has left.
         """
         flows = Flows(TCP, b"", 0, address, 0)
         allowed = established_timeout()
@@ -179,7 +181,7 @@ class Conntrack:
             if not {1, 2, 4, 7} <= parts.keys():
                 continue
             original, reply = _fields(data, *parts[1]), _fields(data, *parts[2])
-            if reply[0] != address or original[2] != TCP or original[1] == address:
+            if reply[0] != address or original[2] != TCP or (original[1] == address and near(original[0])):
                 continue
             state, left = _tcp_state(data, *parts[4]), int.from_bytes(data[slice(*parts[7])], "big")
             limit = _UNACKNOWLEDGED if left <= _UNACKNOWLEDGED else allowed

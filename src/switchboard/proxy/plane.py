@@ -8,7 +8,7 @@ over.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 
@@ -19,6 +19,7 @@ from switchboard.proxy.maps import HAIRPIN, State, Tables
 from switchboard.proxy.messages import Change
 from switchboard.proxy.nft import Nft, build, mend, remove_chains
 from switchboard.proxy.objects import EndpointSlice, Service
+from switchboard.proxy.packing import intervals
 from switchboard.proxy.rules import Family, Layout, counted
 from switchboard.proxy.services import Node, PortPlan, pack, plan
 from switchboard.proxy.settings import ProxySettings
@@ -71,6 +72,13 @@ class Plane:
             for family, state in self.states.items()
             for packed in (pack(address, family),)
         )
+
+    def near(self, address: bytes) -> Callable[[bytes], bool]:
+        """Tells of addresses of one family whether they are this node's or its pods'."""
+        own = set(_local_addresses())
+        layout = self.layouts.get(4 if len(address) == 4 else 6)
+        nets = list(intervals(layout.pods, layout.family)) if layout else []
+        return lambda one: one in own or any(first <= one and (not behind or one < behind) for first, behind in nets)
 
     def stale_flows(self) -> list[conntrack.Flows]:
         """Flows that must be forgotten now that the kernel has the last commit; told once."""

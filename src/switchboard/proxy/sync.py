@@ -174,11 +174,12 @@ class Proxy:
         return Way.CLOSING if any(conditions.terminating is False for conditions in found) else Way.KEPT
 
     def talks_to(self, address: str) -> bool:
-        """Whether connections through Services to that pod are open and in use."""
+        """Whether connections through Services, ours or other nodes', to that pod are open and in use."""
         if not self.ready.is_set():
             return False
         try:
-            return self._conntrack.talking(inet_pton(AF_INET6 if ":" in address else AF_INET, address)) > 0
+            packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+            return self._conntrack.talking(packed, self._plane.near(packed)) > 0
         except OSError as error:
             log.warning("cannot tell which connections %s has: %s", address, error)
             return False
