@@ -155,12 +155,8 @@ class Pools:
         if wanted:
             address = str(ipaddress.ip_address(wanted))
             number = int(ipaddress.ip_address(wanted))
-            ranges = [cidr for cidr in self._ranges(family) if ipaddress.ip_address(address) in cidr.network]
-            if not ranges:
+            if not any(cidr.holds(number) for cidr in self._ranges(family)):
                 raise PoolError("the provided network does not match the current range")
-            if not any(cidr.holds(number) for cidr in ranges):
-                valid = f"The range of valid IPs is {ranges[0].network}"
-                raise PoolError(f"the provided IP ({address}) is not in the valid range. {valid}")
             if self._taken(address):
                 raise PoolError("provided IP is already allocated")
         else:
