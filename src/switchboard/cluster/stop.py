@@ -30,14 +30,7 @@ def stop(config: ClusterConfig, *, grace: float = GRACE) -> bool:
     """Stop everything; containers get SIGTERM and `grace` seconds. False when nothing was there."""
     something = config.run.exists() or os.path.lexists(config.netns_path)
     sandboxes = _sandboxes(config)
-    _stop_supervisor(config)
-    # orphans of a supervisor that died
-    orphans = [process.pid for process in running.processes(config)]
-    (config.run / "processes.json").unlink(missing_ok=True)  # without it nobody starts another supervisor
-    stop_processes(orphans)
-    while strays := running.strays(config):  # among them a supervisor that was started just now, and what it started
-        if not stop_processes(strays):
-            break
+    end_processes(config)
     stop_containers(config, grace)
     remove_leftovers(config, sandboxes)
     shutdown.forget(config)
@@ -50,6 +43,19 @@ def purge(config: ClusterConfig) -> None:
     if config.state.exists():
         shutil.rmtree(config.state, ignore_errors=False)
     _remove_if_empty(config.state.parent)
+
+
+def end_processes(config: ClusterConfig) -> None:
+    """End the supervisor, which ends the others in their order, then what is left: of one that died or cannot end, and
+    of one that was started just now and has written a record of its own.
+    """
+    if supervisor := running.supervisor(config):
+        _signal([supervisor], signal.SIGTERM)
+        wait_gone([supervisor], 40.0)
+    while left := [*(process.pid for process in running.processes(config)), *running.strays(config)]:
+        (config.run / "processes.json").unlink(missing_ok=True)  # without it nobody starts another supervisor
+        if not stop_processes(left):
+            break
 
 
 def stop_processes(pids: list[int]) -> bool:
@@ -111,19 +117,6 @@ def wait_gone(pids: Iterable[int], seconds: float) -> bool:
     finally:
         for fd in open_fds:
             os.close(fd)
-
-
-def _stop_supervisor(config: ClusterConfig) -> None:
-    pid = running.supervisor(config)
-    if not pid:
-        return
-    # the server starts another supervisor when this one dies, unless the record is gone; so it must end by itself
-    _signal([pid], signal.SIGTERM)
-    if not wait_gone([pid], 40.0):
-        (config.run / "processes.json").rename(config.run / "processes.json.stuck")
-        _signal([pid], signal.SIGKILL)
-        wait_gone([pid], 5.0)
-        (config.run / "processes.json.stuck").rename(config.run / "processes.json")
 
 
 def _bundles(config: ClusterConfig) -> list[Path]:
