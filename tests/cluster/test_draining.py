@@ -53,7 +53,8 @@ async def test_every_address_of_a_pod_is_waited_for() -> None:
     assert time.monotonic() - began >= 0.5
 
 
-async def test_proxies_of_other_nodes_are_given_time() -> None:
+@pytest.mark.parametrize("spec", [{}, {"hostNetwork": True}])
+async def test_proxies_of_other_nodes_are_given_time(spec: dict[str, Any]) -> None:
     began = time.monotonic()
-    await wiring.drain_of(Slow(Way.CLOSING, 0.1), 0.4)(POD)  # type: ignore[arg-type]
+    await wiring.drain_of(Slow(Way.CLOSING, 0.1), 0.4)(POD | {"spec": spec})  # type: ignore[arg-type]
     assert 0.4 <= time.monotonic() - began < 1.5

@@ -126,9 +126,9 @@ def drain_of(proxy: Proxy, least: float = 0.0) -> Callable[[dict[str, Any]], Cor
                 if time.monotonic() - began > (_KEPT_LIMIT if way is Way.KEPT else _CLOSING_LIMIT):
                     break
                 await asyncio.sleep(0.002)  # for some milliseconds: cheaper than telling of every slice
+        await asyncio.sleep(began + least - time.monotonic())
         if pod["spec"].get("hostNetwork"):
             return  # connections to the node's address are not the pod's alone
-        await asyncio.sleep(began + least - time.monotonic())
         deadline, pause = time.monotonic() + _TALK_LIMIT, 0.002
         while time.monotonic() < deadline and any(proxy.talks_to(address) for address in addresses):
             await asyncio.sleep(pause)
