@@ -165,6 +165,8 @@ async def test_exec_over_spdy_and_websocket(node: Node) -> None:
     for path in ("attach/default/talk/c", "exec/default/talk/c?command=true&tty=1&error=1"):
         assert await get(node, f"/{path}") == (400, "you must specify at least 1 of stdin, stdout, stderr")
     assert (await get(node, "/exec/default/talk/c?output=1"))[0] == 400
+    for path in ("exec?command=true&output=1", "attach/default/talk?output=1", "run/default?cmd=true"):
+        assert await get(node, f"/{path}") == (400, "Missing namespace, pod or container")
 
 
 async def test_streams_into_what_ended_a_moment_ago(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +237,11 @@ async def test_numbers_and_lists(node: Node) -> None:
     assert f"container_start_time_seconds{{{where}}}" in cadvisor
     assert "\nmachine_cpu_cores " in cadvisor
     assert await get(node, "/healthz") == (200, "ok")
+    assert await get(node, "/healthz/ping") == (200, "ok")
+    for path in ("nothing", "ping/log"):
+        assert (await get(node, f"/healthz/{path}"))[0] == 404
     slis = (await get(node, "/metrics/slis"))[1]
+    assert "nothing" not in slis
     assert 'kubernetes_healthcheck{name="syncloop",type="healthz"} 1' in slis
     assert (await get(node, "/metrics/nothing"))[0] == 404
     assert json.loads((await get(node, "/configz"))[1])["kubeletconfig"]["clusterDNS"] == ["10.96.0.10"]

@@ -30,6 +30,7 @@ Object = dict[str, Any]
 log = logging.getLogger(__name__)
 
 _NO_STREAM = "you must specify at least 1 of stdin, stdout, stderr"
+_HEALTH = ("ping", "log", "syncloop")
 _PULL_REASONS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -137,7 +138,9 @@ class NodeServer:
     # Paths
 
     async def _healthz(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
-        for name in parts or ("ping", "log", "syncloop"):
+        if len(parts) > 1 or not set(parts) <= set(_HEALTH):
+            raise Refused(404, "404 page not found")
+        for name in parts or _HEALTH:
             self._checks.count(name, "healthz", True)
         return text(200, "ok")
 
@@ -214,14 +217,15 @@ class NodeServer:
             raise Refused(400, "you must specify at least 1 command")
         if not asked_for(query):
             raise Refused(400, _NO_STREAM)
-        missing = f'container not found ("{parts[-1]}")'
+        missing = _not_found(parts)
         ident = self._running(parts, missing).id
         return await self._unless_ended(ident, missing, self._streams.exec(request, ident, command, query))
 
     async def _attach(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         if not asked_for(query):
             raise Refused(400, _NO_STREAM)
-        missing = f"container {parts[-1]} not found in pod {'_'.join(parts[1::-1])}"
+        namespace, pod, container = _names(parts)
+        missing = f"container {container} not found in pod {pod}_{namespace}"
         ident = self._running(parts, missing).id
         return await self._unless_ended(ident, missing, self._streams.attach(request, ident, query))
 
@@ -245,8 +249,7 @@ class NodeServer:
 
     async def _run(self, request: Request, parts: list[str], query: dict[str, str]) -> Response:
         command = query.get("cmd", "").split(" ")
-        missing = f'container not found ("{parts[-1]}")'
-        code, out, err = await self._runtime.exec(self._running(parts, missing).id, command, 0)
+        code, out, err = await self._runtime.exec(self._running(parts, _not_found(parts)).id, command, 0)
         if code:
             raise Refused(
                 500, f"command '{' '.join(command)}' exited with {code}: {(out + err).decode('utf-8', 'replace')}"
@@ -269,8 +272,6 @@ class NodeServer:
     def _running(self, parts: list[str], missing: str) -> Container:
         """`/<namespace>/<pod>[/<uid>]/<container>` -> the running container of that name; `missing` is what is said
         when there is none (kubelet_pods.go GetExec, GetAttach)."""
-        if len(parts) not in (3, 4):
-            raise Refused(400, "Missing namespace, pod or container")
         pod = self._pod_of(parts)
         seen = self._lookup.seen(pod["metadata"]["uid"])
         latest = seen.latest(parts[-1]) if seen is not None else None
@@ -294,6 +295,17 @@ class NodeServer:
             containers, pods = await self._runtime.container_stats(), self._lookup.pods()
             body = stats.metrics(kind, self._settings.name, containers, stats.node(), pods)
         return Response(200, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")], body.encode())
+
+
+def _names(parts: list[str]) -> tuple[str, str, str]:
+    """Namespace, pod and container of `/<namespace>/<pod>[/<uid>]/<container>`."""
+    if len(parts) not in (3, 4):
+        raise Refused(400, "Missing namespace, pod or container")
+    return parts[0], parts[1], parts[-1]
+
+
+def _not_found(parts: list[str]) -> str:
+    return f'container not found ("{_names(parts)[-1]}")'
 
 
 def tls_context(settings: NodeSettings) -> ssl.SSLContext:
