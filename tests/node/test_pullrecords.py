@@ -37,6 +37,8 @@ def pulled(records: PullRecords, image: str, reference: str, *secrets: dict[str,
     [
         ("nginx", "docker.io/library/nginx"),
         ("docker.io/library/nginx:1", "docker.io/library/nginx"),
+        ("docker.io/nginx:1", "docker.io/library/nginx"),
+        ("index.docker.io/me/app", "docker.io/me/app"),
         ("me/app:v1@sha256:" + "0" * 64, "docker.io/me/app"),
         ("registry.example:5000/app", "registry.example:5000/app"),
         (IMAGE, "registry.example:5000/team/app"),

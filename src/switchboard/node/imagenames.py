@@ -1,4 +1,4 @@
-"""Whether text names an image at all: what is refused before anybody is asked for it. Pure.
+"""Whether text names an image at all: what is refused before anybody is asked for it; and of which repository. Pure.
 
 Source: github.com/distribution/reference, `ParseNormalizedNamed`, its grammar and its words.
 """
@@ -42,6 +42,8 @@ def repository(image: str) -> str:
 def _split(image: str) -> tuple[str, str]:
     """Host (with what Docker Hub's own images have before their name) and the rest."""
     first, slash, rest = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        first, rest = "docker.io", image
+    if first not in ("docker.io", "index.docker.io"):
         return first, rest
-    return ("docker.io" if slash else "docker.io/library"), image
+    return ("docker.io" if "/" in rest else "docker.io/library"), rest
