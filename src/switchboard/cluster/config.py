@@ -13,7 +13,7 @@ import re
 import shlex
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -337,12 +337,6 @@ def free_subnet(taken: Iterable[IPv4Network]) -> str:
         if not any(candidate.overlaps(network) for network in busy):
             return str(candidate)
     raise ClusterError("every network from 192.168.49.0/24 to 192.168.99.0/24 is in use here", "give --node-subnet")
-
-
-def with_switches(config: ClusterConfig, **given: bool | str | int | None) -> ClusterConfig:
-    """The cluster with the switches that were given; None keeps what was."""
-    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return replace(config, **changed)
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> None:

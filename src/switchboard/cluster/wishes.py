@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 from switchboard.api import auditpolicy
 
@@ -16,6 +17,13 @@ from .command import require_space
 from .config import ClusterConfig
 from .errors import ClusterError
 from .progress import Progress
+
+# What is chosen at the first start, and stays; what any start may change.
+_FIXED = ("node_subnet", "pod_cidr", "service_cidr", "api_port", "dual_stack")
+_SWITCHES = (
+    *("egress", "host_access", "load_balancer", "faithful"),
+    *("audit_policy", "audit_log", "audit_max_size", "audit_max_backups", "audit_max_age"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +62,7 @@ def choose(wish: Wish, progress: Progress) -> ClusterConfig:
 def decide(wish: Wish, progress: Progress) -> ClusterConfig:
     """The cluster's description: as it was first started, or chosen now around what is taken. Raises ClusterError."""
     known = configs.load(wish.name)
-    fixed = {
-        key: value
-        for key in ("node_subnet", "pod_cidr", "service_cidr", "api_port", "dual_stack")
-        if (value := getattr(wish, key)) is not None
-    }
+    fixed = _given(wish, _FIXED)
     if known:
         different = {key: value for key, value in fixed.items() if getattr(known, key) != value}
         if different:
@@ -88,19 +92,12 @@ def decide(wish: Wish, progress: Progress) -> ClusterConfig:
     return _switched(config, wish)
 
 
+def _given(wish: Wish, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(wish, name)) is not None}
+
+
 def _switched(config: ClusterConfig, wish: Wish) -> ClusterConfig:
-    switched = configs.with_switches(
-        config,
-        egress=wish.egress,
-        host_access=wish.host_access,
-        load_balancer=wish.load_balancer,
-        faithful=wish.faithful,
-        audit_policy=wish.audit_policy,
-        audit_log=wish.audit_log,
-        audit_max_size=wish.audit_max_size,
-        audit_max_backups=wish.audit_max_backups,
-        audit_max_age=wish.audit_max_age,
-    )
+    switched = replace(config, **_given(wish, _SWITCHES))
     if bool(switched.audit_policy) != bool(switched.audit_log):
         raise ClusterError("an audit log needs a policy and a path", "give --audit-policy-file and --audit-log-path")
     if switched.audit_policy:
