@@ -106,7 +106,10 @@ def test_the_name_may_stand_before_or_after_the_verb(words: list[str], capsys: p
         (["image", "load"], "required: FILE"),
         (["down", "--grace", "-1"], "-1 is not a number of seconds"),
         (["down", "--grace", "nan"], "nan is not a number of seconds"),
+        (["down", "--grace", "x"], "invalid seconds value: 'x'"),
         (["up", "--api-port", "x"], "invalid int value: 'x'"),
+        (["up", "--audit-log-maxage", "x"], "invalid count value: 'x'"),
+        (["up", "--audit-log-maxage", "-1"], "-1 can't be a negative number"),
     ],
 )
 def test_who_calls_a_verb_wrongly_is_told_where_it_is_written(

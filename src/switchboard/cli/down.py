@@ -23,9 +23,7 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     """Stop the cluster; with --purge, or as `delete`, forget it."""
     made = parser(verb, "Stop the cluster and leave nothing of it running.", _EXAMPLES, name)
     made.add_argument("--purge", action="store_true", help="also forget objects, images, certificates and the context")
-    made.add_argument(
-        "--grace", type=_seconds, default=stop.GRACE, metavar="SECONDS", help="for containers (default 2)"
-    )
+    made.add_argument("--grace", type=seconds, default=stop.GRACE, metavar="SECONDS", help="for containers (default 2)")
     options = made.parse_args(words)
     purge = options.purge or verb == "delete"
     progress = Progress()
@@ -50,7 +48,8 @@ def run(verb: str, words: list[str], name: str | None) -> int:
     return 0
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A grace period; argparse takes this function's name for what it wants."""
     value = float(text)
     if not 0 <= value < 86400:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to a day")

@@ -86,17 +86,7 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
         default=None,
         help="as Kubernetes where this cluster is kinder: pods end while their endpoints go, drops instead of refusals",
     )
-    made.add_argument("--audit-policy-file", metavar="FILE", help='what the audit log is about (off: "")')
-    made.add_argument("--audit-log-path", metavar="FILE", help='where the audit log is written (off: "")')
-    made.add_argument(
-        "--audit-log-maxsize", type=_count, metavar="MB", help="size at which it is put aside and begun anew (0: 100)"
-    )
-    made.add_argument(
-        "--audit-log-maxbackup", type=_count, metavar="N", help="how many of those put aside are kept (0: all)"
-    )
-    made.add_argument(
-        "--audit-log-maxage", type=_count, metavar="DAYS", help="for how long they are kept (0: for ever)"
-    )
+    _add_audit(made)
     made.add_argument(
         "--node-subnet", metavar="CIDR", help="first start only: default 192.168.49.0/24, or the next free"
     )
@@ -116,7 +106,20 @@ def _parse(verb: str, words: list[str], name: str | None) -> argparse.Namespace:
     return made.parse_args(words)
 
 
-def _count(text: str) -> int:
+def _add_audit(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--audit-policy-file", metavar="FILE", help='what the audit log is about (off: "")')
+    made.add_argument("--audit-log-path", metavar="FILE", help='where the audit log is written (off: "")')
+    made.add_argument(
+        "--audit-log-maxsize", type=count, metavar="MB", help="size at which it is put aside and begun anew (0: 100)"
+    )
+    made.add_argument(
+        "--audit-log-maxbackup", type=count, metavar="N", help="how many of those put aside are kept (0: all)"
+    )
+    made.add_argument("--audit-log-maxage", type=count, metavar="DAYS", help="for how long they are kept (0: for ever)")
+
+
+def count(text: str) -> int:
+    """How many; argparse takes this function's name for what it wants."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} can't be a negative number")
