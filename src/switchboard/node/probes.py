@@ -44,8 +44,7 @@ class Probes:
         ident = container.id
         if ident in self._tasks:
             return
-        same = told is not None and str(told.get("containerID", "")).endswith(f"//{ident}")
-        known = told if told is not None and same else {}
+        known = told if told and str(told.get("containerID", "")).endswith(f"//{ident}") else {}
         self.started[ident] = "startupProbe" not in spec or known.get("started") is True
         self.ready[ident] = self.started[ident] and ("readinessProbe" not in spec or known.get("ready") is True)
         watch = [asyncio.ensure_future(self._watch(spec, ident, ip, container.started))] if _probed(spec) else []
