@@ -38,6 +38,7 @@ GOOD = [
         podFailurePolicy={"rules": [{"action": "FailIndex", "onExitCodes": codes(1)}]},
     ),
     success(succeededIndexes="0,2-4", succeededCount=4),
+    success(succeededIndexes=5000 * "0" + "1"),
     success(succeededCount=5),
     job(**INDEXED, backoffLimitPerIndex=0, maxFailedIndexes=5),
     job(**BIG, maxFailedIndexes=10_000, parallelism=10_000),
@@ -131,6 +132,11 @@ BAD = [
         f'{WON}.succeededIndexes: Invalid value: "2,x": error parsing succeededIndexes: cannot '
         "convert string to integer "
         'for index: "x"',
+    ),
+    (
+        success(succeededIndexes=5000 * "9"),
+        f'{WON}.succeededIndexes: Invalid value: "{5000 * "9"}": error parsing succeededIndexes: cannot convert string '
+        f'to integer for index: "{5000 * "9"}"',
     ),
     (
         success(succeededIndexes="0-2,2"),

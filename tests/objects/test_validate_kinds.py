@@ -434,7 +434,8 @@ BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
                 ("must not have an IPv4-mapped IPv6 address", ("::ffff:1.1.1.0/24", "::ffff:1.1.1.0/120")),
                 ("must not have bits set beyond the prefix length", ("1.2.3.4/24", "2001:db8::1/64")),
                 (BAD_CIDR, ("", "a", "1.2.3.4", "192.168.0.1/healthz", "192.168.0.1/0/99", "192.168.0.0/-16")),
-                (BAD_CIDR, ("192.168.0.0/+16", "1.2.3.0/33", "::/129", "1.2.3.0/\u0662")),
+                (BAD_CIDR, ("192.168.0.0/+16", "1.2.3.0/33", "::/129", "1.2.3.0/\u0662", "1.0.0.0/" + 5000 * "8")),
+                ("must not have leading 0s in prefix length", ("1.0.0.0/" + 5000 * "0" + "8",)),
             )
             for text in texts
         ),

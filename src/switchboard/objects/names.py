@@ -321,13 +321,16 @@ def _ip(text: str) -> list[str]:
     return ["must not have leading 0s"] if str(address) != text else []
 
 
+_PREFIX_LENGTH = re.compile(r"0*(\d{1,3})", re.ASCII)
+
+
 def parse_cidr(text: str) -> IPv4Network | IPv6Network | None:
     """A network as Go's lenient parser reads it (host bits and leading zeros are ignored), or None."""
-    start, slash, bits = text.partition("/")
-    address = _parse_ip(start)
-    if not slash or not bits.isascii() or not bits.isdigit() or address is None or int(bits) > address.max_prefixlen:
+    start, _, bits = text.partition("/")
+    address, length = _parse_ip(start), _PREFIX_LENGTH.fullmatch(bits)
+    if address is None or length is None or int(length[1]) > address.max_prefixlen:
         return None
-    return ip_network((int(address).to_bytes(address.max_prefixlen // 8, "big"), int(bits)), strict=False)
+    return ip_network((address.packed, int(length[1])), strict=False)
 
 
 def cidr(text: str) -> list[str]:
@@ -341,7 +344,7 @@ def cidr(text: str) -> list[str]:
         return ["must not have leading 0s in IP"]
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return ["must not have an IPv4-mapped IPv6 address"]
-    if bits != str(int(bits)):
+    if bits != str(network.prefixlen):
         return ["must not have leading 0s in prefix length"]
     if address != network.network_address:
         return ["must not have bits set beyond the prefix length"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"([+-]?)0*(\d{1,19})", re.ASCII)  # no longer than Go's int64
 
 
 class WrongIndexes(Exception):
@@ -51,11 +51,12 @@ def _interval(text: str, completions: int) -> tuple[int, int]:
         )
     numbers = []
     for limit in limits:
-        if _NUMBER.fullmatch(limit) is None:
+        found = _NUMBER.fullmatch(limit)
+        if found is None:
             raise WrongIndexes(f"cannot convert string to integer for index: {json.dumps(limit)}")
-        if int(limit) >= completions:
+        numbers.append(int(found[1] + found[2]))
+        if numbers[-1] >= completions:
             raise WrongIndexes(f"too large index: {json.dumps(limit)}")
-        numbers.append(int(limit))
     if len(numbers) == 2 and numbers[0] >= numbers[1]:
         raise WrongIndexes(f"non-increasing order, previous: {numbers[0]}, current: {numbers[1]}")
     return numbers[0], numbers[-1]
