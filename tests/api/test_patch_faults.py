@@ -82,6 +82,9 @@ async def test_a_patched_scale_is_looked_at_alike(api: ApiServer) -> None:
     assert status == 422 and said["message"].endswith("Go struct field ScaleSpec.spec.replicas of type int32")
     status, said = await api.call("PATCH", scale + "Strict", {"spec": {"replica": 3}}, MERGE)
     assert status == 422 and said["message"].endswith('strict decoding error: unknown field "spec.replica"')
+    whole: Any = [{"op": "replace", "path": "", "value": [5]}]
+    status, said = await api.call("PATCH", scale + "Ignore", whole, OPERATIONS)
+    assert status == 422 and said["message"].endswith('Invalid value: "[5]": the patched document is not an object')
     answer = await api.request("PATCH", scale, b'{"spec":{"replicas":2,"replicas":3,"x":1}}', MERGE)
     assert answer.status == 200 and (await api.call("GET", f"{DEPLOYMENTS}/d/scale"))[1]["spec"] == {"replicas": 3}
     assert [value for name, value in answer.headers if name.lower() == "warning"] == [

@@ -144,6 +144,8 @@ def _patch(call: Call, media: str) -> Any:
     def make(scale: Object) -> Object:
         patched = _changed(scale, media, body)
         try:
+            if not isinstance(patched, dict):
+                raise BadRequest("the patched document is not an object")
             bodies.check_type(patched, _API_VERSION, "Scale")
             unknown = clean_as(_SCALE, patched, "Scale", "v1")
             bodies.report(call, call.kind, unknown, [], "Scale", faults=faults)
@@ -154,14 +156,11 @@ def _patch(call: Call, media: str) -> Any:
     return make
 
 
-def _changed(scale: Object, media: str, body: Any) -> Object:
+def _changed(scale: Object, media: str, body: Any) -> Any:
     if media == JSON_PATCH:
-        patched: Object = patch.json_patch(scale, body)
-    elif media == MERGE_PATCH:
-        patched = patch.merge_patch(scale, body)
-    else:
-        patched = as_before(scale, patch.merge_patch(scale, body))  # a Scale has no lists
-    return patched
+        return patch.json_patch(scale, body)
+    merged = patch.merge_patch(scale, body)  # a strategic one is no different: a Scale has no lists
+    return merged if media == MERGE_PATCH else as_before(scale, merged)
 
 
 def _refuse_negative(call: Call, scale: Object) -> int:
