@@ -120,9 +120,8 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self.oldest_snapshot = 0  # the first revision whose state is still listed
         self.ready = False
-        policy, log = self.settings.audit_policy, self.settings.audit_log
-        rotated = AuditLog(log, self.settings.audit_rotation) if policy and log else None
-        self.audit = audit.Audit(self, Path(policy), rotated) if rotated is not None else None
+        policy, log, rotation = self.settings.audit_policy, self.settings.audit_log, self.settings.audit_rotation
+        self.audit = audit.Audit(self, Path(policy), AuditLog(log, rotation)) if policy and log else None
 
     # The way of a request
 

@@ -50,20 +50,21 @@ class AuditLog:
         if self._standard:
             _all(1, data)
             return
-        descriptor = self._open()
+        size = self._size()
+        if size and size + len(data) > self._rotation.bytes:
+            self._put_aside()
+            self._remove_old()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            size = os.fstat(descriptor).st_size
-            if size and size + len(data) > self._rotation.bytes:
-                self._put_aside()
-                os.close(descriptor)
-                descriptor = self._open()
-                self._remove_old()
             _all(descriptor, data)
         finally:
             os.close(descriptor)
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _put_aside(self) -> None:
         moment = self._now()
