@@ -126,12 +126,10 @@ def normalise_ips(spec: Object, old: Object | None) -> None:
         return
     old_ip, old_ips = old.get("clusterIP", ""), old.get("clusterIPs") or []
     if ip != old_ip and ips == old_ips:
-        if not ip:
-            spec.pop("clusterIPs", None)
-        elif not old_ip:
+        if ip:
             spec["clusterIPs"] = [ip]
         else:
-            spec["clusterIPs"] = [ip]
+            spec.pop("clusterIPs", None)
     elif ip == old_ip and ips != old_ips:
         if not ips:
             spec.pop("clusterIP", None)
@@ -312,7 +310,7 @@ def _next_node_ports(pools: Pools, obj: Object, old: Object, claims: Claims) -> 
     mine = node_ports_of(old)
     for i, port in enumerate(obj["spec"].get("ports") or ()):
         wanted = port.get("nodePort") or 0
-        if wanted in mine if wanted else not allocate:
+        if wanted in mine or not (wanted or allocate):
             continue
         port["nodePort"] = _take(pools, obj, i, wanted, claims)
         mine.add(port["nodePort"])

@@ -42,7 +42,7 @@ def job_status(obj: Object, old: Object, errs: Errors) -> None:
     ready = status.get("ready")
     if _changed(status, before, "ready", "active") and ready is not None and ready > (status.get("active") or 0):
         errs.invalid("status.ready", ready, "cannot set more ready pods than active")
-    _steps(spec, status, before, errs)
+    _steps(spec, status, before, now, then, errs)
     _steps_of_conditions(now, then, errs)
 
 
@@ -146,14 +146,14 @@ def _parsable(name: str, text: str, completions: int | None, errs: Errors) -> No
         errs.invalid(f"status.{name}", text, f"error parsing {name}: {e}")
 
 
-def _steps(spec: Object, status: Object, before: Object, errs: Errors) -> None:
+def _steps(spec: Object, status: Object, before: Object, now: _State, then: _State, errs: Errors) -> None:
     """Counts do not go back, and a start is not taken back while the Job is to run."""
     if (status.get("failed") or 0) < (before.get("failed") or 0):
         errs.invalid("status.failed", status.get("failed") or 0, "cannot decrease the failed counter")
     elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
     if not elastic and (status.get("succeeded") or 0) < (before.get("succeeded") or 0):
         errs.invalid("status.succeeded", status.get("succeeded") or 0, "cannot decrease the succeeded counter")
-    resumed = "Suspended" in _State(before).true and "Suspended" not in _State(status).true
+    resumed = "Suspended" in then.true and "Suspended" not in now.true
     if before.get("startTime") and _changed(status, before, "startTime") and not spec.get("suspend") and not resumed:
         errs.required("status.startTime", "startTime cannot be removed for unsuspended job")
 
