@@ -117,37 +117,6 @@ class Generational(Strategy):
     counts_generation = True
 
 
-class Whole(Strategy):
-    """Kinds without spec whose generation counts changes of everything but metadata (EndpointSlice)."""
-
-    counts_generation = True
-    settles = False
-
-    def generation_of(self, obj: Object) -> Any:
-        """Everything but identity and metadata, plus labels (upstream compares those too)."""
-        body = {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata", "status")}
-        return body, obj["metadata"].get("labels")
-
-    def prepare_create(self, call: Call, obj: Object) -> None:
-        """What only an older version of the API could write is passed over in silence."""
-        super().prepare_create(call, obj)
-        _drop_topology(obj, None)
-
-    def prepare_update(self, call: Call, obj: Object, old: Object) -> None:
-        """Likewise, unless it stands there."""
-        super().prepare_update(call, obj, old)
-        _drop_topology(obj, old)
-
-
-def _drop_topology(obj: Object, old: Object | None) -> None:
-    """`deprecatedTopology` of v1beta1 cannot be written through v1."""
-    endpoints = obj.get("endpoints")
-    if not endpoints or (old is not None and endpoints == old.get("endpoints")):
-        return
-    if any("deprecatedTopology" in endpoint for endpoint in endpoints):
-        obj["endpoints"] = [{k: v for k, v in e.items() if k != "deprecatedTopology"} for e in endpoints]
-
-
 class Returned(Plain):
     """Kinds whose DELETE answers with the object."""
 

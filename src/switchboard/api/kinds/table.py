@@ -14,7 +14,6 @@ from switchboard.api.kinds.base import (
     Plain,
     Returned,
     Strategy,
-    Whole,
 )
 from switchboard.api.kinds.definitions import DefinitionStrategy
 from switchboard.api.kinds.services import ServiceStrategy
@@ -60,7 +59,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("networking.k8s.io", "networkpolicies"): _GENERATIONAL,
     ("networking.k8s.io", "servicecidrs"): Conditional(),
     ("networking.k8s.io", "ipaddresses"): Conditional(),
-    ("discovery.k8s.io", "endpointslices"): Whole(),
+    ("discovery.k8s.io", "endpointslices"): policies.EndpointSliceStrategy(),
     ("rbac.authorization.k8s.io", "roles"): CreatedOnUpdate(),
     ("rbac.authorization.k8s.io", "clusterroles"): CreatedOnUpdate(),
     ("rbac.authorization.k8s.io", "rolebindings"): CreatedOnUpdate(),
