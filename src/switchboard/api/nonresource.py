@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -62,8 +63,9 @@ def version() -> dict[str, Any]:
 @cache
 def _build_info() -> str:
     """What `/version` says, as dashboards look for it among the metrics."""
-    words = {"".join(f"_{c.lower()}" if c.isupper() else c for c in key): value for key, value in version().items()}
-    inside = ",".join(f'{key}="{value}"' for key, value in words.items() if key[:8] not in ("emulatio", "min_comp"))
+    said = {key: value for key, value in version().items() if not key.startswith(("emulation", "minCompatibility"))}
+    labels = {re.sub("([A-Z])", r"_\1", key).lower(): value for key, value in said.items()}
+    inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
     kind = "# TYPE kubernetes_build_info gauge\n"
     return f"# HELP kubernetes_build_info Which version runs.\n{kind}kubernetes_build_info{{{inside}}} 1\n"
 

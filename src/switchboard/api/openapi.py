@@ -91,7 +91,7 @@ class OpenApi:
         single = {key: openapi_discovery.alone(key) for key in openapi_discovery.ALONE}
         for registry in self._registries():
             for group in registry.groups():
-                if group and not _custom(registry, group):
+                if group and not openapi_discovery.custom(registry, group):
                     single[f"apis/{group}"] = openapi_discovery.group(group)
                 for version in registry.versions(group):
                     fresh[base_path(group, version).lstrip("/")] = _hash(registry.kinds(group, version))
@@ -136,7 +136,7 @@ class OpenApi:
         else:
             group, _, version = key.removeprefix("apis/").removeprefix("api/").rpartition("/")
             registry = next(r for r in self._registries() if r.versions(group))
-            ours = [] if _custom(registry, group) else [openapi_discovery.version(group, version)[:2]]
+            ours = [] if openapi_discovery.custom(registry, group) else [openapi_discovery.version(group, version)[:2]]
             yield from _object(chain(ours, paths(registry, group, version)))
             schemas = self._schemas(registry.kinds(group, version))
         yield b',"components":{"schemas":'
@@ -177,11 +177,6 @@ class OpenApi:
     def _definitions(self) -> Iterator[tuple[str, Schema]]:
         kinds = (kind for registry in self._registries() for kind in registry.kinds())
         return self._schemas(kinds, v2=True)
-
-
-def _custom(registry: Registry, group: str) -> bool:
-    """Whether a group is there through CustomResourceDefinitions alone: its discovery is in no OpenAPI document."""
-    return all(kind.custom for kind in registry.kinds(group))
 
 
 def _hash(kinds: Iterable[Kind]) -> str:

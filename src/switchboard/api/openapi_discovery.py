@@ -9,6 +9,7 @@ from typing import Any
 
 from switchboard.api import oidc
 from switchboard.api.openapi_paths import META, base_path, camel, content, short_group, tag
+from switchboard.objects.kinds import Registry
 
 INFO = "io.k8s.apimachinery.pkg.version.Info"
 _MEDIA = ("application/json", "application/yaml")
@@ -65,6 +66,11 @@ def version(group_name: str, version_name: str) -> tuple[str, dict[str, Any], st
     operation = camel("get", short_group(group_name), version_name) + "APIResources"
     item = _item(tag(group_name, version_name), operation, "get available resources", component)
     return f"{base_path(group_name, version_name)}/", item, component
+
+
+def custom(registry: Registry, name: str) -> bool:
+    """Whether a group is there through CustomResourceDefinitions alone: its discovery is in no document."""
+    return all(kind.custom for kind in registry.kinds(name))
 
 
 def alone_paths() -> Iterator[tuple[str, dict[str, Any]]]:

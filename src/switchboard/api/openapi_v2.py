@@ -55,7 +55,7 @@ def _paths(registries: Sequence[Registry]) -> Iterator[tuple[str, Schema]]:
 
 
 def _discovery_paths(registry: Registry, group: str) -> Iterator[tuple[str, Schema]]:
-    if all(kind.custom for kind in registry.kinds(group)):
+    if openapi_discovery.custom(registry, group):
         return
     if group:
         yield openapi_discovery.group(group)[:2]
