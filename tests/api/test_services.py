@@ -173,11 +173,11 @@ async def test_a_start_repairs_addresses_and_ports(api: ApiServer) -> None:
     address, port = made["spec"]["clusterIP"], made["spec"]["ports"][0]["nodePort"]
     app = api.app
     app.pools.drop_address(address)  # a crash between two commits
-    await app.pools.put_address("10.96.7.7", "IPv4", "ns", "gone")
+    await app.pools.put_address("10.96.7.7", "ns", "gone")
     _, other = await api.call("POST", SERVICES, service("other"))
     mistaken = f"{ADDRESSES}/{other['spec']['clusterIP']}"
     app.pools.drop_address(other["spec"]["clusterIP"])
-    await app.pools.put_address(other["spec"]["clusterIP"], "IPv4", "ns", "s")
+    await app.pools.put_address(other["spec"]["clusterIP"], "ns", "s")
     await asyncio.gather(*repair_addresses(app))
     app.pools.load()
     assert (await api.call("GET", f"{ADDRESSES}/{address}"))[0] == 200

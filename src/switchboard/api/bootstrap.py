@@ -265,7 +265,7 @@ def _kubernetes_service(app: App) -> list[Awaitable[Any]]:
     obj["metadata"]["labels"] = {"component": "apiserver", "provider": "kubernetes"}
     waits = write(app, kind, obj)
     if app.store.head(ADDRESSES + address) is None:
-        waits.append(app.pools.put_address(address, family, "default", "kubernetes"))
+        waits.append(app.pools.put_address(address, "default", "kubernetes"))
     return waits
 
 
@@ -300,20 +300,24 @@ def repair_addresses(app: App) -> list[Awaitable[Any]]:
         meta = service["metadata"]
         for address in addresses_of(service):
             held[address] = (meta["namespace"], meta["name"])
+    parents: dict[str, tuple[str, str] | None] = {}
     for record in app.store.scan(ADDRESSES):
         obj = decode(record.value)
         name = obj["metadata"]["name"]
+        parents[name] = _service_of(obj)
         ours = (obj["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
         if ours and name not in held and name != service_address(app):
             app.pools.drop_address(name)
-    for address, (namespace, name) in held.items():
+    for address, holder in held.items():
         head = app.store.head(ADDRESSES + address)
-        if head is None or _belongs_to_another(decode(head.value), namespace, name):
-            family = f"IPv{ipaddress.ip_address(address).version}"
-            waits.append(app.pools.put_address(address, family, namespace, name, instead=head))
+        if head is None or parents.get(address, holder) != holder:
+            waits.append(app.pools.put_address(address, *holder, instead=head))
     return waits
 
 
-def _belongs_to_another(obj: Object, namespace: str, name: str) -> bool:
+def _service_of(obj: Object) -> tuple[str, str] | None:
+    """Namespace and name of the Service that an IPAddress is of."""
     parent = (obj.get("spec") or {}).get("parentRef") or {}
-    return (parent.get("resource"), parent.get("namespace"), parent.get("name")) != ("services", namespace, name)
+    if parent.get("resource") != "services":
+        return None
+    return parent.get("namespace") or "", parent.get("name") or ""

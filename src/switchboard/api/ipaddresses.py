@@ -65,15 +65,14 @@ async def _put_back(app: App, key: str, parent: Object) -> None:
     if address not in addresses_of(service) or app.store.head(key) is not None:
         return
     try:
-        await app.pools.put_address(address, f"IPv{ipaddress.ip_address(address).version}", space, name)
+        await app.pools.put_address(address, space, name)
     except Changed:
         return  # somebody was faster
     except StoreError as error:
         _log.warning("the address %s of Service %s/%s cannot be put back: %s", address, space, name, error)
         return
-    await _say(
-        app, service, f"Cluster IP [IPv{ipaddress.ip_address(address).version}]: {address} is not allocated; repairing"
-    )
+    family = f"IPv{ipaddress.ip_address(address).version}"
+    await _say(app, service, f"Cluster IP [{family}]: {address} is not allocated; repairing")
 
 
 async def _say(app: App, service: Object, message: str) -> None:

@@ -153,9 +153,9 @@ class Pools:
         The IPAddress object is written together with the Service (`claims`).
         """
         if wanted:
-            address = str(ipaddress.ip_address(wanted))
-            number = int(ipaddress.ip_address(wanted))
-            if not any(cidr.holds(number) for cidr in self._ranges(family)):
+            parsed = ipaddress.ip_address(wanted)
+            address = str(parsed)
+            if not any(cidr.holds(int(parsed)) for cidr in self._ranges(family)):
                 raise PoolError("the provided network does not match the current range")
             if self._taken(address):
                 raise PoolError("provided IP is already allocated")
@@ -164,7 +164,7 @@ class Pools:
         self._reserved.add(address)
         claims.on_failure(lambda: self._reserved.discard(address))
         meta = owner["metadata"]
-        claims.before_store(lambda: self._write_address(address, family, meta["namespace"], meta["name"], claims))
+        claims.before_store(lambda: self._write_address(address, meta["namespace"], meta["name"], claims))
         claims.on_success(lambda: self._reserved.discard(address))
         return address
 
@@ -185,14 +185,13 @@ class Pools:
                         return address
         raise InternalError("Internal error occurred: failed to allocate a serviceIP: range is full")
 
-    def _write_address(self, address: str, family: str, namespace: str, name: str, claims: Claims) -> None:
-        claims.waits.append(self.put_address(address, family, namespace, name))
+    def _write_address(self, address: str, namespace: str, name: str, claims: Claims) -> None:
+        claims.waits.append(self.put_address(address, namespace, name))
         claims.on_failure(lambda: self.drop_address(address))
 
-    def put_address(
-        self, address: str, family: str, namespace: str, name: str, *, instead: Record | None = None
-    ) -> Any:
+    def put_address(self, address: str, namespace: str, name: str, *, instead: Record | None = None) -> Any:
         """Queue the IPAddress object of a Service's address; returns the store's awaitable."""
+        family = f"IPv{ipaddress.ip_address(address).version}"
         obj: Object = {
             "kind": "IPAddress",
             "apiVersion": "networking.k8s.io/v1",
