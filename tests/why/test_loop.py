@@ -10,6 +10,7 @@ import pytest
 from switchboard.client import Informer
 from switchboard.client import resources as r
 from switchboard.why import loop as why_loop
+from switchboard.why.check import Evidence
 from switchboard.why.loop import Watcher
 from switchboard.why.world import World
 
@@ -144,3 +145,17 @@ async def test_failing_pods_are_told_once_and_their_recovery_too(monkeypatch: An
     while copies.says.events[1:] != [("web", "SelectorMatchesPods")]:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     task.cancel()
+
+
+def test_who_serves_a_pod_is_found_as_by_looking_at_every_service() -> None:
+    copies = Copies()
+    copies.pod("a", app="a", tier="x")
+    copies.pod("b", app="b")
+    copies.services._set("t/a", service("a", app="a", tier="x"))
+    copies.services._set("t/other", service("other", app="b", tier="x"))
+    copies.services._set("t/none", named("none", spec={}))
+    copies.services._set("u/b", {**service("b", app="b"), "metadata": {"name": "b", "namespace": "u"}})
+    found = copies.world.evidence(service("lonely", app="c"))
+    plain = Evidence(found.pods, (), [one for one in copies.services.items() if one["metadata"]["namespace"] == "t"])
+    served = {pod["metadata"]["name"]: found.is_served(pod) for pod in found.pods}
+    assert served == {pod["metadata"]["name"]: plain.is_served(pod) for pod in found.pods} == {"a": True, "b": False}

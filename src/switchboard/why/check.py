@@ -38,6 +38,11 @@ class Evidence:
     services: Collection[Object] = ()
     elsewhere: Collection[Object] = ()  # pods of other namespaces
 
+    def is_served(self, pod: Object) -> bool:
+        """Whether any Service selects the pod."""
+        selectors = (other.get("spec", {}).get("selector") for other in self.services)
+        return any(selector and matches(selector, _labels(pod)) for selector in selectors)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -231,9 +236,7 @@ def _groups(evidence: Evidence) -> list[_Group]:
         for container in pod.get("spec", {}).get("containers", ()):
             for port in container.get("ports") or ():
                 group.ports.update(p for p in (port.get("containerPort"), port.get("name")) if p)
-        group.served = group.served or any(
-            (s := other.get("spec", {}).get("selector")) and matches(s, _labels(pod)) for other in evidence.services
-        )
+        group.served = group.served or evidence.is_served(pod)
     return list(groups.values())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from switchboard.client import Informer
@@ -16,6 +16,17 @@ _SERVICE = "advice/service"  # name of an index
 
 
 @dataclass(frozen=True, slots=True)
+class _Found(Evidence):
+    """Evidence that asks an index who serves a pod: there may be thousands of Services, and a look for each of them."""
+
+    selecting: Callable[[Object], Iterator[Object]] = field(kw_only=True)
+
+    def is_served(self, pod: Object) -> bool:
+        """Whether any Service selects the pod."""
+        return any(True for _ in self.selecting(pod))
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Informers (shared with whoever else runs in the process) that the checks read; `workloads`: one for each kind."""
 
@@ -25,7 +36,7 @@ class World:
     workloads: Sequence[Informer[Any]]
 
     def __post_init__(self) -> None:
-        for informer in (self.services, *self.workloads):
+        for informer in self.workloads:
             informer.index(SPACE, space_of)
         self.pods.index(PLACES, places)
         self.services.index(SELECTOR, first_pair)
@@ -37,20 +48,18 @@ class World:
         What a check reads of other pods and Services it reads only once no pod here is selected, so this Service and
         this namespace need not be left out of them.
         """
-        space = service["metadata"].get("namespace", "default")
-        selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
+        space, selector = _asks(service)
         selected = self.selected(service)
-        return Evidence(
+        return _Found(
             pods=selected or self.pods.by(PLACES, space),
             workloads=list(self._workloads(space)),
-            services=self.services.by(SPACE, space),
             elsewhere=() if selected else self._elsewhere(selector),
+            selecting=self.selecting,
         )
 
     def selected(self, service: Object) -> list[Object]:
         """The pods that the Service selects."""
-        space = service["metadata"].get("namespace", "default")
-        selector: dict[str, str] = service.get("spec", {}).get("selector") or {}
+        space, selector = _asks(service)
         return [pod for pod in self._labelled(space, selector) if matches(selector, _labels(pod))]
 
     def crowd(self, space: str) -> int:
@@ -62,10 +71,9 @@ class World:
         return labelled(self.pods, space, selector.items()) if selector else ()
 
     def _elsewhere(self, selector: dict[str, str]) -> list[Object]:
-        """Pods of all namespaces that the selector matches."""
+        """As `_labelled`, of all namespaces."""
         spaces = [where for where in self.pods.values(PLACES) if "/" not in where]
-        found = (pod for space in spaces for pod in self._labelled(space, selector))
-        return [pod for pod in found if matches(selector, _labels(pod))]
+        return [pod for space in spaces for pod in self._labelled(space, selector)]
 
     def selecting(self, pod: Object) -> Iterator[Object]:
         """The Services whose selector matches the pod."""
@@ -90,6 +98,11 @@ class World:
     def _workloads(self, space: str) -> Iterator[Object]:
         for informer in self.workloads:
             yield from informer.by(SPACE, space)
+
+
+def _asks(service: Object) -> tuple[str, dict[str, str]]:
+    """Where a Service looks for its pods, and by which labels."""
+    return service["metadata"].get("namespace", "default"), service.get("spec", {}).get("selector") or {}
 
 
 def _labels(pod: Object) -> dict[str, str]:
