@@ -198,6 +198,29 @@ def test_which_pods_have_host_ports(status: str, host_network: bool, count: int)
     assert plan_pod(pod, 6) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        (None, {b""}),
+        ("", {b""}),
+        ("0.0.0.0", {b""}),
+        ("::", {b""}),
+        ("0:0:0:0:0:0:0:0", {b""}),
+        ("192.168.1.2", {bytes([192, 168, 1, 2])}),
+        ("fd00::1", set()),
+        ("localhost", set()),
+    ],
+)
+def test_where_a_host_port_answers(host: str | None, addresses: set[bytes]) -> None:
+    import msgspec
+
+    port = {"containerPort": 80, "hostPort": 8080, "hostIP": host}
+    spec = {"containers": [{"ports": [port]}]}
+    status = {"phase": "Running", "podIPs": [{"ip": "10.244.0.9"}]}
+    pod = msgspec.convert({"metadata": {"name": "p", "namespace": "t"}, "spec": spec, "status": status}, Pod)
+    assert {front.address for one in plan_pod(pod, 4) for front in one.fronts} == addresses
+
+
 def test_pack() -> None:
     assert pack("1.2.3.4", 4) == b"\1\2\3\4"
     assert pack("1.2.3.4", 6) is None

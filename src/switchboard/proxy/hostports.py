@@ -100,10 +100,12 @@ def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
 
 def _fronts(port: ContainerPort, family: Family) -> tuple[Front, ...]:
     number = port.hostPort or 0
-    if not port.hostIP or port.hostIP in ("0.0.0.0", "::"):
-        return (Front(b"", number, "inside"), Front(b"", number, "outside"))
-    host = pack(port.hostIP, family)
+    host = (pack(port.hostIP, 4) or pack(port.hostIP, 6)) if port.hostIP else b""
     if host is None:
+        return ()
+    if not any(host):
+        return (Front(b"", number, "inside"), Front(b"", number, "outside"))
+    if len(host) != (4 if family == 4 else 16):
         return ()
     if ip_address(host).is_loopback:
         return (Front(host, number, "inside"),)
