@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from switchboard.proxy.health import Health
 from switchboard.proxy.hostports import Pod, matters, plan_pod
 from switchboard.proxy.services import Node, is_ours, of_service, pack, plan, source_ranges, sticky_seconds, target
 from switchboard.testing.services import endpoint, service, slice_of
@@ -246,3 +247,11 @@ def test_which_changes_of_pods_concern_host_ports() -> None:
     assert not matters(none, pod(ports=False, phase="Succeeded"))
     assert matters(some, none)
     assert matters(none, some)
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 10**30])
+def test_a_health_check_port_that_is_none_is_not_opened(port: int) -> None:
+    health = Health("")
+    one = service("web", type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=port)
+    health.update("t/web", one, (), Node(HERE))
+    assert not health._local

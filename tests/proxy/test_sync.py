@@ -267,7 +267,9 @@ def test_garbage_in_pods_services_and_networks_harms_nobody_else(world: World, r
     """An API of others may hold what ours would refuse."""
     made = Running(world, settings(pod_cidrs=(), health_address=""))
     made.api.put(NODES, "node-1", spec={"podCIDRs": ["garbage", "10.244.0.0/24"]})
-    made.api.put("/apis/networking.k8s.io/v1/servicecidrs", "bad", spec={"cidrs": ["nonsense", "10.0.0.0/99"]})
+    made.api.put(
+        "/apis/networking.k8s.io/v1/servicecidrs", "bad", spec={"cidrs": ["nonsense", "10.0.0.0/99", "10.98.0.1/16"]}
+    )
     made.put(service("web"), slice_of("web", B))
     made.start()
     try:

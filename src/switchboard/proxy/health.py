@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 from switchboard.proxy.objects import EndpointSlice, Service
-from switchboard.proxy.services import Node
+from switchboard.proxy.services import Node, is_port
 
 log = logging.getLogger(__name__)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -66,7 +66,7 @@ class Health:
         """Note how many ready endpoints of a Service are here."""
         spec = service.spec if service is not None else None
         port = spec.healthCheckNodePort if spec is not None and spec.externalTrafficPolicy == "Local" else None
-        if not port:
+        if not is_port(port):
             if self._local.pop(key, None) is not None:
                 self._wanted.set()
             return

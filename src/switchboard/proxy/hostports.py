@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from switchboard.proxy.objects import Meta, Protocol
 from switchboard.proxy.rules import Family
-from switchboard.proxy.services import PROTOCOLS, Front, PortPlan, pack, target
+from switchboard.proxy.services import PROTOCOLS, Front, PortPlan, is_port, pack, target
 
 
 class ContainerPort(Struct, gc=False):
@@ -89,7 +89,7 @@ def plan_pod(pod: Pod, family: Family) -> list[PortPlan]:
     for container in [*(spec.containers or ()), *sidecars]:
         for port in container.ports or ():
             protocol = PROTOCOLS.get(port.protocol or "TCP")
-            valid = 0 < (port.hostPort or 0) < 65536 and 0 < port.containerPort < 65536
+            valid = is_port(port.hostPort) and is_port(port.containerPort)
             at = _fronts(port, family) if valid and protocol else ()
             if at and protocol:
                 goal = (target(address, port.containerPort),)

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from switchboard.proxy.messages import attr, attributes
@@ -96,9 +96,8 @@ def has_route(address: bytes) -> bool:
     return False
 
 
-def add_route(network: str, interface: int, source: bytes) -> None:
-    """`ip route replace NETWORK dev INTERFACE src SOURCE proto 77`."""
-    net = ip_network(network)
+def add_route(net: IPv4Network | IPv6Network, interface: int, source: bytes) -> None:
+    """`ip route replace NET dev INTERFACE src SOURCE proto 77`."""
     family = socket.AF_INET if net.version == 4 else socket.AF_INET6
     # table main, scope link (IPv6 knows none), type unicast
     head = struct.pack("=BBBBBBBBI", family, net.prefixlen, 0, 0, 254, _OURS, 253 if net.version == 4 else 0, 1, 0)
@@ -124,7 +123,7 @@ def reach_services(networks: Iterable[str], node_ips: Iterable[bytes]) -> None:
     have = addresses()
     wanted = list(node_ips)
     for text in networks:
-        net = ip_network(text)
+        net = ip_network(text, strict=False)
         size = len(net.network_address.packed)
         if has_route((net.network_address + (1 if net.num_addresses > 1 else 0)).packed):
             continue
@@ -134,7 +133,7 @@ def reach_services(networks: Iterable[str], node_ips: Iterable[bytes]) -> None:
             log.info("no address to send to %s from", text)
             continue
         try:
-            add_route(text, mine[0][1], mine[0][0])
+            add_route(net, mine[0][1], mine[0][0])
         except OSError as error:
             log.warning("cannot add a route to %s: %s", text, error)
 

@@ -148,7 +148,7 @@ def skeleton(layout: Layout, table: str, chains: list[Chain], *, fresh: bool) ->
     """
     family = layout.family
     # without flags, so that one that somebody made dormant wakes
-    out = [m.message(m.NEWTABLE, family, m.CREATE, m.name(1, table), m.attr(2, bytes(4)))]
+    out = [m.message(m.NEWTABLE, family, m.CREATE, m.name(1, table), m.be32(2, 0))]
     if fresh:
         out += [m.message(m.DELTABLE, family, 0, m.name(1, table)), out[0]]
     for at, item in enumerate(MAPS):

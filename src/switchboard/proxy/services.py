@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from switchboard.proxy.objects import (
     Conditions,
@@ -93,6 +93,11 @@ def target(address: bytes, port: int) -> bytes:
     return address + port.to_bytes(2, "big") + b"\0\0"
 
 
+def is_port(number: int | None) -> TypeGuard[int]:
+    """Whether packets can go to it; the API of others may hold any number."""
+    return number is not None and 0 < number < 65536
+
+
 def of_service(item: EndpointSlice) -> str:
     """`namespace/name` of the Service a slice belongs to, or '' when it is not ours to serve."""
     labels = item.metadata.labels
@@ -133,7 +138,7 @@ def backends(slices: Iterable[EndpointSlice], port: ServicePort, family: int, no
 def _numbers(item: EndpointSlice, name: str, protocol: str) -> Iterable[int]:
     for port in item.ports or ():
         number = port.port
-        if (port.name or "") == name and (port.protocol or "TCP") == protocol and number and 0 < number < 65536:
+        if (port.name or "") == name and (port.protocol or "TCP") == protocol and is_port(number):
             yield number
 
 
@@ -204,7 +209,7 @@ def fronts(spec: ServiceSpec, status: ServiceStatus | None, port: ServicePort, f
     for ip, gated in external:
         out.append(Front(ip, port.port, "inside", False, gated))
         out.append(Front(ip, port.port, view, outer, gated))
-    if port.nodePort and 0 < port.nodePort < 65536 and spec.type in ("NodePort", "LoadBalancer"):
+    if is_port(port.nodePort) and spec.type in ("NodePort", "LoadBalancer"):
         out.append(Front(b"", port.nodePort, "inside"))
         out.append(Front(b"", port.nodePort, view, outer))
     return out
@@ -247,7 +252,7 @@ def plan(service: Service, slices: Collection[EndpointSlice], family: int, node:
     ranges = source_ranges(spec, family) if spec.loadBalancerSourceRanges else ()
     for port in spec.ports or ():
         protocol = PROTOCOLS.get(port.protocol or "TCP")
-        if protocol is None or not 0 < port.port < 65536:
+        if protocol is None or not is_port(port.port):
             continue
         at = fronts(spec, service.status, port, family, node)
         if not at:
