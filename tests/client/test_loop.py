@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -157,3 +158,26 @@ async def test_stopped_and_started_again(workers: int) -> None:
     async with running(loop):
         await done.wait()
     assert seen == ["a"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_very_many_keys_leave_others_their_turn(workers: int) -> None:
+    done = 0
+
+    async def reconcile(key: str) -> None:
+        nonlocal done
+        until = time.monotonic() + 0.0002
+        while time.monotonic() < until:
+            pass
+        done += 1
+
+    loop = Loop("t", reconcile, workers=workers)
+    for number in range(500):
+        loop.add(str(number))
+    steps = []
+    async with running(loop):
+        while done < 500:
+            before = done
+            await asyncio.sleep(0)
+            steps.append(done - before)
+    assert max(steps) <= 4 * workers

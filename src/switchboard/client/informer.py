@@ -28,6 +28,7 @@ from switchboard.client.keysets import KeySets
 from switchboard.client.resources import Resource
 from switchboard.client.sharing import Sharing
 from switchboard.client.transport import Disconnected, error_of, error_of_reply
+from switchboard.client.turns import TURN, turn
 from switchboard.client.verbs import Client, list_target
 from switchboard.client.wire import Head, Line, List
 from switchboard.objects.errors import Gone, StatusError
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000  # objects in one answer: bounds the memory of a first list of very many
 _LATE_TURNS: Final = 4  # of the loop, after which what packets wait for is on its way to the disk
-_TURN: Final = 0.0005  # seconds of work on what came until the loop gets its turn: a burst must not stall a server
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between tries: a restarting API is missed only briefly
 
 
@@ -215,13 +215,13 @@ class Informer(Generic[T]):
             if reply.status != 200:
                 raise error_of_reply(reply)
             page = decode(reply.body)
-            until = time.monotonic() + _TURN
+            until = time.monotonic() + TURN
             for raw in page.items or ():
                 head = _decode_head(raw).metadata
                 key = key_of(head.namespace, head.name)
                 if (obj := self._object(key, raw, len(forms))) is not None:
                     forms[key] = self._items.form(key, obj, raw, len(forms))
-                until = await _turn(until)
+                until = await turn(until)
             if not page.metadata.continue_:
                 break
             query["continue"] = page.metadata.continue_
@@ -232,16 +232,16 @@ class Informer(Generic[T]):
     async def _swap(self, forms: dict[str, Form], version: int) -> None:
         """Make the copy what a list of that version is and tell every difference."""
         self._ahead = {key: ahead for key, ahead in self._ahead.items() if ahead > version}
-        until = time.monotonic() + _TURN
+        until = time.monotonic() + TURN
         for key in [key for key in self._items if key not in forms]:
             if key not in self._ahead:  # own writes may come between two turns
                 self._set(key, None)
-            until = await _turn(until)
+            until = await turn(until)
         for key, form in forms.items():
             obj = self._items.read(form)
             if key not in self._ahead and not self._same(self._items.get(key), obj):
                 self._set(key, obj, form)
-            until = await _turn(until)
+            until = await turn(until)
 
     def _same(self, old: T | None, new: T) -> bool:
         if isinstance(old, dict) and isinstance(new, dict):
@@ -262,11 +262,11 @@ class Informer(Generic[T]):
         async with self._client.transport.stream("GET", target, self._client.stream_headers()) as pieces:
             async for piece in pieces:
                 came = True
-                until = time.monotonic() + _TURN
+                until = time.monotonic() + TURN
                 for line in piece.split(b"\n"):
                     if line:
                         self._event(_decode_line(line))
-                        until = await _turn(until)
+                        until = await turn(until)
                 for fn in self._all_told:
                     fn()
         return came or asyncio.get_running_loop().time() - started > 1.0
@@ -379,14 +379,6 @@ def _from_the_future(error: StatusError) -> bool:
     """Whether the server does not know the version asked for yet (apimachinery's IsTooLargeResourceVersion)."""
     causes = (error.details or {}).get("causes") or ()
     return any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)
-
-
-async def _turn(until: float) -> float:
-    """Let others run once the time is over; gives the end of the (next) turn."""
-    if time.monotonic() < until:
-        return until
-    await asyncio.sleep(0)
-    return time.monotonic() + _TURN
 
 
 _sharing = Sharing()  # of all informers of the process

@@ -2,7 +2,8 @@
 
 Rules: a key that is added while it is worked on is worked on again afterwards; adding it twice before is once; a
 failure comes back after 5 ms, 10 ms, ... up to 100 s (the growth of client-go's
-default_rate_limiters.go).
+default_rate_limiters.go). Keys with which nothing has to be waited for leave others their turn of the event loop, too:
+there may be thousands.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import count
 from typing import Final
 
 from switchboard.client.transport import Disconnected, namespace_ends
+from switchboard.client.turns import TURN, turn
 from switchboard.objects.errors import Conflict, StatusError
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ class Loop:
                 self._timer = None
 
     async def _work(self) -> None:
+        until = 0.0
         while True:
             while not self._queue:
                 waiter = asyncio.get_running_loop().create_future()
@@ -104,6 +107,7 @@ class Loop:
                 if key in self._dirty:
                     self._queue.append(key)
                     self._wake()
+            until = await turn(until, TURN / self._workers)
 
     async def _once(self, key: str) -> None:
         try:
