@@ -165,19 +165,24 @@ def works(cluster: PrivateCluster) -> None:
     wait_for(lambda: len(pods(cluster)) == 2, what="the third pod to be gone")
 
 
+def kill_together(cluster: PrivateCluster, ways: dict[str, Asker], pids: dict[str, int]) -> None:
+    """Kill processes by name in one go while somebody asks; come back when each runs again and the cluster is whole."""
+    for asker in ways.values():
+        asker.begin()
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    for name, pid in pids.items():
+        wait_for(lambda: cluster.pid(name) not in (0, pid), what=f"{name} to run again")  # noqa: B023
+    whole(cluster)
+
+
 @pytest.mark.parametrize("pair", [("supervisor", "server"), ("supervisor", "node"), ("server", "node")])
 def test_who_looks_after_others_dies_together_with_who_looks_after_it(
     serving: PrivateCluster, ways: dict[str, Asker], pair: tuple[str, str]
 ) -> None:
     before, kept = containers(serving), objects(serving)
     old = {name: serving.pid(name) for name in pair}
-    for asker in ways.values():
-        asker.begin()
-    for pid in old.values():
-        os.kill(pid, signal.SIGKILL)
-    for name, pid in old.items():
-        wait_for(lambda: serving.pid(name) not in (0, pid), what=f"{name} to run again")  # noqa: B023
-    whole(serving)
+    kill_together(serving, ways, old)
     assert all(asker.more() and not asker.failed for asker in ways.values())
     assert containers(serving) == before
     assert objects(serving) >= kept
@@ -189,13 +194,7 @@ def test_who_looks_after_others_dies_together_with_who_looks_after_it(
 def test_all_roles_at_once(serving: PrivateCluster, ways: dict[str, Asker], held: Asker) -> None:
     before, kept = containers(serving), objects(serving)
     old = {p["name"]: p["pid"] for p in serving.status()["processes"] if p["name"] != "supervisor"}
-    for asker in ways.values():
-        asker.begin()
-    for pid in old.values():
-        os.kill(pid, signal.SIGKILL)
-    for name, pid in old.items():
-        wait_for(lambda: serving.pid(name) not in (0, pid), what=f"{name} to run again")  # noqa: B023
-    whole(serving)
+    kill_together(serving, ways, old)
     assert all(asker.more() for asker in ways.values())
     assert max(asker.gap for asker in ways.values()) < SLOWEST
     assert ways["ClusterIP"].failed == ways["NodePort"].failed == 0
